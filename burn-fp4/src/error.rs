@@ -1,0 +1,102 @@
+//! What can be wrong with data handed to this crate.
+
+/// Errors of packing, unpacking and of the slice functions.
+///
+/// Every message names the sizes involved and what would be accepted.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fp4Error {
+    /// A slice does not have as many elements as its shape says.
+    #[error("{what} has {found} elements, but shape {shape:?} needs {expected}")]
+    Length {
+        /// Which slice: `values` or `out`.
+        what: &'static str,
+        /// The shape that was given.
+        shape: Vec<usize>,
+        /// Number of elements of that shape.
+        expected: usize,
+        /// Number of elements of the slice.
+        found: usize,
+    },
+
+    /// The block axis does not exist.
+    #[error("block axis {axis} does not exist in shape {shape:?}; axes count from 0")]
+    Axis {
+        /// The axis asked for.
+        axis: usize,
+        /// The shape that was given.
+        shape: Vec<usize>,
+    },
+
+    /// The length of the block axis is not a multiple of the block size.
+    #[error(
+        "axis {axis} has length {length}, which is not a multiple of the block size {block_size}; \
+         choose an axis whose length is, pad it, or leave this tensor unquantized"
+    )]
+    BlockSize {
+        /// The block axis.
+        axis: usize,
+        /// Its length in elements.
+        length: usize,
+        /// Elements per block.
+        block_size: usize,
+    },
+
+    /// The number of elements of a shape does not fit into `usize`.
+    #[error("shape {shape:?} has more elements than this machine can address")]
+    Overflow {
+        /// The shape that was given.
+        shape: Vec<usize>,
+    },
+
+    /// A value to be packed is infinite or NaN, for which FP4 has no code.
+    #[error(
+        "value {value} at flat index {index} is not finite and has no FP4 code; \
+         find where it comes from before packing"
+    )]
+    NonFinite {
+        /// Position in the slice that was given, the first one found.
+        index: usize,
+        /// The value there.
+        value: f32,
+    },
+
+    /// The codes of a packed tensor have the wrong number of bytes.
+    #[error("{found} bytes of codes, but shape {shape:?} needs {expected}: two elements per byte")]
+    CodesLength {
+        /// Logical shape, block axis last.
+        shape: Vec<usize>,
+        /// Bytes that shape needs.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+
+    /// The scales of a packed tensor have the wrong number of bytes.
+    #[error(
+        "{found} bytes of scales, but shape {shape:?} needs {expected}: one for every {block_size} \
+         elements"
+    )]
+    ScalesLength {
+        /// Logical shape, block axis last.
+        shape: Vec<usize>,
+        /// Bytes that shape needs.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+        /// Elements per block.
+        block_size: usize,
+    },
+
+    /// The shapes of `_blocks` and `_scales` of a gpt-oss checkpoint do not belong together.
+    #[error(
+        "blocks {blocks:?} and scales {scales:?} do not describe one MXFP4 tensor: expected blocks \
+         [.., out, in/32, 16] and scales [.., out, in/32]"
+    )]
+    GptOssShapes {
+        /// Shape of the `_blocks` tensor.
+        blocks: Vec<usize>,
+        /// Shape of the `_scales` tensor.
+        scales: Vec<usize>,
+    },
+}

@@ -1,0 +1,92 @@
+//! Blocks along an earlier axis: the 32 elements of a block are `inner` apart.
+//!
+//! Nothing is transposed. A tile of neighbouring columns is walked row by row, one column per
+//! vector lane: once for the maxima, once more (now from the cache) to round.
+
+use super::scale::Scale;
+use crate::element::private::Lane;
+use crate::simd::Kernel;
+use crate::{Fp4Element, ScaleRule};
+
+/// Columns per tile. 32 rows of f32 are then 32 KiB in and 32 KiB out: long enough runs for the
+/// prefetcher, and the second walk still hits the second-level cache.
+const TILE: usize = 64;
+
+/// One row of blocks: 32 rows of `inner` columns, every column a block.
+pub(super) struct Slab<'a, T> {
+    pub values: &'a [T],
+    pub out: &'a mut [T],
+    pub inner: usize,
+    pub rule: ScaleRule,
+}
+
+impl<T: Fp4Element> Kernel for Slab<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        for start in (0..self.inner).step_by(TILE) {
+            let width = TILE.min(self.inner - start);
+            let scales = self.tile_scales(start, width);
+            self.round_tile(start, width, &scales);
+        }
+    }
+}
+
+/// Scales of the columns of a tile, as two arrays so that both load as vectors.
+struct TileScales {
+    value: [f32; TILE],
+    inverse: [f32; TILE],
+}
+
+impl<T: Fp4Element> Slab<'_, T> {
+    #[inline(always)]
+    fn tile_scales(&self, start: usize, width: usize) -> TileScales {
+        let mut maxima = [<T as Lane>::Magnitude::default(); TILE];
+        for row in self.values.chunks_exact(self.inner) {
+            for (max, x) in maxima.iter_mut().zip(&row[start..start + width]) {
+                *max = (*max).max(x.magnitude());
+            }
+        }
+        let mut scales = TileScales {
+            value: [1.0; TILE],
+            inverse: [1.0; TILE],
+        };
+        let pairs = scales.value.iter_mut().zip(&mut scales.inverse);
+        for ((value, inverse), &max) in pairs.zip(&maxima[..width]) {
+            let scale = Scale::new(self.rule, T::amax(max));
+            *value = scale.value;
+            *inverse = scale.inverse;
+        }
+        let top = maxima.iter().copied().max().unwrap_or_default();
+        if !T::finite(top) {
+            self.repair(start, &maxima[..width], &mut scales);
+        }
+        scales
+    }
+
+    /// Chooses the scales of the columns with non-finite elements again.
+    #[cold]
+    fn repair(&self, start: usize, maxima: &[T::Magnitude], scales: &mut TileScales) {
+        for (column, &max) in maxima.iter().enumerate() {
+            if !T::finite(max) {
+                let block = self.values[start + column..].iter().step_by(self.inner);
+                let scale = Scale::of_non_finite(self.rule, block.copied());
+                scales.value[column] = scale.value;
+                scales.inverse[column] = scale.inverse;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn round_tile(&mut self, start: usize, width: usize, scales: &TileScales) {
+        let rows = self.values.chunks_exact(self.inner);
+        for (row, out) in rows.zip(self.out.chunks_exact_mut(self.inner)) {
+            let (row, out) = (&row[start..start + width], &mut out[start..start + width]);
+            let scales = scales.value.iter().zip(&scales.inverse);
+            for ((out, &x), (&value, &inverse)) in out.iter_mut().zip(row).zip(scales) {
+                *out = Scale { value, inverse }.fake_quantize(x);
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The `_blocks` and `_scales` tensors of gpt-oss checkpoints.
+//!
+//! A matrix of `out` rows and `in` columns, usually one per expert, is stored as two byte tensors:
+//! `_blocks [.., out, in/32, 16]` with two codes per byte and `_scales [.., out, in/32]`. These are
+//! the codes and scales of a [`PackedFp4`](crate::PackedFp4) of logical shape `[.., out, in]`, byte
+//! for byte; only the shapes are spelled differently. The dense parameter is its transpose,
+//! `[.., in, out]`.
+
+use crate::block_axis::BlockAxis;
+use crate::scheme::MXFP4_BLOCK_SIZE;
+use crate::{Fp4Error, Fp4Scheme};
+
+/// Bytes of the last axis of `_blocks`: one block of 32 codes.
+pub const BLOCK_BYTES: usize = MXFP4_BLOCK_SIZE / 2;
+
+/// Shape of `_blocks` for a logical shape: `[.., out, in]` to `[.., out, in/32, 16]`.
+///
+/// # Errors
+///
+/// If the shape is empty or its last dimension is not a multiple of 32.
+pub fn blocks_shape(logical: &[usize]) -> Result<Vec<usize>, Fp4Error> {
+    let mut shape = scales_shape(logical)?;
+    shape.push(BLOCK_BYTES);
+    Ok(shape)
+}
+
+/// Shape of `_scales` for a logical shape: `[.., out, in]` to `[.., out, in/32]`.
+///
+/// # Errors
+///
+/// If the shape is empty or its last dimension is not a multiple of 32.
+pub fn scales_shape(logical: &[usize]) -> Result<Vec<usize>, Fp4Error> {
+    let last = logical.len().saturating_sub(1);
+    let axis = BlockAxis::new(logical, last, &Fp4Scheme::mxfp4())?;
+    let mut shape = logical[..last].to_vec();
+    shape.push(axis.len / MXFP4_BLOCK_SIZE);
+    Ok(shape)
+}
+
+/// Logical shape of a pair of tensors: `[.., out, in/32, 16]` and `[.., out, in/32]` to
+/// `[.., out, in]`.
+///
+/// # Errors
+///
+/// If the two shapes do not belong together, the last dimension of `blocks` is not 16, or the
+/// number of elements overflows.
+pub fn logical_shape(blocks: &[usize], scales: &[usize]) -> Result<Vec<usize>, Fp4Error> {
+    let mismatch = || Fp4Error::GptOssShapes {
+        blocks: blocks.to_vec(),
+        scales: scales.to_vec(),
+    };
+    let (&n_blocks, leading) = scales.split_last().ok_or_else(mismatch)?;
+    if blocks.split_last() != Some((&BLOCK_BYTES, scales)) {
+        return Err(mismatch());
+    }
+    let len = n_blocks
+        .checked_mul(MXFP4_BLOCK_SIZE)
+        .ok_or_else(mismatch)?;
+    let mut shape = leading.to_vec();
+    shape.push(len);
+    BlockAxis::new(&shape, leading.len(), &Fp4Scheme::mxfp4())?;
+    Ok(shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_shapes_of_gate_up_proj() {
+        let logical = [32, 5760, 2880];
+        let (blocks, scales) = ([32, 5760, 90, 16], [32, 5760, 90]);
+        assert_eq!(blocks_shape(&logical).unwrap(), blocks);
+        assert_eq!(scales_shape(&logical).unwrap(), scales);
+        assert_eq!(logical_shape(&blocks, &scales).unwrap(), logical);
+    }
+
+    #[test]
+    fn shapes_that_do_not_belong_together() {
+        assert!(logical_shape(&[8, 2, 16], &[8, 3]).is_err());
+        assert!(logical_shape(&[8, 2, 8], &[8, 2]).is_err());
+        assert!(logical_shape(&[16], &[]).is_err());
+        assert!(logical_shape(&[usize::MAX, 16], &[usize::MAX]).is_err());
+        assert!(blocks_shape(&[8, 33]).is_err() && blocks_shape(&[]).is_err());
+    }
+}

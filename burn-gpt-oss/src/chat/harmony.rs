@@ -1,0 +1,210 @@
+use std::ops::Range;
+
+use super::block::{AnalysisPolicy, Block, blocks};
+use super::conversation::Conversation;
+use super::encoder::{CALL, CONSTRAIN, HarmonyEncoder, Markers, optional_marker};
+use super::mask::LossMask;
+use super::message::Role;
+use crate::GptOssError;
+
+/// What a harmony message was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpanSource {
+    /// [`Conversation::system`].
+    System,
+    /// The `thinking` of a message.
+    Thinking,
+    /// The `content` of a message.
+    Content,
+}
+
+/// Where a harmony message lies in the tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageSpan {
+    /// What the message was made of.
+    pub source: SpanSource,
+    /// Index in [`Conversation::messages`]; `None` for the system message.
+    pub message: Option<usize>,
+    /// The role.
+    pub role: Role,
+    /// The channel.
+    pub channel: Option<String>,
+    /// From `<|start|>` to the stop token, both included.
+    pub tokens: Range<usize>,
+    /// `<|start|>` and the role, or for tool messages the name: what a prompt ends with.
+    pub head: Range<usize>,
+    /// The content, without markers.
+    pub content: Range<usize>,
+}
+
+/// A conversation as tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The tokens.
+    pub tokens: Vec<u32>,
+    /// One flag per token, `true` where the token is a training target (before any shift).
+    pub loss_mask: Vec<bool>,
+    /// The messages in order; dropped ones are absent.
+    pub spans: Vec<MessageSpan>,
+}
+
+/// Renders a complete conversation for training.
+///
+/// A final answer at the end gets `<|return|>`, as the model has to emit it; every other message ends
+/// with `<|end|>`, or `<|call|>` if the assistant addresses a recipient. Source: openai/harmony 0.0.8,
+/// `render_conversation_for_training`.
+///
+/// # Errors
+///
+/// [`GptOssError::Conversation`] names a message that cannot be rendered, [`GptOssError::Unsupported`]
+/// a construct that this version does not offer (tools), [`GptOssError::MissingSpecialTokens`] what the
+/// vocabulary lacks, and [`GptOssError::Tokenizer`] a failure of the encoder.
+pub fn render_training<E: HarmonyEncoder + ?Sized>(
+    conversation: &Conversation,
+    encoder: &E,
+    mask: LossMask,
+    policy: AnalysisPolicy,
+) -> Result<Rendered, GptOssError> {
+    let blocks = blocks(conversation, policy)?;
+    let mut renderer = Renderer::new(encoder)?;
+    for block in &blocks {
+        renderer.block(block)?;
+    }
+    let Renderer {
+        mut tokens,
+        spans,
+        markers,
+        ..
+    } = renderer;
+    if blocks.last().is_some_and(Block::is_final_answer)
+        && let Some(last) = tokens.last_mut()
+        && *last == markers.end
+    {
+        *last = markers.turn_end;
+    }
+    let loss_mask = mask.flags(&spans, tokens.len());
+    Ok(Rendered {
+        tokens,
+        loss_mask,
+        spans,
+    })
+}
+
+/// Renders a conversation as a prompt: it ends with `<|start|>assistant`, and the model goes on.
+///
+/// Source: openai/harmony 0.0.8, `render_conversation_for_completion`, whose default is
+/// [`AnalysisPolicy::DropBeforeFinal`].
+///
+/// # Errors
+///
+/// Those of [`render_training`].
+pub fn render_completion<E: HarmonyEncoder + ?Sized>(
+    conversation: &Conversation,
+    encoder: &E,
+    policy: AnalysisPolicy,
+) -> Result<Vec<u32>, GptOssError> {
+    let mut renderer = Renderer::new(encoder)?;
+    for block in &blocks(conversation, policy)? {
+        renderer.block(block)?;
+    }
+    renderer.push(renderer.markers.start);
+    renderer.text(Role::Assistant.as_str())?;
+    Ok(renderer.tokens)
+}
+
+struct Renderer<'a, E: ?Sized> {
+    encoder: &'a E,
+    markers: Markers,
+    tokens: Vec<u32>,
+    spans: Vec<MessageSpan>,
+}
+
+impl<'a, E: HarmonyEncoder + ?Sized> Renderer<'a, E> {
+    fn new(encoder: &'a E) -> Result<Self, GptOssError> {
+        let markers = Markers::resolve(encoder)?;
+        Ok(Self {
+            encoder,
+            markers,
+            tokens: Vec::new(),
+            spans: Vec::new(),
+        })
+    }
+
+    fn push(&mut self, token: u32) {
+        self.tokens.push(token);
+    }
+
+    // Each part of a header is encoded on its own, as merges across parts would differ from harmony.
+    fn text(&mut self, text: &str) -> Result<(), GptOssError> {
+        self.tokens.extend(self.encoder.encode_ordinary(text)?);
+        Ok(())
+    }
+
+    fn block(&mut self, block: &Block<'_>) -> Result<(), GptOssError> {
+        let start = self.tokens.len();
+        let head_end = self.header(block)?;
+        self.push(self.markers.message);
+        let content_start = self.tokens.len();
+        self.text(&block.text)?;
+        let content_end = self.tokens.len();
+        let stop = self.stop(block)?;
+        self.push(stop);
+        self.spans.push(MessageSpan {
+            source: block.source,
+            message: block.message,
+            role: block.role,
+            channel: block.channel.map(str::to_owned),
+            tokens: start..self.tokens.len(),
+            head: start..head_end,
+            content: content_start..content_end,
+        });
+        Ok(())
+    }
+
+    /// Writes everything before `<|message|>` and gives the end of `<|start|>{role}`.
+    fn header(&mut self, block: &Block<'_>) -> Result<usize, GptOssError> {
+        self.push(self.markers.start);
+        let head_end = self.author(block)?;
+        // Harmony addresses every message to `all` unless it says otherwise.
+        if let Some(recipient) = block.recipient.filter(|&recipient| recipient != "all") {
+            self.text(&format!(" to={recipient}"))?;
+        }
+        if let Some(channel) = block.channel {
+            self.push(self.markers.channel);
+            self.text(channel)?;
+        }
+        if let Some(content_type) = block.content_type {
+            self.content_type(content_type)?;
+        }
+        Ok(head_end)
+    }
+
+    fn author(&mut self, block: &Block<'_>) -> Result<usize, GptOssError> {
+        if let (Role::Tool, Some(name)) = (block.role, block.name) {
+            self.text(name)?;
+            return Ok(self.tokens.len());
+        }
+        self.text(block.role.as_str())?;
+        let head_end = self.tokens.len();
+        if let Some(name) = block.name {
+            self.text(&format!(":{name}"))?;
+        }
+        Ok(head_end)
+    }
+
+    fn content_type(&mut self, content_type: &str) -> Result<(), GptOssError> {
+        let Some(constrained) = content_type.strip_prefix(CONSTRAIN) else {
+            return self.text(&format!(" {content_type}"));
+        };
+        self.text(" ")?;
+        self.push(optional_marker(self.encoder, CONSTRAIN)?);
+        self.text(constrained)
+    }
+
+    fn stop(&self, block: &Block<'_>) -> Result<u32, GptOssError> {
+        match (block.role, block.recipient) {
+            (Role::Assistant, Some(_)) => optional_marker(self.encoder, CALL),
+            _ => Ok(self.markers.end),
+        }
+    }
+}

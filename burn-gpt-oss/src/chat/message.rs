@@ -1,0 +1,133 @@
+use serde::{Deserialize, Serialize};
+
+/// Who wrote a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Identity, reasoning effort and channels; rendered from
+    /// [`SystemContent`](crate::SystemContent).
+    System,
+    /// Instructions of the application.
+    Developer,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a tool call.
+    Tool,
+}
+
+impl Role {
+    /// The spelling in message headers and datasets, such as `assistant`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Developer => "developer",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// One message of a conversation.
+///
+/// The keys are those of chat datasets. Absent and `null` optional keys mean the same. Unknown keys
+/// are ignored when deserializing; whoever reads a dataset decides whether to accept them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who wrote the message.
+    pub role: Role,
+    /// The text; for [`Role::Developer`] the instructions.
+    pub content: String,
+    /// The reasoning before an assistant message, rendered as a message of its own in channel
+    /// `analysis`. An empty text is an empty message, not an absent one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<String>,
+    /// `analysis`, `commentary` or `final`; `None` renders no channel at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// The name of the author; required for [`Role::Tool`], where it replaces the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whom the message is addressed to, such as `functions.get_weather`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// The type of the content, such as `<|constrain|>json`. Only a marker at its very beginning
+    /// becomes the special token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+}
+
+impl Message {
+    /// A message with a role and a text and nothing else.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self {
+            role,
+            content: content.into(),
+            thinking: None,
+            channel: None,
+            name: None,
+            recipient: None,
+            content_type: None,
+        }
+    }
+
+    /// A system text of a chat dataset; see [`Conversation::from_chat`](crate::Conversation::from_chat).
+    pub fn system(content: impl Into<String>) -> Self {
+        Self::new(Role::System, content)
+    }
+
+    /// Instructions of the application.
+    pub fn developer(content: impl Into<String>) -> Self {
+        Self::new(Role::Developer, content)
+    }
+
+    /// A message of the person.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::new(Role::User, content)
+    }
+
+    /// A message of the model, without channel.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self::new(Role::Assistant, content)
+    }
+
+    /// The result of a tool call, addressed to the assistant in channel `commentary`.
+    pub fn tool(name: impl Into<String>, content: impl Into<String>) -> Self {
+        Self::new(Role::Tool, content)
+            .with_name(name)
+            .with_recipient("assistant")
+            .with_channel("commentary")
+    }
+
+    /// Sets the reasoning that precedes the message.
+    pub fn with_thinking(mut self, thinking: impl Into<String>) -> Self {
+        self.thinking = Some(thinking.into());
+        self
+    }
+
+    /// Sets the channel.
+    pub fn with_channel(mut self, channel: impl Into<String>) -> Self {
+        self.channel = Some(channel.into());
+        self
+    }
+
+    /// Sets the name of the author.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets the recipient.
+    pub fn with_recipient(mut self, recipient: impl Into<String>) -> Self {
+        self.recipient = Some(recipient.into());
+        self
+    }
+
+    /// Sets the content type.
+    pub fn with_content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.content_type = Some(content_type.into());
+        self
+    }
+}

@@ -1,0 +1,46 @@
+//! Checkpoint directories in the published format: `config.json`, safetensors shards with or
+//! without an index, experts in MXFP4 or BF16.
+
+mod convert;
+mod directory;
+mod load;
+mod mapped;
+mod names;
+mod plan;
+mod reader;
+mod write;
+
+pub use directory::{OutputDirectory, carry_over};
+pub use names::{TensorLayout, TensorSpec, checkpoint_name, tensor_specs};
+pub use reader::{CheckpointReader, RawTensor};
+pub use write::{CheckpointWriter, SaveReport};
+
+/// How the expert matrices of a checkpoint are stored; everything else is BF16 in both forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckpointForm {
+    /// `_blocks` and `_scales`, 4.25 bits per weight: the published form.
+    Mxfp4,
+    /// Dense `[experts, in, out]`.
+    Bf16,
+}
+
+impl std::fmt::Display for CheckpointForm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mxfp4 => "MXFP4",
+            Self::Bf16 => "BF16",
+        })
+    }
+}
+
+/// Progress of reading or writing, one call per tensor.
+#[derive(Clone, Debug)]
+pub struct CheckpointProgress<'a> {
+    /// Name of the tensor just done.
+    pub tensor: &'a str,
+    /// Bytes of the file done so far.
+    pub bytes_done: u64,
+    /// Bytes in all.
+    pub bytes_total: u64,
+}

@@ -1,0 +1,102 @@
+//! Element conversion between checkpoint bytes and tensors.
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::Dtype;
+
+/// Element types a model can be loaded into.
+pub(super) trait Weight: Copy + Send + Sync + Default + 'static {
+    fn from_f32(value: f32) -> Self;
+    fn from_bf16(value: bf16) -> Self;
+}
+
+impl Weight for f32 {
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+    fn from_bf16(value: bf16) -> Self {
+        value.to_f32()
+    }
+}
+
+impl Weight for bf16 {
+    fn from_f32(value: f32) -> Self {
+        bf16::from_f32(value)
+    }
+    fn from_bf16(value: bf16) -> Self {
+        value
+    }
+}
+
+/// Decodes little-endian floats; `None` for a dtype that is not BF16, F16 or F32.
+pub(super) fn decode<T: Weight>(dtype: Dtype, bytes: &[u8]) -> Option<Vec<T>> {
+    match dtype {
+        Dtype::BF16 => Some(convert(bytes, |b| T::from_bf16(bf16::from_le_bytes(b)))),
+        Dtype::F16 => Some(convert(bytes, |b| T::from_f32(f16::from_le_bytes(b).to_f32()))),
+        Dtype::F32 => Some(convert(bytes, |b| T::from_f32(f32::from_le_bytes(b)))),
+        _ => None,
+    }
+}
+
+fn convert<const N: usize, T: Weight>(bytes: &[u8], decode: impl Fn([u8; N]) -> T + Sync) -> Vec<T> {
+    let (elements, _) = bytes.as_chunks::<N>();
+    elements.par_iter().with_min_len(1 << 14).map(|element| decode(*element)).collect()
+}
+
+/// `[rows, cols]` to `[cols, rows]`, in tiles that stay in the cache.
+pub(super) fn transpose<T: Weight>(values: &[T], rows: usize, cols: usize) -> Vec<T> {
+    const TILE: usize = 32;
+    let mut out = vec![T::default(); values.len()];
+    if values.is_empty() {
+        return out;
+    }
+    out.par_chunks_mut(TILE * rows).enumerate().for_each(|(tile, chunk)| {
+        let first = tile * TILE;
+        for row_tile in (0..rows).step_by(TILE) {
+            for (c, line) in chunk.chunks_mut(rows).enumerate() {
+                for r in row_tile..(row_tile + TILE).min(rows) {
+                    line[r] = values[r * cols + first + c];
+                }
+            }
+        }
+    });
+    out
+}
+
+/// BF16 bytes of float32 values, nearest even.
+pub(super) fn encode_bf16(values: &[f32]) -> Vec<u8> {
+    let halves: Vec<bf16> =
+        values.par_iter().with_min_len(1 << 14).map(|value| bf16::from_f32(*value)).collect();
+    bytemuck::allocation::cast_vec::<bf16, u16>(halves)
+        .into_iter()
+        .flat_map(u16::to_le_bytes)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposes_any_shape() {
+        for (rows, cols) in [(1, 1), (3, 70), (33, 64), (100, 31), (0, 5)] {
+            let values: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
+            let turned = transpose(&values, rows, cols);
+            for r in 0..rows {
+                for c in 0..cols {
+                    assert_eq!(turned[c * rows + r], values[r * cols + c]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_survives_a_round_trip() {
+        let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let values: Vec<f32> = decode(Dtype::BF16, &bytes).expect("float type");
+        let again: Vec<bf16> = decode(Dtype::BF16, &encode_bf16(&values)).expect("float type");
+        for (bits, half) in (0..=u16::MAX).zip(again) {
+            assert!(half.to_bits() == bits || half.is_nan() && bf16::from_bits(bits).is_nan());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::GptOssError;
+
+/// A directory that appears under its name only when it is complete.
+///
+/// Files are written into a temporary sibling; [`commit`](Self::commit) syncs and renames it.
+/// Dropped before that, it leaves nothing behind.
+pub struct OutputDirectory {
+    target: PathBuf,
+    temp: TempDir,
+    overwrite: bool,
+}
+
+impl OutputDirectory {
+    /// Starts a directory. A target that exists and is not empty is refused unless `overwrite`.
+    ///
+    /// # Errors
+    /// [`GptOssError::OutputExists`], or an error of the file system.
+    pub fn create(target: impl AsRef<Path>, overwrite: bool) -> Result<Self, GptOssError> {
+        let target = target.as_ref().to_path_buf();
+        Self::check(&target, overwrite)?;
+        let parent = parent_of(&target);
+        std::fs::create_dir_all(parent).map_err(GptOssError::io(parent, "create directory"))?;
+        let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let temp = sibling(parent, &format!(".{name}.partial-"))?;
+        Ok(Self { target, temp, overwrite })
+    }
+
+    /// Whether [`create`](Self::create) would accept the target.
+    ///
+    /// # Errors
+    /// [`GptOssError::OutputExists`] if it is a file or a directory with content.
+    pub fn check(target: &Path, overwrite: bool) -> Result<(), GptOssError> {
+        let occupied = match std::fs::read_dir(target) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(_) => target.exists(),
+        };
+        if occupied && !overwrite {
+            return Err(GptOssError::OutputExists { path: target.to_path_buf() });
+        }
+        Ok(())
+    }
+
+    /// Where to write.
+    pub fn path(&self) -> &Path {
+        self.temp.path()
+    }
+
+    /// Syncs every file and puts the directory in place, replacing the old one.
+    ///
+    /// # Errors
+    /// Errors of the file system; the old directory is then still there.
+    pub fn commit(self) -> Result<(), GptOssError> {
+        let dir = self.temp.path();
+        for entry in std::fs::read_dir(dir).map_err(GptOssError::io(dir, "list"))? {
+            let path = entry.map_err(GptOssError::io(dir, "list"))?.path();
+            sync(&path)?;
+        }
+        sync(dir)?;
+        Self::check(&self.target, self.overwrite)?;
+        let retired = self.retire_old()?;
+        let temp = self.temp.keep();
+        if let Err(error) = std::fs::rename(&temp, &self.target) {
+            let _ = std::fs::remove_dir_all(&temp);
+            if let Some(old) = retired {
+                let _ = std::fs::rename(old.keep(), &self.target);
+            }
+            return Err(GptOssError::io(&self.target, "rename")(error));
+        }
+        sync(parent_of(&self.target))
+    }
+
+    /// Moves an old directory aside; it is removed when the returned handle is dropped.
+    fn retire_old(&self) -> Result<Option<TempDir>, GptOssError> {
+        if !self.target.exists() {
+            return Ok(None);
+        }
+        let old = sibling(parent_of(&self.target), ".replaced-")?;
+        // A rename replaces an empty directory in one step.
+        std::fs::rename(&self.target, old.path()).map_err(GptOssError::io(&self.target, "rename"))?;
+        Ok(Some(old))
+    }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A temporary directory beside the target, readable as any new directory of this user.
+fn sibling(parent: &Path, prefix: &str) -> Result<TempDir, GptOssError> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o777));
+    }
+    builder.tempdir_in(parent).map_err(GptOssError::io(parent, "create temporary directory"))
+}
+
+/// Flushes a file or directory to the device.
+fn sync(path: &Path) -> Result<(), GptOssError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(GptOssError::io(path, "sync"))
+}
+
+/// Files beside the weights that belong to a model and travel with it.
+const COMPANIONS: [&str; 9] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// Copies generation configuration and tokenizer files from one checkpoint directory to another.
+///
+/// # Errors
+/// Errors of the file system; absent files are skipped.
+pub fn carry_over(from: &Path, to: &Path) -> Result<(), GptOssError> {
+    for name in COMPANIONS {
+        let source = from.join(name);
+        if source.is_file() {
+            let target = to.join(name);
+            // Not `fs::copy`: it would also copy a read-only mode, and the next overwrite would fail.
+            let bytes = std::fs::read(&source).map_err(GptOssError::io(&source, "read"))?;
+            std::fs::write(&target, bytes).map_err(GptOssError::io(&target, "write"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{DType, Device, Element, FloatDType, Tensor, TensorData};
+use burn_fp4::{Fp4Scheme, PackedFp4Ref};
+use half::bf16;
+
+use super::convert::{Weight, decode, transpose};
+use super::{CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
+use crate::GptOssError;
+use crate::model::GptOss;
+
+impl CheckpointReader {
+    /// Loads the model onto a device. MXFP4 experts are decoded, which is exact in every float type
+    /// offered; one tensor at a time is held besides the model.
+    ///
+    /// # Errors
+    /// Mismatching tensors, and [`GptOssError::Unsupported`] for a dtype other than F32 and BF16.
+    pub fn load(
+        &self,
+        device: &Device,
+        dtype: FloatDType,
+        progress: impl FnMut(CheckpointProgress<'_>),
+    ) -> Result<GptOss, GptOssError> {
+        let model = self.config().init(device);
+        let loader = Loader {
+            reader: self,
+            device,
+            path: Vec::new(),
+            bytes_done: 0,
+            progress,
+            error: None,
+        };
+        match dtype {
+            FloatDType::F32 => loader.run::<f32>(model),
+            FloatDType::BF16 => loader.run::<bf16>(model),
+            other => Err(GptOssError::Unsupported {
+                what: format!("loading weights as {other:?}"),
+                hint: "load as F32 or BF16".into(),
+            }),
+        }
+    }
+
+    /// The values of one parameter in the module's layout, as float32.
+    ///
+    /// # Errors
+    /// Mismatching tensors.
+    pub fn values(&self, spec: &TensorSpec) -> Result<Vec<f32>, GptOssError> {
+        self.weights(spec)
+    }
+
+    fn weights<T: Weight + burn_fp4::Fp4Element>(&self, spec: &TensorSpec) -> Result<Vec<T>, GptOssError> {
+        if self.is_packed(spec) {
+            let mut values = vec![T::default(); spec.len()];
+            self.packed(spec)?
+                .dequantize_along(1, &mut values)
+                .map_err(|source| GptOssError::Fp4 { tensor: spec.name.clone(), source })?;
+            self.release(&format!("{}_blocks", spec.name));
+            self.release(&format!("{}_scales", spec.name));
+            return Ok(values);
+        }
+        let raw = self.raw(&spec.name)?;
+        let values = decode(raw.dtype, raw.bytes).ok_or_else(|| GptOssError::Dtype {
+            path: self.file_of(&spec.name),
+            tensor: spec.name.clone(),
+            expected: "BF16, F16 or F32".into(),
+            found: format!("{:?}", raw.dtype),
+        })?;
+        self.release(&spec.name);
+        Ok(match (spec.layout, raw.shape) {
+            (TensorLayout::Transposed, [rows, cols]) => transpose(&values, *rows, *cols),
+            _ => values,
+        })
+    }
+
+    /// The packed form of an expert matrix, `[experts, out, in]`, borrowed from the file.
+    ///
+    /// # Errors
+    /// [`GptOssError::MissingTensor`] if it is stored dense.
+    pub fn packed(&self, spec: &TensorSpec) -> Result<PackedFp4Ref<'_>, GptOssError> {
+        let blocks = self.raw(&format!("{}_blocks", spec.name))?;
+        let scales = self.raw(&format!("{}_scales", spec.name))?;
+        PackedFp4Ref::from_parts(Fp4Scheme::mxfp4(), spec.packed_shape(), blocks.bytes, scales.bytes)
+            .map_err(|source| GptOssError::Fp4 { tensor: spec.name.clone(), source })
+    }
+}
+
+/// Replaces every parameter by the checkpoint's, in module order.
+struct Loader<'a, P> {
+    reader: &'a CheckpointReader,
+    device: &'a Device,
+    path: Vec<String>,
+    bytes_done: u64,
+    progress: P,
+    /// Mappers cannot fail, so the first error is kept and the rest of the walk skipped.
+    error: Option<GptOssError>,
+}
+
+/// The walk for one element type.
+struct TypedLoader<'l, 'a, P, T>(&'l mut Loader<'a, P>, std::marker::PhantomData<T>);
+
+impl<P: FnMut(CheckpointProgress<'_>)> Loader<'_, P> {
+    fn run<T: Weight + Element + burn_fp4::Fp4Element>(mut self, model: GptOss) -> Result<GptOss, GptOssError> {
+        let model = model.map(&mut TypedLoader::<P, T>(&mut self, std::marker::PhantomData));
+        self.error.map_or(Ok(model), Err)
+    }
+
+    fn load<T: Weight + Element + burn_fp4::Fp4Element>(&mut self) -> Result<TensorData, GptOssError> {
+        let path = self.path.join(".");
+        let spec = self.reader.specs().iter().find(|spec| spec.path == path);
+        let spec = spec.ok_or_else(|| GptOssError::Unsupported {
+            what: format!("the parameter `{path}`"),
+            hint: "load the model before quantizers or adapters are inserted".into(),
+        })?;
+        let data = TensorData::new(self.reader.weights::<T>(spec)?, spec.shape.clone());
+        self.bytes_done += self.reader.stored_len(spec);
+        (self.progress)(CheckpointProgress {
+            tensor: &spec.name,
+            bytes_done: self.bytes_done,
+            bytes_total: self.reader.data_len(),
+        });
+        Ok(data)
+    }
+}
+
+impl CheckpointReader {
+    fn stored_len(&self, spec: &TensorSpec) -> u64 {
+        let len = |name: &str| self.raw(name).map_or(0, |raw| raw.bytes.len() as u64);
+        match self.is_packed(spec) {
+            true => len(&format!("{}_blocks", spec.name)) + len(&format!("{}_scales", spec.name)),
+            false => len(&spec.name),
+        }
+    }
+}
+
+impl<P, T> ModuleMapper for TypedLoader<'_, '_, P, T>
+where
+    P: FnMut(CheckpointProgress<'_>),
+    T: Weight + Element + burn_fp4::Fp4Element,
+{
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.0.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.0.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.0.error.is_some() {
+            return param;
+        }
+        match self.0.load::<T>() {
+            Ok(data) => {
+                let dtype: DType = data.dtype();
+                let tensor = Tensor::from_data(data, (self.0.device, dtype));
+                let mut loaded = Param::from_tensor(tensor);
+                loaded.id = param.id;
+                loaded
+            }
+            Err(error) => {
+                self.0.error = Some(error);
+                param
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memmap2::{Mmap, UncheckedAdvice};
+use safetensors::tensor::{Metadata, SafeTensors};
+
+use crate::GptOssError;
+
+/// A safetensors file mapped into memory, its header checked.
+pub(super) struct MappedFile {
+    pub path: PathBuf,
+    pub metadata: Metadata,
+    data_start: usize,
+    map: Mmap,
+}
+
+impl MappedFile {
+    pub fn open(path: &Path) -> Result<Self, GptOssError> {
+        let file = File::open(path).map_err(GptOssError::io(path, "open"))?;
+        // SAFETY: the map is private to this reader and only read. A file that another process
+        // shortens meanwhile ends this process with SIGBUS, as with every memory-mapped reader.
+        let map = unsafe { Mmap::map(&file) }.map_err(GptOssError::io(path, "memory map"))?;
+        let (header, metadata) =
+            SafeTensors::read_metadata(&map).map_err(|error| GptOssError::Safetensors {
+                path: path.to_path_buf(),
+                message: describe(&map, &error),
+            })?;
+        Ok(Self { path: path.to_path_buf(), metadata, data_start: 8 + header, map })
+    }
+
+    /// Bytes at offsets relative to the data section.
+    pub fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.map[self.data_start + range.start..self.data_start + range.end]
+    }
+
+    /// Gives the pages of a range back, so that reading a file of any size needs the memory of one
+    /// tensor. Only a hint: a failure changes nothing but memory use.
+    pub fn release(&self, range: Range<usize>) {
+        let (start, len) = (self.data_start + range.start, range.len());
+        // SAFETY: the map is read-only and backed by the file, so dropped pages are read again from
+        // it when touched; no content can be lost.
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) };
+    }
+}
+
+/// Adds expected and found sizes, which the parser's own message lacks.
+fn describe(map: &[u8], error: &safetensors::SafeTensorError) -> String {
+    let found = map.len();
+    match expected_len(map) {
+        Some(expected) if expected != found as u128 => format!(
+            "the header calls for {expected} bytes, the file has {found}; \
+             it is truncated or damaged, download it again"
+        ),
+        _ => format!("{error} (file of {found} bytes)"),
+    }
+}
+
+fn expected_len(map: &[u8]) -> Option<u128> {
+    let header_len = u64::from_le_bytes(map.get(..8)?.try_into().ok()?);
+    let end = u128::from(header_len) + 8;
+    let header = map.get(8..usize::try_from(end).ok()?)?;
+    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+    let ends = header.values().filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
+    Some(end + u128::from(ends.max()?))
+}

@@ -1,0 +1,147 @@
+//! Which tensors a checkpoint holds, in which file and where: known before any is written.
+
+use serde_json::{Map, Value, json};
+
+use super::{CheckpointForm, TensorLayout, TensorSpec};
+
+/// One tensor of the output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PlannedTensor {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub part: Part,
+    /// Index of the parameter it comes from.
+    pub spec: usize,
+}
+
+/// What of a parameter a tensor holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Dense,
+    Blocks,
+    Scales,
+}
+
+impl PlannedTensor {
+    pub fn n_bytes(&self) -> u64 {
+        let elements: usize = self.shape.iter().product();
+        let width = if self.part == Part::Dense { 2 } else { 1 };
+        (elements * width) as u64
+    }
+
+    fn dtype(&self) -> &'static str {
+        if self.part == Part::Dense { "BF16" } else { "U8" }
+    }
+}
+
+/// All tensors of a checkpoint in sorted order, so that `_blocks` come before their `_scales`, as
+/// llama.cpp's converter assumes.
+pub(super) fn plan(specs: &[TensorSpec], form: CheckpointForm) -> Vec<PlannedTensor> {
+    let mut tensors: Vec<_> = specs
+        .iter()
+        .enumerate()
+        .flat_map(|(index, spec)| match (spec.layout, form) {
+            (TensorLayout::Experts, CheckpointForm::Mxfp4) => packed(index, spec),
+            _ => vec![PlannedTensor {
+                name: spec.name.clone(),
+                shape: spec.file_shape(),
+                part: Part::Dense,
+                spec: index,
+            }],
+        })
+        .collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    tensors
+}
+
+fn packed(index: usize, spec: &TensorSpec) -> Vec<PlannedTensor> {
+    let [experts, out, len] = [0, 1, 2].map(|axis| spec.packed_shape()[axis]);
+    let tensor = |suffix: &str, shape: Vec<usize>, part| PlannedTensor {
+        name: format!("{}_{suffix}", spec.name),
+        shape,
+        part,
+        spec: index,
+    };
+    vec![
+        tensor("blocks", vec![experts, out, len / 32, 16], Part::Blocks),
+        tensor("scales", vec![experts, out, len / 32], Part::Scales),
+    ]
+}
+
+/// Splits tensors into files of at most `shard_bytes`, at least one tensor each, order kept.
+pub(super) fn shards(tensors: &[PlannedTensor], shard_bytes: u64) -> Vec<&[PlannedTensor]> {
+    let (mut shards, mut start, mut size) = (Vec::new(), 0, 0);
+    for (i, tensor) in tensors.iter().enumerate() {
+        if i > start && size + tensor.n_bytes() > shard_bytes {
+            shards.push(&tensors[start..i]);
+            (start, size) = (i, 0);
+        }
+        size += tensor.n_bytes();
+    }
+    shards.push(&tensors[start..]);
+    shards
+}
+
+/// File names: one plain file, or the numbered names transformers writes.
+pub(super) fn shard_name(index: usize, count: usize) -> String {
+    match count {
+        1 => "model.safetensors".into(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
+    }
+}
+
+/// The length prefix and header of a safetensors file, padded to eight bytes.
+pub(super) fn header(tensors: &[PlannedTensor]) -> Vec<u8> {
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), json!({"format": "pt"}));
+    let mut offset = 0;
+    for tensor in tensors {
+        let end = offset + tensor.n_bytes();
+        let entry = json!({"dtype": tensor.dtype(), "shape": tensor.shape, "data_offsets": [offset, end]});
+        header.insert(tensor.name.clone(), entry);
+        offset = end;
+    }
+    let mut text = Value::Object(header).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut text);
+    bytes
+}
+
+/// `model.safetensors.index.json`.
+pub(super) fn index(shards: &[&[PlannedTensor]]) -> Value {
+    let total: u64 = shards.iter().flat_map(|shard| shard.iter()).map(PlannedTensor::n_bytes).sum();
+    let map: Map<String, Value> = shards
+        .iter()
+        .enumerate()
+        .flat_map(|(i, shard)| shard.iter().map(move |tensor| (tensor, i)))
+        .map(|(tensor, i)| (tensor.name.clone(), json!(shard_name(i, shards.len()))))
+        .collect();
+    json!({"metadata": {"total_size": total}, "weight_map": map})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::tensor_specs;
+    use crate::config::GptOssConfig;
+
+    #[test]
+    fn sizes_of_the_published_20b_checkpoint() {
+        let specs = tensor_specs(&GptOssConfig::gpt_oss_20b());
+        let total: u64 = plan(&specs, CheckpointForm::Mxfp4).iter().map(PlannedTensor::n_bytes).sum();
+        assert_eq!(total, 10_152_345_600 + 3_608_919_168);
+    }
+
+    #[test]
+    fn blocks_never_follow_their_scales() {
+        let specs = tensor_specs(&GptOssConfig::gpt_oss_20b());
+        let tensors = plan(&specs, CheckpointForm::Mxfp4);
+        for pair in tensors.windows(2) {
+            assert!(pair[0].name < pair[1].name);
+        }
+        let split = shards(&tensors, 100 << 20);
+        assert_eq!(split.iter().map(|shard| shard.len()).sum::<usize>(), tensors.len());
+        assert!(split.iter().all(|shard| !shard.is_empty()));
+    }
+}

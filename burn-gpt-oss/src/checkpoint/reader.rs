@@ -1,0 +1,255 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+use serde::Deserialize;
+
+use super::mapped::MappedFile;
+use super::{CheckpointForm, TensorLayout, TensorSpec, tensor_specs};
+use crate::GptOssError;
+use crate::config::GptOssConfig;
+
+/// An opened checkpoint directory. Files are mapped, nothing is decoded yet.
+///
+/// The set of tensors is checked against the configuration when the directory is opened: names,
+/// shapes and element types, none missing and none unknown.
+pub struct CheckpointReader {
+    dir: PathBuf,
+    config: GptOssConfig,
+    specs: Vec<TensorSpec>,
+    files: Vec<MappedFile>,
+    /// Tensor name to the index of its file.
+    locations: BTreeMap<String, usize>,
+}
+
+/// A tensor as it lies in the file.
+#[derive(Clone, Copy, Debug)]
+pub struct RawTensor<'a> {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Shape.
+    pub shape: &'a [usize],
+    /// Little-endian elements.
+    pub bytes: &'a [u8],
+}
+
+/// `model.safetensors.index.json`.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl CheckpointReader {
+    /// Opens a directory with `config.json` and `model.safetensors`, or the shards listed in
+    /// `model.safetensors.index.json`.
+    ///
+    /// # Errors
+    /// Every missing, malformed or mismatching file and tensor, by name.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, GptOssError> {
+        let dir = dir.as_ref();
+        let config = GptOssConfig::from_file(dir.join("config.json"))?;
+        let index = dir.join("model.safetensors.index.json");
+        let (files, locations) =
+            if index.exists() { open_shards(dir, &index)? } else { open_single(dir)? };
+        let specs = tensor_specs(&config);
+        let reader = Self { dir: dir.to_path_buf(), config, specs, files, locations };
+        reader.check()?;
+        Ok(reader)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &GptOssConfig {
+        &self.config
+    }
+
+    /// All parameters of the model, sorted by name.
+    pub fn specs(&self) -> &[TensorSpec] {
+        &self.specs
+    }
+
+    /// Names of all tensors in the files, sorted.
+    pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
+        self.locations.keys().map(String::as_str)
+    }
+
+    /// How the experts are stored.
+    pub fn form(&self) -> CheckpointForm {
+        let packed = self.locations.keys().any(|name| name.ends_with("_blocks"));
+        if packed { CheckpointForm::Mxfp4 } else { CheckpointForm::Bf16 }
+    }
+
+    /// Bytes of all tensors.
+    pub fn data_len(&self) -> u64 {
+        self.files.iter().map(|file| file.metadata.data_len() as u64).sum()
+    }
+
+    /// Whether the experts' matrix is stored as `_blocks` and `_scales`.
+    pub(super) fn is_packed(&self, spec: &TensorSpec) -> bool {
+        spec.layout == TensorLayout::Experts
+            && self.locations.contains_key(&format!("{}_blocks", spec.name))
+    }
+
+    /// A tensor as it lies in the file.
+    ///
+    /// # Errors
+    /// [`GptOssError::MissingTensor`].
+    pub fn raw(&self, name: &str) -> Result<RawTensor<'_>, GptOssError> {
+        let (file, info) = self.find(name)?;
+        let (start, end) = info.data_offsets;
+        Ok(RawTensor { dtype: info.dtype, shape: &info.shape, bytes: file.bytes(start..end) })
+    }
+
+    /// Gives the memory of a tensor's pages back.
+    pub(super) fn release(&self, name: &str) {
+        if let Ok((file, info)) = self.find(name) {
+            file.release(info.data_offsets.0..info.data_offsets.1);
+        }
+    }
+
+    /// The file that holds a tensor, for error messages.
+    pub(super) fn file_of(&self, name: &str) -> PathBuf {
+        self.find(name).map_or_else(|_| self.dir.clone(), |(file, _)| file.path.clone())
+    }
+
+    fn find(&self, name: &str) -> Result<(&MappedFile, &safetensors::tensor::TensorInfo), GptOssError> {
+        self.locations
+            .get(name)
+            .and_then(|file| {
+                let file = &self.files[*file];
+                Some((file, file.metadata.info(name)?))
+            })
+            .ok_or_else(|| GptOssError::MissingTensor {
+                path: self.dir.clone(),
+                tensor: name.into(),
+                hint: "the checkpoint is incomplete or config.json belongs to another model".into(),
+            })
+    }
+
+    /// Compares names, shapes and element types with the configuration.
+    fn check(&self) -> Result<(), GptOssError> {
+        let mut known = BTreeSet::new();
+        for spec in &self.specs {
+            for (name, shape, packed) in self.stored(spec)? {
+                let found = self.raw(&name)?;
+                if found.shape != shape {
+                    return Err(GptOssError::Shape {
+                        path: self.file_of(&name),
+                        tensor: name,
+                        expected: shape,
+                        found: found.shape.to_vec(),
+                    });
+                }
+                check_dtype(&name, found.dtype, packed, || self.file_of(&name))?;
+                known.insert(name);
+            }
+        }
+        let unknown: Vec<_> = self.locations.keys().filter(|name| !known.contains(*name)).cloned().collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        Err(GptOssError::UnexpectedTensors { path: self.dir.clone(), tensors: unknown })
+    }
+
+    /// Names and shapes of the tensors that store one parameter, and whether they are packed.
+    fn stored(&self, spec: &TensorSpec) -> Result<Vec<(String, Vec<usize>, bool)>, GptOssError> {
+        if !self.is_packed(spec) {
+            return Ok(vec![(spec.name.clone(), spec.file_shape(), false)]);
+        }
+        let packed = spec.packed_shape();
+        if !packed[2].is_multiple_of(32) {
+            return Err(GptOssError::Config {
+                key: "hidden_size / intermediate_size".into(),
+                expected: format!("multiples of 32 for the MXFP4 blocks of `{}`", spec.name),
+                found: packed[2].to_string(),
+            });
+        }
+        let scales = vec![packed[0], packed[1], packed[2] / 32];
+        let blocks = [scales.as_slice(), &[16]].concat();
+        Ok(vec![
+            (format!("{}_blocks", spec.name), blocks, true),
+            (format!("{}_scales", spec.name), scales, true),
+        ])
+    }
+}
+
+fn check_dtype(
+    name: &str,
+    found: Dtype,
+    packed: bool,
+    path: impl Fn() -> PathBuf,
+) -> Result<(), GptOssError> {
+    let fits = match packed {
+        true => found == Dtype::U8,
+        false => matches!(found, Dtype::BF16 | Dtype::F16 | Dtype::F32),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(GptOssError::Dtype {
+        path: path(),
+        tensor: name.into(),
+        expected: if packed { "U8" } else { "BF16, F16 or F32" }.into(),
+        found: format!("{found:?}"),
+    })
+}
+
+type Files = (Vec<MappedFile>, BTreeMap<String, usize>);
+
+fn open_single(dir: &Path) -> Result<Files, GptOssError> {
+    let path = dir.join("model.safetensors");
+    if !path.exists() {
+        return Err(GptOssError::MissingFile {
+            path,
+            hint: "a checkpoint holds model.safetensors, or model.safetensors.index.json and the \
+                   shards it lists"
+                .into(),
+        });
+    }
+    let file = MappedFile::open(&path)?;
+    let locations = file.metadata.tensors().into_keys().map(|name| (name, 0)).collect();
+    Ok((vec![file], locations))
+}
+
+fn open_shards(dir: &Path, index: &Path) -> Result<Files, GptOssError> {
+    let text = std::fs::read_to_string(index).map_err(GptOssError::io(index, "read"))?;
+    let json_error = |key: String, message: String| GptOssError::Json { path: index.into(), key, message };
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    let parsed: Index = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| json_error(error.path().to_string(), error.inner().to_string()))?;
+
+    // Shards are taken from the index alone: published shard names do not follow one pattern.
+    let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (tensor, file) in &parsed.weight_map {
+        by_file.entry(file).or_default().push(tensor);
+    }
+    let (mut files, mut locations) = (Vec::new(), BTreeMap::new());
+    for (name, tensors) in by_file {
+        if Path::new(name).components().count() != 1 || name.contains(['/', '\\']) || name == ".." {
+            let message = format!("`{name}` must be a file name without directories");
+            return Err(json_error(format!("weight_map.{}", tensors[0]), message));
+        }
+        let path = dir.join(name);
+        if !path.exists() {
+            let first = tensors[0].to_string();
+            return Err(GptOssError::MissingShard { path, tensors: tensors.len(), first });
+        }
+        let file = MappedFile::open(&path)?;
+        for tensor in tensors {
+            if file.metadata.info(tensor).is_none() {
+                return Err(GptOssError::MissingTensor {
+                    path,
+                    tensor: tensor.into(),
+                    hint: "the index places it there; index and shard belong to different versions".into(),
+                });
+            }
+            locations.insert(tensor.to_string(), files.len());
+        }
+        files.push(file);
+    }
+    Ok((files, locations))
+}

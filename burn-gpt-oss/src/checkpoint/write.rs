@@ -1,0 +1,292 @@
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use burn_fp4::{Fp4Scheme, PackedFp4};
+use serde_json::Value;
+
+use super::convert::{encode_bf16, transpose};
+use super::plan::{Part, PlannedTensor, header, index, plan, shard_name, shards};
+use super::{
+    CheckpointForm, CheckpointProgress, CheckpointReader, OutputDirectory, TensorLayout, TensorSpec,
+    carry_over, tensor_specs,
+};
+use crate::GptOssError;
+use crate::config::GptOssConfig;
+use crate::model::GptOss;
+
+/// Writes checkpoint directories that transformers, vLLM, SGLang, TensorRT-LLM and llama.cpp load.
+#[derive(Clone, Copy)]
+pub struct CheckpointWriter<'a> {
+    form: CheckpointForm,
+    shard_bytes: u64,
+    overwrite: bool,
+    source: Option<&'a CheckpointReader>,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaveReport {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Bytes of all tensors.
+    pub bytes: u64,
+    /// Number of safetensors files.
+    pub shards: usize,
+    /// Expert matrices whose values did not change and whose bytes were copied from the source.
+    pub copied: Vec<String>,
+}
+
+impl<'a> CheckpointWriter<'a> {
+    /// A writer for one form, with shards of at most 5 GB.
+    pub fn new(form: CheckpointForm) -> Self {
+        Self { form, shard_bytes: 5_000_000_000, overwrite: false, source: None }
+    }
+
+    /// Limits the size of one file, in bytes; a single larger tensor gets a file of its own.
+    pub fn with_shard_bytes(self, shard_bytes: u64) -> Self {
+        Self { shard_bytes, ..self }
+    }
+
+    /// Replaces a directory that is not empty.
+    pub fn with_overwrite(self, overwrite: bool) -> Self {
+        Self { overwrite, ..self }
+    }
+
+    /// The checkpoint the model came from: its tokenizer and generation files are carried over, and
+    /// expert matrices whose values are still the same are copied byte for byte (packing them anew
+    /// would keep the values but not always the bytes).
+    pub fn with_source(self, source: &'a CheckpointReader) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// Writes a model. Expert matrices are quantized from the parameters themselves, so with
+    /// [`CheckpointForm::Mxfp4`] the codes are those a fake quantizer on them computes.
+    ///
+    /// # Errors
+    /// An occupied target, non-finite weights, adapters that were not merged, and errors of the file
+    /// system. Nothing is left behind then.
+    pub fn save(
+        &self,
+        model: &GptOss,
+        target: impl AsRef<Path>,
+        progress: impl FnMut(CheckpointProgress<'_>),
+    ) -> Result<SaveReport, GptOssError> {
+        let specs = tensor_specs(model.config());
+        self.check_blocks(&specs)?;
+        let output = OutputDirectory::create(&target, self.overwrite)?;
+        if let Some(source) = self.source {
+            carry_over(source.dir(), output.path())?;
+        }
+        write_json(&output.path().join("config.json"), &self.config(model.config()))?;
+
+        let tensors = plan(&specs, self.form);
+        let files = shards(&tensors, self.shard_bytes);
+        if files.len() > 1 {
+            write_json(&output.path().join("model.safetensors.index.json"), &index(&files))?;
+        }
+        let mut encoder = Encoder::new(self, model, &specs)?;
+        let mut progress = Counted::new(progress, &tensors);
+        for (i, shard) in files.iter().enumerate() {
+            let path = output.path().join(shard_name(i, files.len()));
+            write_shard(&path, shard, &mut encoder, &mut progress)?;
+        }
+        let (copied, bytes, shards) = (encoder.copied, progress.total, files.len());
+        output.commit()?;
+        Ok(SaveReport { dir: target.as_ref().to_path_buf(), bytes, shards, copied })
+    }
+
+    fn config(&self, config: &GptOssConfig) -> Value {
+        let mut config = config.clone();
+        config.quantization_config = match self.form {
+            CheckpointForm::Mxfp4 => Some(GptOssConfig::mxfp4_quantization_config()),
+            CheckpointForm::Bf16 => None,
+        };
+        let mut json = config.to_json();
+        // Loaders take the element type from the tensors; a stale key would overrule them.
+        if let Some(map) = json.as_object_mut() {
+            map.remove("torch_dtype");
+            map.remove("dtype");
+        }
+        json
+    }
+
+    fn check_blocks(&self, specs: &[TensorSpec]) -> Result<(), GptOssError> {
+        let odd = specs.iter().find(|spec| {
+            spec.layout == TensorLayout::Experts && !spec.shape[1].is_multiple_of(32)
+        });
+        match (self.form, odd) {
+            (CheckpointForm::Mxfp4, Some(spec)) => Err(GptOssError::Config {
+                key: "hidden_size / intermediate_size".into(),
+                expected: format!("multiples of 32 for the MXFP4 blocks of `{}`", spec.name),
+                found: spec.shape[1].to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+type Values = Box<dyn Fn() -> Result<Vec<f32>, GptOssError>>;
+
+/// Turns parameters into the bytes of tensors.
+struct Encoder<'a> {
+    source: Option<&'a CheckpointReader>,
+    specs: &'a [TensorSpec],
+    values: BTreeMap<String, Values>,
+    /// Scales of the matrix whose blocks were written last.
+    scales: Vec<u8>,
+    copied: Vec<String>,
+}
+
+impl<'a> Encoder<'a> {
+    fn new(
+        writer: &CheckpointWriter<'a>,
+        model: &GptOss,
+        specs: &'a [TensorSpec],
+    ) -> Result<Self, GptOssError> {
+        let mut parameters = Parameters::default();
+        model.visit(&mut parameters);
+        for path in parameters.values.keys() {
+            if !specs.iter().any(|spec| spec.path == *path) {
+                return Err(GptOssError::Unsupported {
+                    what: format!("the parameter `{path}` in a checkpoint"),
+                    hint: "merge adapters into the weights first".into(),
+                });
+            }
+        }
+        Ok(Self {
+            source: writer.source,
+            specs,
+            values: parameters.values,
+            scales: Vec::new(),
+            copied: Vec::new(),
+        })
+    }
+
+    fn encode(&mut self, tensor: &PlannedTensor) -> Result<Vec<u8>, GptOssError> {
+        let spec = &self.specs[tensor.spec];
+        match tensor.part {
+            Part::Scales => Ok(std::mem::take(&mut self.scales)),
+            Part::Dense => {
+                let values = self.values(spec)?;
+                let values = match spec.layout {
+                    TensorLayout::Transposed => transpose(&values, spec.shape[0], spec.shape[1]),
+                    TensorLayout::Same | TensorLayout::Experts => values,
+                };
+                Ok(encode_bf16(&values))
+            }
+            Part::Blocks => {
+                let (blocks, scales) = self.pack(spec)?;
+                self.scales = scales;
+                Ok(blocks)
+            }
+        }
+    }
+
+    fn values(&self, spec: &TensorSpec) -> Result<Vec<f32>, GptOssError> {
+        let missing = || GptOssError::Unsupported {
+            what: format!("a model without the parameter `{}`", spec.path),
+            hint: "save the whole model".into(),
+        };
+        let values = self.values.get(&spec.path).ok_or_else(missing)?()?;
+        let overflows = |value: &f32| !half::bf16::from_f32(*value).is_finite();
+        match values.iter().position(overflows) {
+            Some(index) => {
+                let tensor = spec.name.clone();
+                Err(GptOssError::NonFinite { tensor, index, value: values[index] })
+            }
+            None => Ok(values),
+        }
+    }
+
+    fn pack(&mut self, spec: &TensorSpec) -> Result<(Vec<u8>, Vec<u8>), GptOssError> {
+        let values = self.values(spec)?;
+        if let Some(source) = self.source.filter(|source| source.is_packed(spec)) {
+            let original = source.values(spec)?;
+            if original.iter().zip(&values).all(|(a, b)| a.to_bits() == b.to_bits()) {
+                let packed = source.packed(spec)?;
+                self.copied.push(spec.name.clone());
+                return Ok((packed.codes().to_vec(), packed.scales().to_vec()));
+            }
+        }
+        let packed = PackedFp4::quantize(&values, &spec.shape, 1, Fp4Scheme::mxfp4())
+            .map_err(|source| GptOssError::Fp4 { tensor: spec.name.clone(), source })?;
+        Ok(packed.into_parts())
+    }
+}
+
+/// Readers of all parameters by path. Reading one copies it to the host, one at a time.
+#[derive(Default)]
+struct Parameters {
+    path: Vec<String>,
+    values: BTreeMap<String, Values>,
+}
+
+impl ModuleVisitor for Parameters {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let (tensor, path) = (param.base(), self.path.join("."));
+        let name = path.clone();
+        let read = move || {
+            tensor.try_to_vec_as::<f32>().map_err(|error| GptOssError::Unsupported {
+                what: format!("reading the parameter `{name}` from its device ({error})"),
+                hint: "check the device's error log".into(),
+            })
+        };
+        self.values.insert(path, Box::new(read));
+    }
+}
+
+/// Progress with a running sum.
+struct Counted<P> {
+    report: P,
+    done: u64,
+    total: u64,
+}
+
+impl<P: FnMut(CheckpointProgress<'_>)> Counted<P> {
+    fn new(report: P, tensors: &[PlannedTensor]) -> Self {
+        Self { report, done: 0, total: tensors.iter().map(PlannedTensor::n_bytes).sum() }
+    }
+
+    fn add(&mut self, tensor: &PlannedTensor) {
+        self.done += tensor.n_bytes();
+        (self.report)(CheckpointProgress {
+            tensor: &tensor.name,
+            bytes_done: self.done,
+            bytes_total: self.total,
+        });
+    }
+}
+
+fn write_shard<P: FnMut(CheckpointProgress<'_>)>(
+    path: &Path,
+    tensors: &[PlannedTensor],
+    encoder: &mut Encoder<'_>,
+    progress: &mut Counted<P>,
+) -> Result<(), GptOssError> {
+    let file = File::create(path).map_err(GptOssError::io(path, "create"))?;
+    let mut file = BufWriter::with_capacity(1 << 20, file);
+    file.write_all(&header(tensors)).map_err(GptOssError::io(path, "write"))?;
+    for tensor in tensors {
+        let bytes = encoder.encode(tensor)?;
+        debug_assert_eq!(bytes.len() as u64, tensor.n_bytes());
+        file.write_all(&bytes).map_err(GptOssError::io(path, "write"))?;
+        progress.add(tensor);
+    }
+    file.flush().map_err(GptOssError::io(path, "write"))
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), GptOssError> {
+    std::fs::write(path, format!("{value:#}\n")).map_err(GptOssError::io(path, "write"))
+}

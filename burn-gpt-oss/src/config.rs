@@ -1,0 +1,323 @@
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::GptOssError;
+use crate::config_json::{ConfigJson, RopeScalingJson};
+
+/// Kind of attention of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum LayerType {
+    /// Each token sees the last `sliding_window` tokens, itself included.
+    #[serde(rename = "sliding_attention")]
+    SlidingAttention,
+    /// Each token sees all tokens before it and itself.
+    #[serde(rename = "full_attention")]
+    FullAttention,
+}
+
+/// YaRN rotary position embedding parameters (`rope_scaling`/`rope_theta`, or `rope_parameters`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RopeConfig {
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// Ratio of the extended context to the original one.
+    pub factor: f64,
+    /// Rotations over the original context above which a dimension is left alone.
+    pub beta_fast: f64,
+    /// Rotations below which a dimension is fully interpolated.
+    pub beta_slow: f64,
+    /// Context length before the extension, in tokens.
+    pub original_max_position_embeddings: usize,
+    /// Whether the interpolation bounds are rounded to whole dimensions (false for gpt-oss).
+    pub truncate: bool,
+}
+
+/// Architecture of a gpt-oss model, as in the published config.json.
+///
+/// Keys this crate does not know are kept and written back by [`to_json`](Self::to_json).
+#[derive(Clone, Debug, PartialEq)]
+pub struct GptOssConfig {
+    /// Number of token ids.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the hidden layer of each expert.
+    pub intermediate_size: usize,
+    /// Number of transformer blocks.
+    pub num_hidden_layers: usize,
+    /// Number of query heads.
+    pub num_attention_heads: usize,
+    /// Number of key and value heads.
+    pub num_key_value_heads: usize,
+    /// Width of one head; query width is `num_attention_heads * head_dim`, not `hidden_size`.
+    pub head_dim: usize,
+    /// Number of experts per block.
+    pub num_local_experts: usize,
+    /// Number of experts each token is routed to.
+    pub num_experts_per_tok: usize,
+    /// Number of tokens visible in sliding layers, the token itself included.
+    pub sliding_window: usize,
+    /// Kind of attention per block.
+    pub layer_types: Vec<LayerType>,
+    /// Longest supported sequence, in tokens.
+    pub max_position_embeddings: usize,
+    /// Position embedding.
+    pub rope: RopeConfig,
+    /// Epsilon of the RMS norms.
+    pub rms_norm_eps: f64,
+    /// Clamp of the gate (above) and of the up projection (both sides).
+    pub swiglu_limit: f64,
+    /// Slope inside the sigmoid of the gate.
+    pub swiglu_alpha: f64,
+    /// Weight of the load-balancing loss when it is switched on.
+    pub router_aux_loss_coef: f64,
+    /// Whether training adds the load-balancing loss (false in the published files).
+    pub output_router_logits: bool,
+    /// Standard deviation of fresh weights.
+    pub initializer_range: f64,
+    /// Padding token.
+    pub pad_token_id: Option<u32>,
+    /// End-of-sequence token.
+    pub eos_token_id: Option<u32>,
+    /// `quantization_config` as found in the file.
+    pub quantization_config: Option<Value>,
+    /// The document this configuration was read from; empty for presets.
+    pub(crate) document: Map<String, Value>,
+}
+
+impl GptOssConfig {
+    /// The published 20b model: 24 layers of 32 experts.
+    pub fn gpt_oss_20b() -> Self {
+        Self::published(24, 32)
+    }
+
+    /// The published 120b model: 36 layers of 128 experts.
+    pub fn gpt_oss_120b() -> Self {
+        Self::published(36, 128)
+    }
+
+    fn published(num_hidden_layers: usize, num_local_experts: usize) -> Self {
+        Self {
+            vocab_size: 201_088,
+            hidden_size: 2880,
+            intermediate_size: 2880,
+            num_hidden_layers,
+            num_attention_heads: 64,
+            num_key_value_heads: 8,
+            head_dim: 64,
+            num_local_experts,
+            num_experts_per_tok: 4,
+            sliding_window: 128,
+            layer_types: alternating_layers(num_hidden_layers),
+            max_position_embeddings: 131_072,
+            rope: RopeConfig {
+                theta: 150_000.0,
+                factor: 32.0,
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                original_max_position_embeddings: 4096,
+                truncate: false,
+            },
+            rms_norm_eps: 1e-5,
+            swiglu_limit: 7.0,
+            swiglu_alpha: 1.702,
+            router_aux_loss_coef: 0.9,
+            output_router_logits: false,
+            initializer_range: 0.02,
+            pad_token_id: Some(199_999),
+            eos_token_id: Some(200_002),
+            quantization_config: None,
+            document: Map::new(),
+        }
+    }
+
+    /// Reads `config.json` of a checkpoint directory.
+    ///
+    /// # Errors
+    /// A missing or malformed file, and every unsupported value, named by its key.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, GptOssError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => GptOssError::MissingFile {
+                path: path.to_path_buf(),
+                hint: "a checkpoint directory holds config.json beside its safetensors files".into(),
+            },
+            _ => GptOssError::io(path, "read")(source),
+        })?;
+        Self::from_json_named(&text, path)
+    }
+
+    /// Reads the text of a `config.json`.
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file).
+    pub fn from_json(text: &str) -> Result<Self, GptOssError> {
+        Self::from_json_named(text, Path::new("config.json"))
+    }
+
+    fn from_json_named(text: &str, path: &Path) -> Result<Self, GptOssError> {
+        let document = parse::<Map<String, Value>>(text, path)?;
+        let json = parse::<ConfigJson>(text, path)?;
+        json.into_config(document)
+    }
+
+    /// The document for `config.json`, in the published field set, unknown keys kept.
+    pub fn to_json(&self) -> Value {
+        let mut doc = self.document.clone();
+        let mut set = |key: &str, value: Value| doc.insert(key.to_string(), value);
+        set("architectures", json!(["GptOssForCausalLM"]));
+        set("attention_bias", json!(true));
+        set("attention_dropout", json!(0.0));
+        set("experts_per_token", json!(self.num_experts_per_tok));
+        set("head_dim", json!(self.head_dim));
+        set("hidden_act", json!("silu"));
+        set("hidden_size", json!(self.hidden_size));
+        set("initial_context_length", json!(self.rope.original_max_position_embeddings));
+        set("initializer_range", json!(self.initializer_range));
+        set("intermediate_size", json!(self.intermediate_size));
+        set("layer_types", json!(self.layer_types));
+        set("max_position_embeddings", json!(self.max_position_embeddings));
+        set("model_type", json!("gpt_oss"));
+        set("num_attention_heads", json!(self.num_attention_heads));
+        set("num_experts_per_tok", json!(self.num_experts_per_tok));
+        set("num_hidden_layers", json!(self.num_hidden_layers));
+        set("num_key_value_heads", json!(self.num_key_value_heads));
+        set("num_local_experts", json!(self.num_local_experts));
+        set("output_router_logits", json!(self.output_router_logits));
+        set("rms_norm_eps", json!(self.rms_norm_eps));
+        set("router_aux_loss_coef", json!(self.router_aux_loss_coef));
+        set("sliding_window", json!(self.sliding_window));
+        set("swiglu_limit", json!(self.swiglu_limit));
+        set("tie_word_embeddings", json!(false));
+        set("use_cache", json!(true));
+        set("vocab_size", json!(self.vocab_size));
+        // Lists and nulls in these places are kept as found; only known ids are written.
+        if let Some(id) = self.pad_token_id {
+            set("pad_token_id", json!(id));
+        }
+        if let Some(id) = self.eos_token_id
+            && !self.document.get("eos_token_id").is_some_and(Value::is_array)
+        {
+            set("eos_token_id", json!(id));
+        }
+        RopeScalingJson::write(&self.rope, &mut doc);
+        match &self.quantization_config {
+            Some(value) => doc.insert("quantization_config".into(), value.clone()),
+            None => doc.remove("quantization_config"),
+        };
+        Value::Object(doc)
+    }
+
+    /// The `quantization_config` of the published MXFP4 checkpoints: experts in MXFP4, the rest in BF16.
+    pub fn mxfp4_quantization_config() -> Value {
+        json!({
+            "modules_to_not_convert": [
+                "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"
+            ],
+            "quant_method": "mxfp4",
+        })
+    }
+
+    /// Number of parameters in the expert matrices (those stored in MXFP4), biases excluded.
+    pub fn num_expert_weights(&self) -> u64 {
+        let [layers, experts, hidden, inner] = [
+            self.num_hidden_layers,
+            self.num_local_experts,
+            self.hidden_size,
+            self.intermediate_size,
+        ]
+        .map(|n| n as u64);
+        layers * experts * 3 * hidden * inner
+    }
+
+    /// Number of all other parameters: embeddings, attention, routers, norms, biases and sinks.
+    pub fn num_dense_weights(&self) -> u64 {
+        let [layers, experts, hidden, inner, vocab] = [
+            self.num_hidden_layers,
+            self.num_local_experts,
+            self.hidden_size,
+            self.intermediate_size,
+            self.vocab_size,
+        ]
+        .map(|n| n as u64);
+        let query = (self.num_attention_heads * self.head_dim) as u64;
+        let key = (self.num_key_value_heads * self.head_dim) as u64;
+        let attention = hidden * (query + 2 * key) + query + 2 * key + query * hidden + hidden;
+        let sinks = self.num_attention_heads as u64;
+        let router = experts * (hidden + 1);
+        let expert_biases = experts * (2 * inner + hidden);
+        layers * (attention + sinks + router + expert_biases + 2 * hidden) + hidden + 2 * vocab * hidden
+    }
+}
+
+/// Sliding attention on even layers, full attention on odd ones, as published.
+pub(crate) fn alternating_layers(n: usize) -> Vec<LayerType> {
+    let kinds = [LayerType::SlidingAttention, LayerType::FullAttention];
+    (0..n).map(|layer| kinds[layer % 2]).collect()
+}
+
+fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str, path: &Path) -> Result<T, GptOssError> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| GptOssError::Json {
+        path: path.to_path_buf(),
+        key: error.path().to_string(),
+        message: error.inner().to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameter_counts_match_the_published_ones() {
+        let small = GptOssConfig::gpt_oss_20b();
+        assert_eq!(small.num_expert_weights(), 19_110_297_600);
+        assert_eq!(small.num_dense_weights(), 1_804_459_584);
+        let large = GptOssConfig::gpt_oss_120b();
+        assert_eq!(large.num_expert_weights() + large.num_dense_weights(), 116_829_156_672);
+    }
+
+    #[test]
+    fn presets_survive_a_round_trip() {
+        let config = GptOssConfig::gpt_oss_20b();
+        let read = GptOssConfig::from_json(&config.to_json().to_string()).expect("own output");
+        assert_eq!(read.to_json(), config.to_json());
+        assert_eq!(read.rope, config.rope);
+    }
+
+    #[test]
+    fn new_rope_form_and_unknown_keys_are_kept() {
+        let mut doc = GptOssConfig::gpt_oss_20b().to_json();
+        let map = doc.as_object_mut().expect("object");
+        let mut rope = map.remove("rope_scaling").expect("published form");
+        rope["rope_theta"] = map.remove("rope_theta").expect("published form");
+        map.insert("rope_parameters".into(), rope);
+        map.insert("my_key".into(), json!([1, 2]));
+        let config = GptOssConfig::from_json(&doc.to_string()).expect("new form");
+        assert_eq!(config.rope, GptOssConfig::gpt_oss_20b().rope);
+        assert_eq!(config.to_json(), doc);
+    }
+
+    #[test]
+    fn unsupported_values_name_their_key() {
+        for (key, value) in [
+            ("hidden_act", json!("gelu")),
+            ("tie_word_embeddings", json!(true)),
+            ("attention_bias", json!(false)),
+            ("model_type", json!("llama")),
+            ("rope_scaling", json!({"rope_type": "linear", "factor": 2.0})),
+            ("num_experts_per_tok", json!(64)),
+            ("layer_types", json!(["full_attention"])),
+            ("head_dim", json!(63)),
+            ("num_key_value_heads", json!(7)),
+            ("quantization_config", json!({"quant_method": "awq"})),
+        ] {
+            let mut doc = GptOssConfig::gpt_oss_20b().to_json();
+            doc[key] = value;
+            let error = GptOssConfig::from_json(&doc.to_string()).expect_err(key).to_string();
+            assert!(error.contains(key), "{key}: {error}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+use std::path::PathBuf;
+
+use burn_fp4::Fp4Error;
+use thiserror::Error;
+
+/// Everything that can go wrong with gpt-oss configurations, checkpoints, tokenizers and chats.
+///
+/// Every variant names the file, tensor or key it is about, what was expected and found, and where it
+/// helps, what to do next.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum GptOssError {
+    /// A file or directory could not be read or written.
+    #[error("{}: {action} failed: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was attempted, as a noun: "read", "write", "rename".
+        action: &'static str,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+    /// A file that belongs to every checkpoint of this kind is absent.
+    #[error("{}: file not found; {hint}", path.display())]
+    MissingFile {
+        /// The absent file.
+        path: PathBuf,
+        /// What to do.
+        hint: String,
+    },
+    /// A JSON document is malformed.
+    #[error("{}: invalid JSON at `{key}`: {message}", path.display())]
+    Json {
+        /// The JSON file.
+        path: PathBuf,
+        /// The path of the key, `.` for the document itself.
+        key: String,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+    /// A key of config.json has a value this crate does not support.
+    #[error("config.json: `{key}` is {found}, expected {expected}")]
+    Config {
+        /// The key.
+        key: String,
+        /// What would be accepted.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// A safetensors file is truncated or malformed.
+    #[error("{}: not a valid safetensors file: {message}", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with expected and found sizes where they are known.
+        message: String,
+    },
+    /// The index names a shard that is not in the directory.
+    #[error(
+        "{}: shard not found, although the index places {tensors} tensors there (first: `{first}`); \
+         download the file again or restore it",
+        path.display()
+    )]
+    MissingShard {
+        /// The absent file.
+        path: PathBuf,
+        /// How many tensors the index places there.
+        tensors: usize,
+        /// One of these tensors.
+        first: String,
+    },
+    /// The checkpoint lacks a tensor that the configuration calls for.
+    #[error("{}: tensor `{tensor}` not found; {hint}", path.display())]
+    MissingTensor {
+        /// The file or directory that was searched.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The checkpoint holds tensors that the configuration does not call for.
+    #[error(
+        "{}: {} tensors do not belong to this architecture (first: `{}`); \
+         check that config.json and the weights come from the same checkpoint",
+        path.display(), tensors.len(), tensors.first().map(String::as_str).unwrap_or_default()
+    )]
+    UnexpectedTensors {
+        /// The directory.
+        path: PathBuf,
+        /// The names, sorted.
+        tensors: Vec<String>,
+    },
+    /// A tensor has another shape than the configuration calls for.
+    #[error("{}: tensor `{tensor}` has shape {found:?}, expected {expected:?}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shape according to config.json.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor has an element type that is not supported in its place.
+    #[error("{}: tensor `{tensor}` has dtype {found}, expected {expected}", path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The accepted types.
+        expected: String,
+        /// The type in the file.
+        found: String,
+    },
+    /// A tensor could not be converted from or to FP4.
+    #[error("tensor `{tensor}`: {source}")]
+    Fp4 {
+        /// The tensor.
+        tensor: String,
+        /// The error of the codec.
+        source: Fp4Error,
+    },
+    /// A tensor holds NaN or an infinite value and would make a broken checkpoint.
+    #[error("tensor `{tensor}` holds a non-finite value ({value} at element {index}); the training diverged")]
+    NonFinite {
+        /// The tensor.
+        tensor: String,
+        /// Flat index of the first such element.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// The output directory is occupied.
+    #[error("{}: the output directory is not empty; choose another one or pass the overwrite option", path.display())]
+    OutputExists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A tokenizer file could not be loaded.
+    #[error("{}: {message}", path.display())]
+    Tokenizer {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The tokenizer lacks special tokens of the harmony format.
+    #[error("the tokenizer lacks the harmony tokens {tokens:?}; use the tokenizer.json of a gpt-oss checkpoint")]
+    MissingSpecialTokens {
+        /// The absent tokens.
+        tokens: Vec<String>,
+    },
+    /// A conversation cannot be rendered.
+    #[error("message {message}: {reason}")]
+    Conversation {
+        /// Index of the message in the conversation.
+        message: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Something valid that this version does not offer.
+    #[error("{what} is not supported; {hint}")]
+    Unsupported {
+        /// The construct.
+        what: String,
+        /// What to do instead.
+        hint: String,
+    },
+}
+
+impl GptOssError {
+    /// Wraps an error of the operating system together with its path.
+    pub(crate) fn io(
+        path: impl Into<PathBuf>,
+        action: &'static str,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, action, source }
+    }
+}

@@ -1,0 +1,39 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![deny(unsafe_code)]
+
+mod attention;
+mod chat;
+mod checkpoint;
+mod config;
+mod config_json;
+mod error;
+mod experts;
+mod generate;
+mod model;
+mod norm;
+mod ops;
+mod rope;
+mod router;
+mod tokenizer;
+
+pub use attention::{Attention, AttentionMasks};
+pub use chat::{
+    AnalysisPolicy, BuiltinTool, Completion, Conversation, FunctionTool, HarmonyDecoder,
+    HarmonyEncoder, LossMask, Message, MessageSpan, ReasoningEffort, Rendered, Role, SpanSource,
+    SystemContent, parse_completion, render_completion, render_training, stop_tokens,
+};
+pub use checkpoint::{
+    CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, OutputDirectory, RawTensor,
+    SaveReport, TensorLayout, TensorSpec, carry_over, checkpoint_name, tensor_specs,
+};
+pub use config::{GptOssConfig, LayerType, RopeConfig};
+pub use error::GptOssError;
+pub use experts::Experts;
+pub use generate::{GenerateOptions, Generated, generate_greedy};
+pub use model::{Block, BlockOutput, GptOss, Mlp};
+pub use norm::RmsNorm;
+pub use ops::{GroupedBackend, grouped_matmul};
+pub use rope::{Rope, RopeTables};
+pub use router::{RouterOutput, router_aux_loss};
+pub use tokenizer::Tokenizer;

@@ -1,0 +1,171 @@
+use burn::module::Module;
+use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
+use burn::tensor::{Bool, Device, Int, Tensor};
+
+use crate::attention::{Attention, AttentionMasks};
+use crate::config::{GptOssConfig, LayerType};
+use crate::experts::Experts;
+use crate::norm::RmsNorm;
+use crate::rope::{Rope, RopeTables};
+use crate::router::{RouterOutput, route, router_projection};
+
+/// OpenAI's gpt-oss: a decoder with sink attention and a mixture of experts in every block.
+///
+/// Module paths are the names of the published tensors without the leading `model.`, so
+/// `layers.0.self_attn.q_proj.weight` is the tensor `model.layers.0.self_attn.q_proj.weight`;
+/// [`Linear`] weights are transposed, `[in, out]`, as everywhere in Burn.
+#[derive(Module, Debug)]
+pub struct GptOss {
+    /// Token embedding, `[vocab_size, hidden_size]`.
+    pub embed_tokens: Embedding,
+    /// The blocks.
+    pub layers: Vec<Block>,
+    /// Norm before the head.
+    pub norm: RmsNorm,
+    /// Projection to logits, `[hidden_size, vocab_size]`, no bias.
+    pub lm_head: Linear,
+    #[module(skip)]
+    config: GptOssConfig,
+}
+
+/// One block: attention and experts, each behind a norm and added to the residual stream.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Norm before attention.
+    pub input_layernorm: RmsNorm,
+    /// Attention with sinks.
+    pub self_attn: Attention,
+    /// Norm before the experts.
+    pub post_attention_layernorm: RmsNorm,
+    /// Router and experts.
+    pub mlp: Mlp,
+    #[module(skip)]
+    layer_type: LayerType,
+}
+
+/// Router and experts of one block.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// `[hidden_size, num_local_experts]` with bias.
+    pub router: Linear,
+    /// The expert matrices.
+    pub experts: Experts,
+    num_experts_per_tok: usize,
+}
+
+/// What one block computed, for inspection and for the load-balancing loss.
+#[derive(Clone, Debug)]
+pub struct BlockOutput {
+    /// Residual stream after the block, `[batch, len, hidden_size]`.
+    pub hidden: Tensor<3>,
+    /// Attention before the residual addition, `[batch, len, hidden_size]`.
+    pub attention: Tensor<3>,
+    /// Experts before the residual addition, `[batch, len, hidden_size]`.
+    pub experts: Tensor<3>,
+    /// The routing, rows in batch-major order of tokens.
+    pub router: RouterOutput,
+}
+
+impl GptOssConfig {
+    /// A model with fresh weights, created lazily: loading a checkpoint replaces them without
+    /// allocating them first.
+    pub fn init(&self, device: &Device) -> GptOss {
+        let init = Initializer::Normal { mean: 0.0, std: self.initializer_range };
+        GptOss {
+            embed_tokens: EmbeddingConfig::new(self.vocab_size, self.hidden_size)
+                .with_initializer(init.clone())
+                .init(device),
+            layers: self.layer_types.iter().map(|kind| Block::new(self, *kind, device)).collect(),
+            norm: RmsNorm::new(self.hidden_size, self.rms_norm_eps, device),
+            lm_head: LinearConfig::new(self.hidden_size, self.vocab_size)
+                .with_bias(false)
+                .with_initializer(init)
+                .init(device),
+            config: self.clone(),
+        }
+    }
+}
+
+impl GptOss {
+    /// The architecture.
+    pub fn config(&self) -> &GptOssConfig {
+        &self.config
+    }
+
+    /// Logits of every token.
+    ///
+    /// # Shapes
+    /// - input_ids: `[batch, len]`
+    /// - attention_mask: `[batch, len]`, true = a real token; padding on either side. Positions
+    ///   count from the first column, padding included.
+    /// - output: `[batch, len, vocab_size]`
+    pub fn forward(&self, input_ids: Tensor<2, Int>, attention_mask: Option<Tensor<2, Bool>>) -> Tensor<3> {
+        self.lm_head.forward(self.hidden_states(input_ids, attention_mask, |_| {}))
+    }
+
+    /// The residual stream after the final norm, with each block's output shown to `observe`.
+    ///
+    /// # Shapes
+    /// - input_ids, attention_mask: as in [`forward`](Self::forward)
+    /// - output: `[batch, len, hidden_size]`
+    pub fn hidden_states(
+        &self,
+        input_ids: Tensor<2, Int>,
+        attention_mask: Option<Tensor<2, Bool>>,
+        mut observe: impl FnMut(&BlockOutput),
+    ) -> Tensor<3> {
+        let device = input_ids.device();
+        let [_, len] = input_ids.dims();
+        let mut hidden = self.embed_tokens.forward(input_ids);
+        let rope = Rope::new(&self.config).tables(0, len, hidden.dtype(), &device);
+        let masks = AttentionMasks::new(len, self.config.sliding_window, attention_mask, &device);
+        for block in &self.layers {
+            let output = block.forward(hidden, &rope, &masks);
+            observe(&output);
+            hidden = output.hidden;
+        }
+        self.norm.forward(hidden)
+    }
+}
+
+impl Block {
+    fn new(config: &GptOssConfig, layer_type: LayerType, device: &Device) -> Self {
+        let norm = || RmsNorm::new(config.hidden_size, config.rms_norm_eps, device);
+        Self {
+            input_layernorm: norm(),
+            self_attn: Attention::new(config, device),
+            post_attention_layernorm: norm(),
+            mlp: Mlp {
+                router: router_projection(config, device),
+                experts: Experts::new(config, device),
+                num_experts_per_tok: config.num_experts_per_tok,
+            },
+            layer_type,
+        }
+    }
+
+    /// Adds attention and experts to the residual stream.
+    ///
+    /// # Shapes
+    /// - x: `[batch, len, hidden_size]`
+    pub fn forward(&self, x: Tensor<3>, rope: &RopeTables, masks: &AttentionMasks) -> BlockOutput {
+        let normed = self.input_layernorm.forward(x.clone());
+        let attention = self.self_attn.forward(normed, rope, masks.of(self.layer_type));
+        let x = x + attention.clone();
+        let (experts, router) = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()));
+        BlockOutput { hidden: x + experts.clone(), attention, experts, router }
+    }
+}
+
+impl Mlp {
+    /// Routes every token to its experts.
+    ///
+    /// # Shapes
+    /// - x: `[batch, len, hidden_size]`
+    pub fn forward(&self, x: Tensor<3>) -> (Tensor<3>, RouterOutput) {
+        let dims @ [batch, len, width] = x.dims();
+        let tokens = x.reshape([batch * len, width]);
+        let routed = route(&self.router, tokens.clone(), self.num_experts_per_tok);
+        (self.experts.forward(tokens, &routed).reshape(dims), routed)
+    }
+}

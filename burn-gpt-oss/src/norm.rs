@@ -1,0 +1,34 @@
+use burn::module::{Module, Param};
+use burn::tensor::{DType, Device, Tensor};
+
+/// Root mean square norm, `Y = X / sqrt(mean(X^2) + epsilon) * weight`.
+///
+/// Statistics and the product with the weight are float32, the result is cast to the input's dtype
+/// (Burn's own `RmsNorm` casts before the product, which gives other bits in half precision).
+#[derive(Module, Debug)]
+pub struct RmsNorm {
+    /// Scale per channel, `[hidden_size]`.
+    pub weight: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    /// A norm over `size` channels with unit weight.
+    pub fn new(size: usize, epsilon: f64, device: &Device) -> Self {
+        let weight = burn::nn::Initializer::Ones.init([size], device);
+        Self { weight, epsilon }
+    }
+
+    /// Normalizes the last axis.
+    ///
+    /// # Shapes
+    /// - input: `[..., any, hidden_size]`
+    /// - output: `[..., any, hidden_size]`
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let dtype = input.dtype();
+        let x = input.cast(DType::F32);
+        let mean_square = x.clone().square().mean_dim(D - 1);
+        let normalized = x / (mean_square + self.epsilon).sqrt();
+        (normalized * self.weight.val().cast(DType::F32).unsqueeze()).cast(dtype)
+    }
+}

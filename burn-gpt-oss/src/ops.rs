@@ -1,0 +1,32 @@
+//! Operations Burn does not have, as backend extensions.
+
+mod autodiff;
+mod extension;
+
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+
+pub use extension::GroupedBackend;
+
+/// Multiplies consecutive groups of rows with one matrix each: rows `0..counts[0]` with
+/// `weight[0]`, the next `counts[1]` rows with `weight[1]`, and so on. Empty groups cost nothing.
+///
+/// The gradient of the weight is written once as a whole, group by group; slicing the weight per
+/// expert instead would build a zero-filled copy of all experts for every slice.
+///
+/// # Shapes
+/// - rows: `[sum(counts), in]`
+/// - weight: `[groups, in, out]`
+/// - output: `[sum(counts), out]`
+///
+/// # Panics
+/// If `counts` does not have one entry per group, or its sum is not the number of rows.
+pub fn grouped_matmul(rows: Tensor<2>, weight: Tensor<3>, counts: &[usize]) -> Tensor<2> {
+    let [n_rows, d_in] = rows.dims();
+    let [groups, weight_in, _] = weight.dims();
+    assert_eq!(counts.len(), groups, "one count per group");
+    assert_eq!(counts.iter().sum::<usize>(), n_rows, "counts must cover every row");
+    assert_eq!(d_in, weight_in, "rows and weight must agree on the input axis");
+    let (rows, weight) = (rows.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as GroupedBackend>::grouped_matmul(rows, weight, counts.to_vec()))
+}

@@ -1,0 +1,101 @@
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use crate::config::{GptOssConfig, RopeConfig};
+
+/// YaRN rotary position embedding with half-split pairs `(j, j + head_dim / 2)`.
+///
+/// Angles are float32 products `position * inv_freq`, and the concentration `0.1 ln(factor) + 1`
+/// multiplies both tables, as in the reference implementations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    inv_freq: Vec<f32>,
+    concentration: f64,
+}
+
+/// Cosine and sine per position, the concentration included.
+#[derive(Clone, Debug)]
+pub struct RopeTables {
+    /// `[1, positions, 1, head_dim / 2]`
+    pub cos: Tensor<4>,
+    /// `[1, positions, 1, head_dim / 2]`
+    pub sin: Tensor<4>,
+}
+
+impl Rope {
+    /// The embedding of a configuration.
+    pub fn new(config: &GptOssConfig) -> Self {
+        Self::from_parts(&config.rope, config.head_dim)
+    }
+
+    /// The embedding for heads of `head_dim` channels.
+    pub fn from_parts(rope: &RopeConfig, head_dim: usize) -> Self {
+        let dim = head_dim as f64;
+        let (low, high) = interpolation_bounds(rope, dim);
+        let inv_freq = (0..head_dim / 2)
+            .map(|j| {
+                let freq = rope.theta.powf(-2.0 * j as f64 / dim);
+                let ramp = ((j as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                (freq * (1.0 - ramp) + freq / rope.factor * ramp) as f32
+            })
+            .collect();
+        let concentration = if rope.factor <= 1.0 { 1.0 } else { 0.1 * rope.factor.ln() + 1.0 };
+        Self { inv_freq, concentration }
+    }
+
+    /// Radians per position, `head_dim / 2` values.
+    pub fn inv_freq(&self) -> &[f32] {
+        &self.inv_freq
+    }
+
+    /// The factor on both tables, `0.1 ln(factor) + 1`.
+    pub fn concentration(&self) -> f64 {
+        self.concentration
+    }
+
+    /// Cosine and sine for given positions, row-major `[positions, head_dim / 2]`, in float32.
+    pub fn tables_at(&self, positions: impl IntoIterator<Item = usize>) -> (Vec<f32>, Vec<f32>) {
+        let m = self.concentration as f32;
+        positions
+            .into_iter()
+            .flat_map(|p| self.inv_freq.iter().map(move |f| p as f32 * f))
+            .map(|angle| (angle.cos() * m, angle.sin() * m))
+            .unzip()
+    }
+
+    /// Tables for positions `start..start + len`.
+    pub fn tables(&self, start: usize, len: usize, dtype: DType, device: &Device) -> RopeTables {
+        let (cos, sin) = self.tables_at(start..start + len);
+        let shape = [1, len, 1, self.inv_freq.len()];
+        let tensor = |values| Tensor::from_data(TensorData::new(values, shape), (device, dtype));
+        RopeTables { cos: tensor(cos), sin: tensor(sin) }
+    }
+}
+
+impl RopeTables {
+    /// Rotates the pairs of every head.
+    ///
+    /// # Shapes
+    /// - x: `[batch, positions, heads, head_dim]`
+    /// - output: the same
+    pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
+        let half = x.dims()[3] / 2;
+        let a = x.clone().narrow(3, 0, half);
+        let b = x.narrow(3, half, half);
+        let first = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
+        let second = b * self.cos.clone() + a * self.sin.clone();
+        Tensor::cat(vec![first, second], 3)
+    }
+}
+
+/// Dimensions between which frequencies pass from original to interpolated (YaRN, eq. 17 to 23).
+fn interpolation_bounds(rope: &RopeConfig, dim: f64) -> (f64, f64) {
+    let original = rope.original_max_position_embeddings as f64;
+    let dimension_of = |rotations: f64| {
+        dim * (original / (rotations * 2.0 * std::f64::consts::PI)).ln() / (2.0 * rope.theta.ln())
+    };
+    let (low, high) = (dimension_of(rope.beta_fast), dimension_of(rope.beta_slow));
+    let (low, high) = if rope.truncate { (low.floor(), high.ceil()) } else { (low, high) };
+    let (low, high) = (low.max(0.0), high.min(dim - 1.0));
+    // Equal bounds would divide by zero; the references widen them by the same amount.
+    if low == high { (low, high + 0.001) } else { (low, high) }
+}

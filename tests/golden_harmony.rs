@@ -1,0 +1,56 @@
+//! Compares chat rendering, loss masks, parsing and tokenization with openai-harmony 0.0.8.
+//!
+//! The data is in `golden/harmony` next to this file, or in the directory `GOLDEN_DIR`. Everything in
+//! it is visited: what this version does not offer is listed by name, and anything that is neither
+//! compared nor listed fails.
+
+#[path = "golden_harmony/conversations.rs"]
+mod conversations;
+#[path = "golden_harmony/golden.rs"]
+mod golden;
+#[path = "golden_harmony/parse.rs"]
+mod parse;
+#[path = "golden_harmony/template.rs"]
+mod template;
+#[path = "golden_harmony/tokens.rs"]
+mod tokens;
+#[path = "golden_harmony/vocabulary.rs"]
+mod vocabulary;
+
+use vocabulary::{Reference, tokenizer};
+
+#[test]
+fn conversations_equal_the_library() {
+    conversations::check("tiktoken", &Reference::new());
+}
+
+#[test]
+fn conversations_equal_the_library_with_a_tokenizer_file() {
+    conversations::check("tokenizer.json", &tokenizer());
+}
+
+#[test]
+fn invalid_messages_are_refused() {
+    conversations::check_errors(&Reference::new());
+}
+
+#[test]
+fn chats_equal_the_published_template() {
+    template::check(&Reference::new());
+}
+
+#[test]
+fn completions_are_read_like_the_library_does() {
+    parse::check(&Reference::new());
+}
+
+#[test]
+fn tokens_equal_the_library() {
+    tokens::check("tiktoken", &Reference::new());
+    tokens::check_special(&Reference::new());
+}
+
+#[test]
+fn tokens_equal_the_library_with_a_tokenizer_file() {
+    tokens::check("tokenizer.json", &tokenizer());
+}
