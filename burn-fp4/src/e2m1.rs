@@ -50,8 +50,8 @@ pub(crate) fn decode_bits(code: u32) -> f32 {
     let magnitude = code & 7;
     let field = magnitude << 22;
     // Exponent field 0 has no implicit leading one: write it as 1.m and take the one away.
-    let subnormal = f32::from_bits(field + (127 << 23)) - 1.0;
-    let normal = f32::from_bits(field + (126 << 23));
+    let subnormal = f32::from_bits(field.wrapping_add(127 << 23)) - 1.0;
+    let normal = f32::from_bits(field.wrapping_add(126 << 23));
     let value = if magnitude < 2 { subnormal } else { normal };
     f32::from_bits(value.to_bits() | (code >> 3 << 31))
 }
@@ -76,7 +76,7 @@ impl Rounding {
         let y = if y < MAX { y } else { MAX };
         let at_least_one = if y > 1.0 { y } else { 1.0 };
         let exponent = at_least_one.to_bits() & 0x7f80_0000;
-        let anchor = f32::from_bits(exponent + (22 << 23));
+        let anchor = f32::from_bits(exponent.wrapping_add(22 << 23));
         Self {
             sum: y + anchor,
             anchor,
@@ -91,9 +91,9 @@ impl Rounding {
 
     #[inline(always)]
     fn code(self) -> u32 {
-        let steps = self.sum.to_bits() - self.anchor.to_bits();
+        let steps = self.sum.to_bits().wrapping_sub(self.anchor.to_bits());
         // 2 for exponent 1, 4 for exponent 2: the codes skipped where the step doubles.
-        steps + ((self.exponent >> 22) - (127 << 1))
+        steps.wrapping_add((self.exponent >> 22).wrapping_sub(127 << 1))
     }
 }
 

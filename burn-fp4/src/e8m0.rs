@@ -46,10 +46,12 @@ pub const fn from_amax_ceil(amax: f32) -> u8 {
 ///
 /// `6 * 2^k` has mantissa 1.5, bits `0x40_0000`, and an exponent two above that of `2^k`. Adding
 /// `0x3f_ffff` carries into the exponent exactly if the mantissa is larger. Subnormal `amax` end
-/// below `2^-127`, where the subtraction saturates. No logarithm, no division, no rounding.
+/// below `2^-127`, where the subtraction saturates. No logarithm, no division, no rounding. The
+/// addition cannot overflow; it is a wrapping one because overflow checks would keep the loops of
+/// debug builds scalar. The same holds for the rest of the crate.
 #[inline(always)]
 pub(crate) const fn biased_ceil(amax: f32) -> u32 {
-    ((amax.to_bits() + 0x3f_ffff) >> 23).saturating_sub(2)
+    (amax.to_bits().wrapping_add(0x3f_ffff) >> 23).saturating_sub(2)
 }
 
 /// `2^(biased - 127)` for `biased <= 254`.
@@ -66,7 +68,7 @@ pub(crate) const fn scale(biased: u32) -> f32 {
 /// `2^(127 - biased)` for `biased <= 253`.
 #[inline(always)]
 pub(crate) const fn inverse_scale(biased: u32) -> f32 {
-    f32::from_bits((254 - biased) << 23)
+    f32::from_bits(254u32.wrapping_sub(biased) << 23)
 }
 
 #[cfg(test)]

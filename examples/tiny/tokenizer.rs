@@ -113,7 +113,7 @@ mod tests {
     use super::{SPECIAL_TOKENS, train_tokenizer};
     use tokenizers::Tokenizer;
 
-    const SIZE: usize = 320;
+    const SIZE: usize = 300;
 
     fn texts() -> Vec<String> {
         let apples = (2..20).map(|n| format!("Tom has {n} apples, so the answer is {n}."));

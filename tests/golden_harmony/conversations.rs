@@ -169,24 +169,20 @@ fn check_conversation<D: HarmonyDecoder>(
         compared,
     );
     // The data has the second rendering only where it differs from the first.
-    match case.get("training_keep_analysis") {
-        Some(kept) => {
-            let policy = AnalysisPolicy::Keep;
-            check_training(id, &conversation, decoder, policy, kept, kept, compared);
-        }
-        None => {
-            let policy = AnalysisPolicy::Keep;
-            check_training(
-                id,
-                &conversation,
-                decoder,
-                policy,
-                case,
-                &case["training"],
-                compared,
-            );
-        }
-    }
+    let (expected, rendering) = match case.get("training_keep_analysis") {
+        Some(kept) => (kept, kept),
+        None => (case, &case["training"]),
+    };
+    let keep = AnalysisPolicy::Keep;
+    check_training(
+        id,
+        &conversation,
+        decoder,
+        keep,
+        expected,
+        rendering,
+        compared,
+    );
     compared.conversations += 1;
 }
 

@@ -21,7 +21,7 @@ const KEYS: [&str; 9] = [
 const DIFFERENT: [&str; 2] = ["after_return", "id_out_of_range_content"];
 
 /// Completions with recipients: tool calls are left out of a `Completion` in this version.
-const CALLS_LATER: [&str; 18] = [
+const CALLS_LATER: [&str; 17] = [
     "call_recipient_in_channel",
     "call_recipient_in_role",
     "call_template_style",
@@ -39,7 +39,6 @@ const CALLS_LATER: [&str; 18] = [
     "random_16",
     "random_17",
     "random_22",
-    "random_23",
 ];
 
 /// Whole conversations and streams that start with `<|start|>` are no completions; malformed streams

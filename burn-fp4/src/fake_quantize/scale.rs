@@ -21,6 +21,19 @@ impl Scale {
         }
     }
 
+    /// Scale with the given reciprocal: the exponent bits mirrored at 2^0.
+    ///
+    /// Half the loads of reading both. Only `2^-127`, which is subnormal, is not a mere exponent.
+    #[inline(always)]
+    pub fn from_inverse(inverse: f32) -> Self {
+        // Wrapping operations: overflow checks would keep debug builds scalar.
+        let mirrored = (254u32 << 23).wrapping_sub(inverse.to_bits());
+        Self {
+            value: f32::from_bits(mirrored.max(0x0040_0000)),
+            inverse,
+        }
+    }
+
     /// Scale of a block that holds an infinity or NaN.
     ///
     /// Follows ModelOpt: NaN does not take part, infinity counts as `f32::MAX`, and a block left
@@ -51,4 +64,17 @@ pub(crate) fn block_max<T: Lane>(values: &[T]) -> T::Magnitude {
     values
         .iter()
         .fold(T::Magnitude::default(), |max, x| max.max(x.magnitude()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reciprocals_determine_their_scale() {
+        for biased in 0..=253 {
+            let scale = Scale::from_inverse(e8m0::inverse_scale(biased));
+            assert_eq!(scale.value, e8m0::scale(biased));
+        }
+    }
 }

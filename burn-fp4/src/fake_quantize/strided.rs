@@ -10,7 +10,7 @@ use crate::{Fp4Element, ScaleRule};
 
 /// Columns per tile. 32 rows of f32 are then 32 KiB in and 32 KiB out: long enough runs for the
 /// prefetcher, and the second walk still hits the second-level cache.
-const TILE: usize = 64;
+const TILE: usize = 8192;
 
 /// One row of blocks: 32 rows of `inner` columns, every column a block.
 pub(super) struct Slab<'a, T> {
@@ -27,65 +27,50 @@ impl<T: Fp4Element> Kernel for Slab<'_, T> {
     fn run(mut self) {
         for start in (0..self.inner).step_by(TILE) {
             let width = TILE.min(self.inner - start);
-            let scales = self.tile_scales(start, width);
-            self.round_tile(start, width, &scales);
+            let inverses = self.tile_inverses(start, width);
+            self.round_tile(start, width, &inverses);
         }
     }
 }
 
-/// Scales of the columns of a tile, as two arrays so that both load as vectors.
-struct TileScales {
-    value: [f32; TILE],
-    inverse: [f32; TILE],
-}
-
 impl<T: Fp4Element> Slab<'_, T> {
     #[inline(always)]
-    fn tile_scales(&self, start: usize, width: usize) -> TileScales {
+    fn tile_inverses(&self, start: usize, width: usize) -> [f32; TILE] {
         let mut maxima = [<T as Lane>::Magnitude::default(); TILE];
         for row in self.values.chunks_exact(self.inner) {
             for (max, x) in maxima.iter_mut().zip(&row[start..start + width]) {
                 *max = (*max).max(x.magnitude());
             }
         }
-        let mut scales = TileScales {
-            value: [1.0; TILE],
-            inverse: [1.0; TILE],
-        };
-        let pairs = scales.value.iter_mut().zip(&mut scales.inverse);
-        for ((value, inverse), &max) in pairs.zip(&maxima[..width]) {
-            let scale = Scale::new(self.rule, T::amax(max));
-            *value = scale.value;
-            *inverse = scale.inverse;
+        let mut inverses = [1.0; TILE];
+        for (inverse, &max) in inverses.iter_mut().zip(&maxima[..width]) {
+            *inverse = Scale::new(self.rule, T::amax(max)).inverse;
         }
         let top = maxima.iter().copied().max().unwrap_or_default();
         if !T::finite(top) {
-            self.repair(start, &maxima[..width], &mut scales);
+            self.repair(start, &maxima[..width], &mut inverses);
         }
-        scales
+        inverses
     }
 
     /// Chooses the scales of the columns with non-finite elements again.
     #[cold]
-    fn repair(&self, start: usize, maxima: &[T::Magnitude], scales: &mut TileScales) {
-        for (column, &max) in maxima.iter().enumerate() {
+    fn repair(&self, start: usize, maxima: &[T::Magnitude], inverses: &mut [f32; TILE]) {
+        for (column, (&max, inverse)) in maxima.iter().zip(inverses).enumerate() {
             if !T::finite(max) {
                 let block = self.values[start + column..].iter().step_by(self.inner);
-                let scale = Scale::of_non_finite(self.rule, block.copied());
-                scales.value[column] = scale.value;
-                scales.inverse[column] = scale.inverse;
+                *inverse = Scale::of_non_finite(self.rule, block.copied()).inverse;
             }
         }
     }
 
     #[inline(always)]
-    fn round_tile(&mut self, start: usize, width: usize, scales: &TileScales) {
+    fn round_tile(&mut self, start: usize, width: usize, inverses: &[f32; TILE]) {
         let rows = self.values.chunks_exact(self.inner);
         for (row, out) in rows.zip(self.out.chunks_exact_mut(self.inner)) {
             let (row, out) = (&row[start..start + width], &mut out[start..start + width]);
-            let scales = scales.value.iter().zip(&scales.inverse);
-            for ((out, &x), (&value, &inverse)) in out.iter_mut().zip(row).zip(scales) {
-                *out = Scale { value, inverse }.fake_quantize(x);
+            for ((out, &x), &inverse) in out.iter_mut().zip(row).zip(inverses) {
+                *out = Scale::from_inverse(inverse).fake_quantize(x);
             }
         }
     }

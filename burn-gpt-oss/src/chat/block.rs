@@ -164,3 +164,40 @@ fn drop_analysis(blocks: &mut Vec<Block<'_>>) {
         !dropped
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(message: Message) -> String {
+        let messages = vec![Message::user("a"), message];
+        let conversation = Conversation {
+            messages,
+            ..Conversation::default()
+        };
+        match blocks(&conversation, AnalysisPolicy::Keep) {
+            Err(GptOssError::Conversation { message: 1, reason }) => reason,
+            other => panic!("{:?}", other.map(|blocks| blocks.len())),
+        }
+    }
+
+    #[test]
+    fn messages_that_harmony_cannot_express_are_refused() {
+        assert!(reason(Message::system("b")).contains("from_chat"));
+        assert!(reason(Message::new(Role::Tool, "b")).contains("name"));
+        assert!(reason(Message::user("b").with_thinking("c")).contains("thinking"));
+    }
+
+    #[test]
+    fn empty_thinking_of_other_roles_is_no_reasoning() {
+        let messages = vec![Message::user("a").with_thinking("")];
+        let conversation = Conversation {
+            messages,
+            ..Conversation::default()
+        };
+        assert_eq!(
+            blocks(&conversation, AnalysisPolicy::Keep).unwrap().len(),
+            1
+        );
+    }
+}

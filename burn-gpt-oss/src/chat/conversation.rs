@@ -40,8 +40,8 @@ impl Conversation {
     ///   channel `analysis`.
     ///
     /// Developer text is rendered as in the harmony library, `# Instructions`, an empty line and the
-    /// text. The chat template puts two more newlines behind it; append them to the content to get
-    /// its tokens.
+    /// text. The chat template puts two more newlines behind it, which appending them to the content
+    /// reproduces, and leaves empty instructions out.
     ///
     /// # Errors
     ///

@@ -1,0 +1,80 @@
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::TokenizedExample;
+
+/// Sequences computed together, padded on the right.
+#[derive(Clone, Debug)]
+pub struct MicroBatch {
+    /// `[batch, len]`; the token after each is what is to be predicted.
+    pub input_ids: Tensor<2, Int>,
+    /// Positions in the flattened `[batch * len]` whose next token is a target, `[targets]`.
+    pub target_rows: Tensor<1, Int>,
+    /// The targets, `[targets]`.
+    pub targets: Tensor<1, Int>,
+    /// Tokens without padding.
+    pub n_tokens: usize,
+}
+
+/// Everything one optimizer step sees: its micro-batches and the number of targets in all of them,
+/// by which the summed loss is divided.
+#[derive(Clone, Debug)]
+pub struct StepBatch {
+    /// The micro-batches, run one after the other.
+    pub micro_batches: Vec<MicroBatch>,
+    /// Targets in all of them.
+    pub n_targets: usize,
+}
+
+impl MicroBatch {
+    /// Pads and moves examples to a device. Padding needs no mask: it follows the real tokens,
+    /// which never look ahead, and no padding is a target.
+    ///
+    /// # Panics
+    /// If there is no example or no target.
+    pub fn new(examples: &[&TokenizedExample], device: &Device) -> Self {
+        let len = examples.iter().map(|example| example.tokens.len() - 1).max().unwrap_or(0);
+        let mut ids = vec![0i32; examples.len() * len];
+        let (mut rows, mut targets) = (Vec::new(), Vec::new());
+        for (i, example) in examples.iter().enumerate() {
+            for (position, next) in example.tokens.iter().enumerate().skip(1) {
+                let row = i * len + position - 1;
+                ids[row] = example.tokens[position - 1] as i32;
+                if example.loss_mask[position] {
+                    rows.push(row as i32);
+                    targets.push(*next as i32);
+                }
+            }
+        }
+        assert!(!targets.is_empty(), "a batch needs at least one target");
+        let list = |values: Vec<i32>| {
+            let shape = [values.len()];
+            Tensor::from_data(TensorData::new(values, shape), device)
+        };
+        Self {
+            n_tokens: examples.iter().map(|example| example.tokens.len() - 1).sum(),
+            input_ids: Tensor::from_data(TensorData::new(ids, [examples.len(), len]), device),
+            target_rows: list(rows),
+            targets: list(targets),
+        }
+    }
+
+    /// Number of targets.
+    pub fn n_targets(&self) -> usize {
+        self.targets.dims()[0]
+    }
+}
+
+impl StepBatch {
+    /// Splits examples into micro-batches.
+    pub fn new(examples: &[&TokenizedExample], micro_batch_size: usize, device: &Device) -> Self {
+        let micro_batches: Vec<_> =
+            examples.chunks(micro_batch_size).map(|chunk| MicroBatch::new(chunk, device)).collect();
+        let n_targets = micro_batches.iter().map(MicroBatch::n_targets).sum();
+        Self { micro_batches, n_targets }
+    }
+
+    /// Tokens of all micro-batches, padding excluded.
+    pub fn n_tokens(&self) -> usize {
+        self.micro_batches.iter().map(|batch| batch.n_tokens).sum()
+    }
+}

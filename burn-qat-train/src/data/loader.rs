@@ -1,0 +1,175 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
+use burn::data::dataset::DatasetError;
+use burn::tensor::Device;
+use rand::seq::SliceRandom;
+use rand::{SeedableRng, rngs::StdRng};
+
+use super::{StepBatch, TokenizedExample};
+
+/// Feeds Burn's training loop one optimizer step at a time.
+///
+/// Burn validates and keeps checkpoints once per epoch; here one of its epochs is one evaluation
+/// interval of a fixed number of steps. Data goes on where the last interval ended and is shuffled
+/// anew after each pass over it. An incomplete last batch of a pass is kept, not dropped.
+#[derive(Clone)]
+pub struct StepLoader {
+    /// Example indices of every step of the run.
+    steps: Arc<Vec<Vec<usize>>>,
+    examples: Arc<Vec<TokenizedExample>>,
+    micro_batch_size: usize,
+    steps_per_interval: usize,
+    next_step: Arc<AtomicUsize>,
+    device: Device,
+}
+
+impl StepLoader {
+    /// A loader for training: `total_steps` steps of `batch_size` sequences each.
+    ///
+    /// # Panics
+    /// If a size is zero or there are no examples.
+    pub fn train(
+        examples: Vec<TokenizedExample>,
+        batch_size: usize,
+        micro_batch_size: usize,
+        total_steps: usize,
+        steps_per_interval: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        assert!(batch_size > 0 && micro_batch_size > 0 && steps_per_interval > 0 && !examples.is_empty());
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut order: Vec<usize> = (0..examples.len()).collect();
+        let mut steps = Vec::with_capacity(total_steps);
+        while steps.len() < total_steps {
+            order.shuffle(&mut rng);
+            steps.extend(order.chunks(batch_size).map(<[usize]>::to_vec));
+        }
+        steps.truncate(total_steps);
+        Self::new(examples, steps, micro_batch_size, steps_per_interval, device)
+    }
+
+    /// A loader for validation: every example once per interval, similar lengths together.
+    ///
+    /// # Panics
+    /// If the size is zero or there are no examples.
+    pub fn valid(examples: Vec<TokenizedExample>, micro_batch_size: usize, device: &Device) -> Self {
+        assert!(micro_batch_size > 0 && !examples.is_empty());
+        let mut order: Vec<usize> = (0..examples.len()).collect();
+        order.sort_by_key(|i| examples[*i].tokens.len());
+        let steps: Vec<_> = order.chunks(micro_batch_size).map(<[usize]>::to_vec).collect();
+        let interval = steps.len();
+        Self::new(examples, steps, micro_batch_size, interval, device)
+    }
+
+    fn new(
+        examples: Vec<TokenizedExample>,
+        steps: Vec<Vec<usize>>,
+        micro_batch_size: usize,
+        steps_per_interval: usize,
+        device: &Device,
+    ) -> Self {
+        Self {
+            steps: Arc::new(steps),
+            examples: Arc::new(examples),
+            micro_batch_size,
+            steps_per_interval,
+            next_step: Arc::new(AtomicUsize::new(0)),
+            device: device.clone(),
+        }
+    }
+
+    fn batch(&self, step: usize) -> StepBatch {
+        let chosen: Vec<_> = self.steps[step].iter().map(|i| &self.examples[*i]).collect();
+        StepBatch::new(&chosen, self.micro_batch_size, &self.device)
+    }
+}
+
+impl DataLoader<StepBatch> for StepLoader {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<StepBatch> + 'a> {
+        let start = self.next_step.load(Ordering::Relaxed) % self.steps.len();
+        let end = (start + self.steps_per_interval).min(self.steps.len());
+        Box::new(Interval { loader: self, start, next: start, end })
+    }
+
+    fn num_items(&self) -> usize {
+        self.steps_per_interval
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<StepBatch>> {
+        Arc::new(Self { device: device.clone(), ..self.clone() })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<StepBatch>> {
+        let steps = self.steps[start.min(self.steps.len())..end.min(self.steps.len())].to_vec();
+        Arc::new(Self {
+            steps_per_interval: steps.len(),
+            steps: Arc::new(steps),
+            next_step: Arc::new(AtomicUsize::new(0)),
+            ..self.clone()
+        })
+    }
+}
+
+/// The steps of one evaluation interval.
+struct Interval<'a> {
+    loader: &'a StepLoader,
+    start: usize,
+    next: usize,
+    end: usize,
+}
+
+impl Iterator for Interval<'_> {
+    type Item = Result<StepBatch, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.end {
+            return None;
+        }
+        let batch = self.loader.batch(self.next);
+        self.next += 1;
+        self.loader.next_step.store(self.next, Ordering::Relaxed);
+        Some(Ok(batch))
+    }
+}
+
+impl DataLoaderIterator<StepBatch> for Interval<'_> {
+    fn progress(&self) -> Progress {
+        Progress::new(self.next - self.start, self.end - self.start, Some("steps".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(n: usize) -> TokenizedExample {
+        TokenizedExample { tokens: vec![n as u32; n + 2], loss_mask: vec![true; n + 2] }
+    }
+
+    #[test]
+    fn intervals_continue_and_every_example_is_seen_once_per_pass() {
+        let examples: Vec<_> = (0..10).map(example).collect();
+        let loader = StepLoader::train(examples, 4, 2, 6, 3, 1, &Device::flex());
+        let mut sizes = Vec::new();
+        for _ in 0..2 {
+            let batches: Vec<_> = loader.iter().map(|batch| batch.expect("in memory")).collect();
+            assert_eq!(batches.len(), 3);
+            sizes.extend(batches.iter().map(|batch| batch.n_tokens()));
+        }
+        let pass: usize = (0..10).map(|n| n + 1).sum();
+        assert_eq!(sizes[..3].iter().sum::<usize>(), pass);
+        assert_eq!(sizes[3..].iter().sum::<usize>(), pass);
+        assert_ne!(sizes[..3], sizes[3..], "passes are shuffled differently");
+    }
+
+    #[test]
+    fn validation_repeats_from_the_start() {
+        let loader = StepLoader::valid((0..5).map(example).collect(), 2, &Device::flex());
+        for _ in 0..2 {
+            assert_eq!(loader.iter().count(), 3);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! SFT and QAT on Burn's `SupervisedTraining`.
+
+mod best;
+mod clip;
+mod config;
+mod history;
+mod loss;
+mod metrics;
+mod renderer;
+mod run;
+mod schedule;
+mod step;
+
+pub use clip::clip_global_norm;
+pub use config::TrainConfig;
+pub use history::{History, TrainPoint, ValidPoint};
+pub use loss::{micro_batch_loss, next_token_nll};
+pub use renderer::{Console, StageProgress};
+pub use run::{StageOutcome, train};
+pub use schedule::WarmupCosine;
+pub use step::{FineTune, StepOutput};

@@ -1,0 +1,97 @@
+use serde::{Deserialize, Serialize};
+
+use crate::QatError;
+
+/// Hyper-parameters of one training stage. The defaults are those of the published full fine-tuning
+/// recipe (ModelOpt `sft_full.yaml`, TRL's AdamW), for one device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainConfig {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Sequences per optimizer step.
+    pub batch_size: usize,
+    /// Sequences per forward and backward pass; a batch is accumulated from several of them.
+    pub micro_batch_size: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Final learning rate as a fraction of the peak.
+    pub min_lr_ratio: f64,
+    /// Share of the steps over which the learning rate rises from zero.
+    pub warmup_ratio: f64,
+    /// AdamW's decay of the first moment.
+    pub beta_1: f32,
+    /// AdamW's decay of the second moment.
+    pub beta_2: f32,
+    /// AdamW's epsilon.
+    pub epsilon: f32,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f32,
+    /// Largest L2 norm of all gradients together; larger ones are scaled down. None to leave them.
+    pub max_grad_norm: Option<f64>,
+    /// Steps between evaluations on the validation data.
+    pub eval_steps: usize,
+    /// Recompute cheap operations in the backward pass instead of keeping their results.
+    pub gradient_checkpointing: bool,
+    /// Seed of the data order.
+    pub seed: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 100,
+            batch_size: 4,
+            micro_batch_size: 2,
+            learning_rate: 2e-5,
+            min_lr_ratio: 0.1,
+            warmup_ratio: 0.03,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            max_grad_norm: Some(1.0),
+            eval_steps: 8,
+            gradient_checkpointing: false,
+            seed: 42,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`QatError::Setting`] for the first value out of range.
+    pub fn check(&self) -> Result<(), QatError> {
+        let sizes = [
+            ("steps", self.steps),
+            ("batch_size", self.batch_size),
+            ("micro_batch_size", self.micro_batch_size),
+            ("eval_steps", self.eval_steps),
+        ];
+        for (key, size) in sizes {
+            require(key, size > 0, "at least 1", size)?;
+        }
+        let rate = self.learning_rate;
+        require("learning_rate", rate.is_finite() && rate > 0.0, "a positive number", rate)?;
+        for (key, ratio) in [("min_lr_ratio", self.min_lr_ratio), ("warmup_ratio", self.warmup_ratio)] {
+            require(key, (0.0..=1.0).contains(&ratio), "a number from 0 to 1", ratio)?;
+        }
+        if let Some(norm) = self.max_grad_norm {
+            require("max_grad_norm", norm > 0.0, "a positive number", norm)?;
+        }
+        Ok(())
+    }
+}
+
+fn require(
+    key: &'static str,
+    holds: bool,
+    expected: &str,
+    found: impl std::fmt::Display,
+) -> Result<(), QatError> {
+    match holds {
+        true => Ok(()),
+        false => Err(QatError::Setting { key, expected: expected.into(), found: found.to_string() }),
+    }
+}

@@ -1,0 +1,184 @@
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use burn::train::logger::MetricLogger;
+use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
+use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::metrics::{LOSS, TOKENS};
+use crate::QatError;
+
+/// One optimizer step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainPoint {
+    /// Optimizer step, from 1.
+    pub step: usize,
+    /// Mean loss over the targets of the batch, in nats.
+    pub loss: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Tokens, padding excluded.
+    pub tokens: usize,
+    /// Seconds since the start of the stage.
+    pub seconds: f64,
+}
+
+/// One evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidPoint {
+    /// Optimizer steps done.
+    pub step: usize,
+    /// Mean loss over all targets of the validation data, in nats.
+    pub loss: f64,
+}
+
+/// The curves of one stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// Training, one point per step.
+    pub train: Vec<TrainPoint>,
+    /// Validation, one point per interval.
+    pub valid: Vec<ValidPoint>,
+}
+
+impl History {
+    /// The interval (from 0) with the lowest validation loss.
+    pub fn best_interval(&self) -> Option<usize> {
+        let finite = self.valid.iter().enumerate().filter(|(_, point)| point.loss.is_finite());
+        finite.min_by(|a, b| a.1.loss.total_cmp(&b.1.loss)).map(|(i, _)| i)
+    }
+}
+
+/// Collects the metrics of Burn's loop: for its own queries, as curves, and as JSONL.
+#[derive(Clone)]
+pub(super) struct RunLog(Arc<Mutex<State>>);
+
+struct State {
+    stage: String,
+    started: Instant,
+    names: HashMap<MetricId, String>,
+    entries: HashMap<(String, usize, &'static str), Vec<NumericEntry>>,
+    history: History,
+    jsonl: BufWriter<File>,
+    write_error: Option<std::io::Error>,
+}
+
+impl RunLog {
+    /// Starts a log that writes one JSON object per step and per evaluation to a file.
+    pub fn create(stage: &str, path: &Path) -> Result<Self, QatError> {
+        let file = File::create(path).map_err(QatError::io(path, "create"))?;
+        Ok(Self(Arc::new(Mutex::new(State {
+            stage: stage.into(),
+            started: Instant::now(),
+            names: HashMap::new(),
+            entries: HashMap::new(),
+            history: History::default(),
+            jsonl: BufWriter::new(file),
+            write_error: None,
+        }))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The curves so far, after flushing the file.
+    pub fn finish(&self, path: &Path) -> Result<History, QatError> {
+        let mut state = self.lock();
+        let flushed = state.jsonl.flush();
+        match state.write_error.take() {
+            Some(error) => Err(QatError::io(path, "write")(error)),
+            None => flushed.map_err(QatError::io(path, "write")),
+        }?;
+        Ok(state.history.clone())
+    }
+}
+
+impl State {
+    fn write(&mut self, record: &Value) {
+        if self.write_error.is_none() {
+            self.write_error = writeln!(self.jsonl, "{record}").err();
+        }
+    }
+
+    /// Name and value of each numeric metric; the last flag tells the mean of an interval.
+    fn values(&self, update: &MetricsUpdate) -> Vec<(String, NumericEntry)> {
+        let name = |id: &MetricId| self.names.get(id).cloned().unwrap_or_default();
+        update
+            .entries_numeric
+            .iter()
+            .filter_map(|metric| {
+                Some((name(&metric.entry.metric_id), metric.numeric_entry.clone()?))
+            })
+            .collect()
+    }
+
+    fn add_train(&mut self, values: &[(String, NumericEntry)]) {
+        let get = |name: &str| values.iter().find(|(n, _)| n == name).map(|(_, v)| v.current());
+        let Some(loss) = get(LOSS) else { return };
+        let point = TrainPoint {
+            step: self.history.train.len() + 1,
+            loss,
+            learning_rate: get("Learning Rate").unwrap_or_default(),
+            tokens: get(TOKENS).unwrap_or_default() as usize,
+            seconds: self.started.elapsed().as_secs_f64(),
+        };
+        self.history.train.push(point);
+        self.write(&json!({"stage": self.stage, "split": "train", "step": point.step, "loss": loss,
+            "learning_rate": point.learning_rate, "tokens": point.tokens, "seconds": point.seconds}));
+    }
+
+    fn add_valid(&mut self, values: &[(String, NumericEntry)]) {
+        let Some((_, entry)) = values.iter().find(|(name, _)| name == LOSS) else { return };
+        let point = ValidPoint { step: self.history.train.len(), loss: entry.current() };
+        self.history.valid.push(point);
+        self.write(&json!({"stage": self.stage, "split": "valid", "step": point.step,
+            "loss": point.loss, "perplexity": point.loss.exp()}));
+    }
+}
+
+fn split_name(split: &Split) -> &'static str {
+    match split {
+        Split::Train => "train",
+        Split::Valid => "valid",
+        Split::Test(_) => "test",
+    }
+}
+
+impl MetricLogger for RunLog {
+    fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
+        let mut state = self.lock();
+        let values = state.values(&update);
+        let is_final = values.iter().any(|(_, entry)| matches!(entry, NumericEntry::Final(_)));
+        match (split, is_final) {
+            (Split::Train, false) => state.add_train(&values),
+            (Split::Valid, true) => state.add_valid(&values),
+            _ => {}
+        }
+        for (name, entry) in values {
+            state.entries.entry((name, epoch, split_name(split))).or_default().push(entry);
+        }
+    }
+
+    fn read_numeric(
+        &mut self,
+        name: &str,
+        epoch: usize,
+        split: &Split,
+    ) -> Result<Vec<NumericEntry>, String> {
+        let key = (name.to_string(), epoch, split_name(split));
+        Ok(self.lock().entries.get(&key).cloned().unwrap_or_default())
+    }
+
+    fn log_metric_definition(&mut self, definition: MetricDefinition) {
+        self.lock().names.insert(definition.metric_id, definition.name.to_string());
+    }
+
+    fn log_epoch_summary(&mut self, _summary: EpochSummary) {}
+}

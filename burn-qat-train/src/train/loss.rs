@@ -1,0 +1,40 @@
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{DType, Int, Tensor};
+use burn_gpt_oss::{GptOss, router_aux_loss};
+
+use crate::data::MicroBatch;
+
+/// Negative log likelihood of each target, in nats.
+///
+/// # Shapes
+/// - logits: `[targets, vocab_size]`
+/// - targets: `[targets]`
+/// - output: `[targets]`, float32
+pub fn next_token_nll(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let [rows, _] = logits.dims();
+    let log_probabilities = log_softmax(logits.cast(DType::F32), 1);
+    log_probabilities.gather(1, targets.reshape([rows, 1])).reshape([rows]).neg()
+}
+
+/// Summed loss of a micro-batch, the head applied to the rows with targets alone; and, where the
+/// configuration asks for it (`output_router_logits`), the weighted load-balancing loss.
+///
+/// # Shapes
+/// - output: `[1]` each
+pub fn micro_batch_loss(model: &GptOss, batch: &MicroBatch) -> (Tensor<1>, Option<Tensor<1>>) {
+    let config = model.config();
+    let mut router_logits = Vec::new();
+    let hidden = model.hidden_states(batch.input_ids.clone(), None, |block| {
+        if config.output_router_logits {
+            router_logits.push(block.router.logits.clone());
+        }
+    });
+    let [sequences, len, width] = hidden.dims();
+    let rows = hidden.reshape([sequences * len, width]).select(0, batch.target_rows.clone());
+    let nll = next_token_nll(model.lm_head.forward(rows), batch.targets.clone()).sum();
+    let auxiliary = config.output_router_logits.then(|| {
+        let loss = router_aux_loss(&router_logits, config.num_experts_per_tok, None);
+        loss * config.router_aux_loss_coef
+    });
+    (nll, auxiliary)
+}

@@ -1,0 +1,202 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use burn::train::Interrupter;
+use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
+use burn::train::metric::{MetricDefinition, MetricId};
+use burn::train::renderer::{
+    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::metrics::{LOSS, TOKENS};
+
+/// Where progress goes.
+#[derive(Clone)]
+pub enum Console {
+    /// One line on the terminal (standard error), redrawn in place.
+    Terminal,
+    /// Whole lines, for logs and pipes: one per evaluation and at most one every ten seconds.
+    Lines(Arc<dyn Fn(&str) + Send + Sync>),
+    /// Nowhere.
+    Silent,
+}
+
+/// Shows loss, learning rate, tokens per second and the remaining time of one stage on one line, and
+/// stops the loop when the loss is no longer finite.
+pub struct StageProgress {
+    console: Console,
+    bar: ProgressBar,
+    stage: String,
+    total_steps: usize,
+    step: usize,
+    validating: bool,
+    names: HashMap<MetricId, String>,
+    train: HashMap<String, f64>,
+    valid_loss: Option<f64>,
+    tokens: f64,
+    started: Instant,
+    last_line: Instant,
+    interrupter: Interrupter,
+    divergence: Divergence,
+}
+
+/// Step and loss at which training diverged, shared with the caller.
+pub(super) type Divergence = Arc<Mutex<Option<(usize, f64)>>>;
+
+impl StageProgress {
+    pub(super) fn new(
+        console: Console,
+        stage: &str,
+        total_steps: usize,
+        interrupter: Interrupter,
+        divergence: Divergence,
+    ) -> Self {
+        let bar = match console {
+            Console::Terminal => ProgressBar::new(total_steps as u64).with_style(style()),
+            _ => ProgressBar::hidden(),
+        };
+        bar.set_prefix(stage.to_string());
+        bar.enable_steady_tick(Duration::from_millis(250));
+        let now = Instant::now();
+        Self {
+            console,
+            bar,
+            stage: stage.into(),
+            total_steps,
+            step: 0,
+            validating: false,
+            names: HashMap::new(),
+            train: HashMap::new(),
+            valid_loss: None,
+            tokens: 0.0,
+            started: now,
+            last_line: now,
+            interrupter,
+            divergence,
+        }
+    }
+
+    fn message(&self) -> String {
+        let get = |name: &str| self.train.get(name).copied().unwrap_or(f64::NAN);
+        let seconds = self.started.elapsed().as_secs_f64();
+        let valid = self.valid_loss.map_or(String::new(), |loss| format!("  val {loss:.4}"));
+        format!(
+            "loss {:.4}{valid}  lr {:.2e}  {:.0} tok/s",
+            get(LOSS),
+            get("Learning Rate"),
+            self.tokens / seconds
+        )
+    }
+
+    /// A whole line for logs, with the remaining time as the bar would show it.
+    fn line(&self) -> String {
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let rest = elapsed / self.step.max(1) as f64 * (self.total_steps - self.step) as f64;
+        let (step, total) = (self.step, self.total_steps);
+        format!("{} {step}/{total}  {}  ETA {rest:.0} s", self.stage, self.message())
+    }
+
+    fn show(&mut self, force: bool) {
+        match &self.console {
+            Console::Terminal => {
+                self.bar.set_position(self.step as u64);
+                self.bar.set_message(self.message());
+            }
+            Console::Lines(print) if force || self.last_line.elapsed().as_secs() >= 10 => {
+                print(&self.line());
+                self.last_line = Instant::now();
+            }
+            _ => {}
+        }
+    }
+
+    fn name(&self, state: &MetricState) -> Option<(String, f64)> {
+        let MetricState::Numeric(entry, Some(value)) = state else {
+            return None;
+        };
+        Some((self.names.get(&entry.metric_id)?.clone(), value.current()))
+    }
+}
+
+fn style() -> ProgressStyle {
+    let template = "{prefix:<12} {bar:24} {pos}/{len}  {msg}  ETA {eta}";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+impl MetricsRendererTraining for StageProgress {
+    fn update_train(&mut self, state: MetricState) {
+        let Some((name, value)) = self.name(&state) else {
+            return;
+        };
+        if name == LOSS && !value.is_finite() {
+            let mut divergence = self.divergence.lock().unwrap_or_else(PoisonError::into_inner);
+            divergence.get_or_insert((self.step + 1, value));
+            self.interrupter.stop(Some("the loss is not finite"));
+        }
+        self.train.insert(name, value);
+    }
+
+    fn update_valid(&mut self, state: MetricState) {
+        if let Some((name, value)) = self.name(&state)
+            && name == LOSS
+        {
+            self.valid_loss = Some(value);
+        }
+    }
+}
+
+impl TrainingProgressLogger for StageProgress {
+    fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {
+        self.started = Instant::now();
+    }
+
+    fn start_split(&mut self, split: &str, _: usize) {
+        self.validating = split != "train";
+    }
+
+    fn update_split(&mut self, _: usize) {
+        if !self.validating {
+            self.step += 1;
+            self.tokens += self.train.get(TOKENS).copied().unwrap_or(0.0);
+            self.show(false);
+        }
+    }
+
+    fn end_split(&mut self) {
+        if self.validating {
+            self.show(true);
+        }
+    }
+
+    fn update_epoch(&mut self, _: usize) {}
+
+    fn end(&mut self) {
+        self.show(self.step < self.total_steps);
+        self.bar.abandon();
+    }
+
+    fn log_event_training(&mut self, _: String) {}
+}
+
+impl MetricsRenderer for StageProgress {
+    fn manual_close(&mut self) {}
+
+    fn register_metric(&mut self, definition: MetricDefinition) {
+        self.names.insert(definition.metric_id, definition.name.to_string());
+    }
+}
+
+impl MetricsRendererEvaluation for StageProgress {
+    fn update_test(&mut self, _: EvaluationName, _: MetricState) {}
+}
+
+impl EvaluationProgressLogger for StageProgress {
+    fn start_global_progress(&mut self, _: usize) {}
+    fn start_test(&mut self, _: &str, _: usize) {}
+    fn update_test_progress(&mut self, _: usize) {}
+    fn end_test(&mut self) {}
+    fn end_global_progress(&mut self) {}
+    fn log_event_evaluation(&mut self, _: String) {}
+}
