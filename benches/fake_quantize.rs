@@ -7,6 +7,8 @@
 //!
 //! `cargo bench --bench fake_quantize`; the GB/s count bytes read plus bytes written.
 
+#![allow(clippy::unwrap_used)]
+
 use burn_fp4::{Fp4Element, Fp4Scheme, fake_quantize_into, fake_quantize_slice};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -40,7 +42,7 @@ const CASES: [Case; 2] = [Case::Last, Case::Axis1];
 trait Float: Fp4Element {
     fn of(value: f32) -> Self;
     /// Zeros from the allocator, without writing them.
-    fn zeros(n_elements: usize) -> Vec<Self>;
+    fn allocate(n_elements: usize) -> Vec<Self>;
 }
 
 impl Float for f32 {
@@ -48,7 +50,7 @@ impl Float for f32 {
         value
     }
 
-    fn zeros(n_elements: usize) -> Vec<Self> {
+    fn allocate(n_elements: usize) -> Vec<Self> {
         vec![0.0; n_elements]
     }
 }
@@ -58,7 +60,7 @@ impl Float for bf16 {
         bf16::from_f32(value)
     }
 
-    fn zeros(n_elements: usize) -> Vec<Self> {
+    fn allocate(n_elements: usize) -> Vec<Self> {
         vec![0u16; n_elements].reinterpret_into()
     }
 }
@@ -107,7 +109,7 @@ fn fresh_copy<T: Float>(bencher: Bencher, case: Case) {
     let values = values::<T>(case);
     let bencher = bencher.counter(bytes_moved(&values));
     bencher.bench_local(|| {
-        let mut out = T::zeros(values.len());
+        let mut out = T::allocate(values.len());
         copy_in_parallel(black_box(&values), &mut out);
         out
     });

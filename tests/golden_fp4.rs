@@ -4,6 +4,8 @@
 //! offered yet. An unknown key, a key left over or a missing file fails the test. Sizes come from
 //! the files. `GOLDEN_DIR` points to another directory with the same keys.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 /// A float type whose values can be quantized to FP4: `f32`, `bf16` or `f16`. Sealed.
 ///
 /// All arithmetic is done in `f32`; reading `bf16` and `f16` as `f32` is exact. Every FP4 value
-/// that a `bf16` can hold in range is exact in `bf16`, too.
+/// in the range of `f32` is exact in `bf16`, too.
 pub trait Fp4Element: private::Lane {}
 
 impl Fp4Element for f32 {}

@@ -83,7 +83,7 @@ pub struct GptOssConfig {
     /// `quantization_config` as found in the file.
     pub quantization_config: Option<Value>,
     /// The document this configuration was read from; empty for presets.
-    pub(crate) document: Map<String, Value>,
+    pub document: Map<String, Value>,
 }
 
 impl GptOssConfig {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::PackedFp4;
 use crate::e2m1::VALUES;
+use crate::simd::Kernel;
 
 const SCHEME: Fp4Scheme = Fp4Scheme::mxfp4();
 
@@ -142,16 +143,53 @@ fn non_finite_elements_saturate_and_leave_their_neighbours_alone() {
     assert_eq!(nothing_else, [6.0; 32]);
 }
 
+/// More columns than a tile has.
+const WIDE: usize = 2_100;
+
 #[test]
 fn a_strided_column_with_nan_does_not_disturb_the_others() {
-    let mut values = sample(32 * 300);
-    let clean = fake_quantize_slice(&values, &[32, 300], 0, &SCHEME).unwrap();
-    values[5 * 300 + 271] = f32::NAN;
-    let dirty = fake_quantize_slice(&values, &[32, 300], 0, &SCHEME).unwrap();
+    let mut values = sample(32 * WIDE);
+    let clean = fake_quantize_slice(&values, &[32, WIDE], 0, &SCHEME).unwrap();
+    values[5 * WIDE + 2_071] = f32::NAN;
+    let dirty = fake_quantize_slice(&values, &[32, WIDE], 0, &SCHEME).unwrap();
     for (i, (clean, dirty)) in clean.iter().zip(&dirty).enumerate() {
-        assert!(i % 300 == 271 || clean.to_bits() == dirty.to_bits());
+        assert!(i % WIDE == 2_071 || clean.to_bits() == dirty.to_bits());
     }
     assert!(dirty.iter().all(|x| x.is_finite()));
+}
+
+#[test]
+fn wide_rows_equal_the_definition() {
+    let values = sample(64 * WIDE);
+    let fast = fake_quantize_slice(&values, &[64, WIDE], 0, &SCHEME).unwrap();
+    let columns = axis_last(&values, 1, 64, WIDE);
+    let wanted: Vec<f32> = columns.chunks(32).flat_map(oracle).collect();
+    assert_eq!(bits(&axis_last(&fast, 1, 64, WIDE)), bits(&wanted));
+}
+
+/// `run` without `dispatch` is what a processor without AVX2 executes.
+#[test]
+fn both_instruction_sets_give_the_same_bits() {
+    let rule = SCHEME.scale_rule();
+    let values = sample(32 * WIDE);
+    let mut out = vec![0.0; values.len()];
+    contiguous::Blocks {
+        values: &values,
+        out: &mut out,
+        rule,
+    }
+    .run();
+    let wanted = fake_quantize_slice(&values, &[WIDE, 32], 1, &SCHEME).unwrap();
+    assert_eq!(bits(&out), bits(&wanted));
+    strided::Slab {
+        values: &values,
+        out: &mut out,
+        inner: WIDE,
+        rule,
+    }
+    .run();
+    let wanted = fake_quantize_slice(&values, &[32, WIDE], 0, &SCHEME).unwrap();
+    assert_eq!(bits(&out), bits(&wanted));
 }
 
 #[test]

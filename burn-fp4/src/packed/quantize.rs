@@ -42,13 +42,12 @@ impl PackedFp4 {
         geometry.check_len("values", shape, values.len())?;
         let mut codes = vec![0; values.len() / 2];
         let mut scales = vec![0; values.len() / BLOCK];
-        let finite = values.is_empty()
-            || if geometry.inner == 1 {
-                quantize_contiguous(values, scheme.scale_rule(), &mut codes, &mut scales)
-            } else {
-                let rule = scheme.scale_rule();
-                quantize_strided(values, geometry, rule, &mut codes, &mut scales)
-            };
+        let rule = scheme.scale_rule();
+        let finite = match geometry.inner {
+            _ if values.is_empty() => true,
+            1 => quantize_contiguous(values, rule, &mut codes, &mut scales),
+            _ => quantize_strided(values, geometry, rule, &mut codes, &mut scales),
+        };
         if !finite {
             return Err(first_non_finite(values));
         }
@@ -109,14 +108,15 @@ fn quantize_strided<T: Fp4Element>(
     finite.reduce(|| true, |a, b| a & b)
 }
 
+/// The error for `values`, one of which a kernel found not to be finite.
 #[cold]
 fn first_non_finite<T: Lane>(values: &[T]) -> Fp4Error {
-    let wide = values.iter().map(|x| x.widen()).enumerate();
-    let (index, value) = wide
-        .into_iter()
-        .find(|(_, value)| !value.is_finite())
-        .unwrap_or((values.len(), f32::NAN));
-    Fp4Error::NonFinite { index, value }
+    let position = values.iter().position(|x| !x.widen().is_finite());
+    let index = position.unwrap_or_default();
+    Fp4Error::NonFinite {
+        index,
+        value: values[index].widen(),
+    }
 }
 
 /// Whole blocks one after the other.

@@ -25,6 +25,7 @@ pub struct CheckpointWriter<'a> {
     shard_bytes: u64,
     overwrite: bool,
     source: Option<&'a CheckpointReader>,
+    companions: Option<&'a Path>,
 }
 
 /// What was written.
@@ -43,7 +44,7 @@ pub struct SaveReport {
 impl<'a> CheckpointWriter<'a> {
     /// A writer for one form, with shards of at most 5 GB.
     pub fn new(form: CheckpointForm) -> Self {
-        Self { form, shard_bytes: 5_000_000_000, overwrite: false, source: None }
+        Self { form, shard_bytes: 5_000_000_000, overwrite: false, source: None, companions: None }
     }
 
     /// Limits the size of one file, in bytes; a single larger tensor gets a file of its own.
@@ -60,7 +61,12 @@ impl<'a> CheckpointWriter<'a> {
     /// expert matrices whose values are still the same are copied byte for byte (packing them anew
     /// would keep the values but not always the bytes).
     pub fn with_source(self, source: &'a CheckpointReader) -> Self {
-        Self { source: Some(source), ..self }
+        Self { source: Some(source), companions: Some(source.dir()), ..self }
+    }
+
+    /// Takes tokenizer and generation files from a directory instead.
+    pub fn with_companions(self, dir: &'a Path) -> Self {
+        Self { companions: Some(dir), ..self }
     }
 
     /// Writes a model. Expert matrices are quantized from the parameters themselves, so with
@@ -78,8 +84,8 @@ impl<'a> CheckpointWriter<'a> {
         let specs = tensor_specs(model.config());
         self.check_blocks(&specs)?;
         let output = OutputDirectory::create(&target, self.overwrite)?;
-        if let Some(source) = self.source {
-            carry_over(source.dir(), output.path())?;
+        if let Some(dir) = self.companions {
+            carry_over(dir, output.path())?;
         }
         write_json(&output.path().join("config.json"), &self.config(model.config()))?;
 

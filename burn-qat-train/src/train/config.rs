@@ -12,6 +12,9 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Sequences per forward and backward pass; a batch is accumulated from several of them.
     pub micro_batch_size: usize,
+    /// Micro-batches computed side by side, each with activations of its own: worth it on a CPU, whose
+    /// cores one small model does not fill.
+    pub parallel_micro_batches: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Final learning rate as a fraction of the peak.
@@ -42,6 +45,7 @@ impl Default for TrainConfig {
             steps: 100,
             batch_size: 4,
             micro_batch_size: 2,
+            parallel_micro_batches: 1,
             learning_rate: 2e-5,
             min_lr_ratio: 0.1,
             warmup_ratio: 0.03,
@@ -67,6 +71,7 @@ impl TrainConfig {
             ("steps", self.steps),
             ("batch_size", self.batch_size),
             ("micro_batch_size", self.micro_batch_size),
+            ("parallel_micro_batches", self.parallel_micro_batches),
             ("eval_steps", self.eval_steps),
         ];
         for (key, size) in sizes {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use burn::train::Interrupter;
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
-use burn::train::metric::{MetricDefinition, MetricId};
+use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
 };
@@ -116,6 +116,11 @@ impl StageProgress {
         let MetricState::Numeric(entry, Some(value)) = state else {
             return None;
         };
+        let is_mean = matches!(value, NumericEntry::Final(_));
+        if is_mean != self.validating {
+            // Training shows the last batch, validation the mean over all of them.
+            return None;
+        }
         Some((self.names.get(&entry.metric_id)?.clone(), value.current()))
     }
 }

@@ -78,7 +78,7 @@ pub fn train(
     if config.gradient_checkpointing {
         training = training.gradient_checkpointing();
     }
-    let model = FineTune::new(model.train(), config.max_grad_norm);
+    let model = FineTune::new(model.train(), config);
     let result = training.launch(Learner::new(model, optimizer(config), schedule(config)));
 
     if let Some((step, loss)) = *divergence.lock().unwrap_or_else(PoisonError::into_inner) {

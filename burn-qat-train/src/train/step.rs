@@ -6,9 +6,12 @@ use burn::tensor::Tensor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use burn_gpt_oss::GptOss;
 
+use rayon::prelude::*;
+
+use super::TrainConfig;
 use super::clip::clip_global_norm;
 use super::loss::micro_batch_loss;
-use crate::data::StepBatch;
+use crate::data::{MicroBatch, StepBatch};
 
 /// A model under training: what Burn's `Learner` steps.
 #[derive(Module, Debug)]
@@ -16,6 +19,7 @@ pub struct FineTune {
     /// The model.
     pub model: GptOss,
     max_grad_norm: Option<f64>,
+    parallel_micro_batches: usize,
 }
 
 /// What one step reports: no logits, so a large vocabulary costs nothing here.
@@ -30,9 +34,51 @@ pub struct StepOutput {
 }
 
 impl FineTune {
-    /// Wraps a model; gradients are clipped to a common norm when one is given.
-    pub fn new(model: GptOss, max_grad_norm: Option<f64>) -> Self {
-        Self { model, max_grad_norm }
+    /// Wraps a model.
+    pub fn new(model: GptOss, config: &TrainConfig) -> Self {
+        Self {
+            model,
+            max_grad_norm: config.max_grad_norm,
+            parallel_micro_batches: config.parallel_micro_batches,
+        }
+    }
+}
+
+impl FineTune {
+    /// Runs micro-batches side by side and returns losses and gradients in their order, so that sums
+    /// over them do not depend on timing.
+    fn micro_steps(
+        &self,
+        batches: &[MicroBatch],
+        n_targets: usize,
+        n_micro_batches: usize,
+    ) -> Vec<(Tensor<1>, GradientsParams)> {
+        if let [batch] = batches {
+            return vec![self.micro_step(batch, n_targets, n_micro_batches)];
+        }
+        // Autodiff keeps one lock per graph; a fork shares the weights' memory but not the graph.
+        let device = self.devices()[0].clone();
+        let forks: Vec<_> = batches.iter().map(|batch| (self.clone().fork(&device), batch)).collect();
+        forks
+            .into_par_iter()
+            .map(|(model, batch)| model.micro_step(batch, n_targets, n_micro_batches))
+            .collect()
+    }
+
+    fn micro_step(
+        &self,
+        batch: &MicroBatch,
+        n_targets: usize,
+        n_micro_batches: usize,
+    ) -> (Tensor<1>, GradientsParams) {
+        let (nll, auxiliary) = micro_batch_loss(&self.model, batch);
+        let loss = nll / n_targets as f64;
+        let reported = loss.clone().detach();
+        let loss = match auxiliary {
+            Some(auxiliary) => loss + auxiliary / n_micro_batches as f64,
+            None => loss,
+        };
+        (reported, GradientsParams::from_grads(loss.backward(), self))
     }
 }
 
@@ -44,25 +90,16 @@ impl TrainStep for FineTune {
     /// the whole batch, so the result is the mean over all of them, however they are split.
     fn step(&self, batch: StepBatch) -> TrainOutput<StepOutput> {
         let (n_targets, n_tokens) = (batch.n_targets, batch.n_tokens());
-        let n_micro_batches = batch.micro_batches.len() as f64;
+        let n_micro_batches = batch.micro_batches.len();
         let mut accumulator = GradientsAccumulator::new();
-        let mut total: Option<Tensor<1>> = None;
-        for micro_batch in &batch.micro_batches {
-            let (nll, auxiliary) = micro_batch_loss(&self.model, micro_batch);
-            let mut loss = nll / n_targets as f64;
-            let reported = loss.clone().detach();
-            if let Some(auxiliary) = auxiliary {
-                loss = loss + auxiliary / n_micro_batches;
+        let mut losses = Vec::with_capacity(n_micro_batches);
+        for group in batch.micro_batches.chunks(self.parallel_micro_batches) {
+            for (loss, grads) in self.micro_steps(group, n_targets, n_micro_batches) {
+                losses.push(loss);
+                accumulator.accumulate(self, grads);
             }
-            let grads = GradientsParams::from_grads(loss.backward(), self);
-            accumulator.accumulate(self, grads);
-            total = Some(match total {
-                Some(total) => total + reported,
-                None => reported,
-            });
         }
-        let loss = total.unwrap_or_else(|| Tensor::zeros([1], &self.devices()[0]));
-        let item = StepOutput { loss, n_targets, n_tokens };
+        let item = StepOutput { loss: Tensor::cat(losses, 0).sum(), n_targets, n_tokens };
         TrainOutput { grads: accumulator.grads(), item }
     }
 

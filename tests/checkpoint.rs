@@ -1,0 +1,19 @@
+//! Checkpoints on disk: round trips, repacking, and how damaged ones and failed saves are reported.
+
+#[path = "support/files.rs"]
+mod files;
+#[path = "support/golden.rs"]
+mod golden;
+#[path = "support/model.rs"]
+mod model;
+
+#[path = "checkpoint/damaged.rs"]
+mod damaged;
+#[path = "checkpoint/failed_saves.rs"]
+mod failed_saves;
+#[path = "checkpoint/repacking.rs"]
+mod repacking;
+#[path = "checkpoint/round_trips.rs"]
+mod round_trips;
+#[path = "checkpoint/sharding.rs"]
+mod sharding;
