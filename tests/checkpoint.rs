@@ -1,4 +1,5 @@
 //! Checkpoints on disk: round trips, repacking, and how damaged ones and failed saves are reported.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/files.rs"]
 mod files;

@@ -30,9 +30,18 @@ const ELSEWHERE: [(&str, &str); 7] = [
     ("fp4", "tests of burn-fp4"),
     ("harmony", "tests/golden_harmony.rs"),
     ("qat", "tests/golden_curves.rs"),
-    ("tiny-gpt-oss-grads.safetensors", "tests/golden_gradients.rs"),
-    ("tiny-gpt-oss-adamw.safetensors", "tests/golden_gradients.rs"),
-    ("tiny-gpt-oss-original", "a later issue: the names of the `original/` format are not offered"),
+    (
+        "tiny-gpt-oss-grads.safetensors",
+        "tests/golden_gradients.rs",
+    ),
+    (
+        "tiny-gpt-oss-adamw.safetensors",
+        "tests/golden_gradients.rs",
+    ),
+    (
+        "tiny-gpt-oss-original",
+        "a later issue: the names of the `original/` format are not offered",
+    ),
 ];
 
 const EXPECTED: &str = "tiny-gpt-oss-expected.safetensors";
@@ -46,27 +55,52 @@ fn every_golden_entry_belongs_to_a_test() {
     known.extend(ELSEWHERE.map(|(name, _)| name));
     let found = golden::entries("");
     for name in &found {
-        assert!(known.contains(&name.as_str()), "`{name}` is visited by no test");
+        assert!(
+            known.contains(&name.as_str()),
+            "`{name}` is visited by no test"
+        );
     }
     for name in known {
-        assert!(found.iter().any(|found| found == name), "`{name}` is missing");
+        assert!(
+            found.iter().any(|found| found == name),
+            "`{name}` is missing"
+        );
     }
-    assert_eq!(golden::entries("rope"), ["rope.safetensors"], "files in rope/");
+    assert_eq!(
+        golden::entries("rope"),
+        ["rope.safetensors"],
+        "files in rope/"
+    );
 }
 
 #[test]
 fn all_forms_hold_the_same_parameters() {
     let device = Device::flex();
     let expected = parameters(&load(FORMS[0], &device));
-    let names: Vec<_> = open(FORMS[0]).specs().iter().map(|spec| spec.name.clone()).collect();
-    assert!(expected.keys().eq(&names), "parameters of the model: {:?}", expected.keys());
+    let names: Vec<_> = open(FORMS[0])
+        .specs()
+        .iter()
+        .map(|spec| spec.name.clone())
+        .collect();
+    assert!(
+        expected.keys().eq(&names),
+        "parameters of the model: {:?}",
+        expected.keys()
+    );
     for form in &FORMS[1..] {
         let found = parameters(&load(form, &device));
         for (name, expected) in &expected {
-            assert_eq!(found[name].shape, expected.shape, "{form}: shape of `{name}`");
+            assert_eq!(
+                found[name].shape, expected.shape,
+                "{form}: shape of `{name}`"
+            );
             let pairs = found[name].values.iter().zip(&expected.values);
             let differs = pairs.clone().position(|(a, b)| a.to_bits() != b.to_bits());
-            assert_eq!(differs, None, "{form}: `{name}` differs from {} at this element", FORMS[0]);
+            assert_eq!(
+                differs, None,
+                "{form}: `{name}` differs from {} at this element",
+                FORMS[0]
+            );
         }
     }
 }
@@ -78,8 +112,16 @@ fn parameters_equal_the_dense_file() {
     for (name, found) in parameters(&load("tiny-gpt-oss", &Device::flex())) {
         let expected = dense.f32(&name);
         assert_eq!(found.shape, expected.shape, "shape of `{name}`");
-        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert!(bits(&found.values) == bits(&expected.values), "bits of `{name}`");
+        let bits = |values: &[f32]| {
+            values
+                .iter()
+                .map(|value| value.to_bits())
+                .collect::<Vec<_>>()
+        };
+        assert!(
+            bits(&found.values) == bits(&expected.values),
+            "bits of `{name}`"
+        );
     }
     dense.finish(&[]);
 }
@@ -110,6 +152,11 @@ fn greedy_decoding_and_half_precision_follow_the_package() {
     let device = Device::flex();
     let extra = Golden::open(EXTRA);
     greedy::check(&load("tiny-gpt-oss", &device), &extra, &device);
-    greedy::check_bf16(&open("tiny-gpt-oss"), &extra, &Golden::open(EXPECTED), &device);
+    greedy::check_bf16(
+        &open("tiny-gpt-oss"),
+        &extra,
+        &Golden::open(EXPECTED),
+        &device,
+    );
     extra.finish(&[]);
 }

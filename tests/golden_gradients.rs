@@ -34,7 +34,12 @@ fn gradients_equal_the_package() {
 fn gradients_with_checkpointing_equal_the_package() {
     let device = Device::flex().autodiff().gradient_checkpointing();
     let golden = Golden::open("tiny-gpt-oss-grads.safetensors");
-    gradients::check("gradients with checkpointing", &load(FORM, &device), &golden, &device);
+    gradients::check(
+        "gradients with checkpointing",
+        &load(FORM, &device),
+        &golden,
+        &device,
+    );
     golden.finish(&[]);
 }
 

@@ -257,13 +257,19 @@ pub(crate) fn alternating_layers(n: usize) -> Vec<LayerType> {
     (0..n).map(|layer| kinds[layer % 2]).collect()
 }
 
-fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str, path: &Path) -> Result<T, GptOssError> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| GptOssError::Json {
+/// Reads one JSON document, and nothing after it.
+pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str, path: &Path) -> Result<T, GptOssError> {
+    let json_error = |key: String, error: &serde_json::Error| GptOssError::Json {
         path: path.to_path_buf(),
-        key: error.path().to_string(),
-        message: error.inner().to_string(),
-    })
+        // Where the syntax breaks there is no key yet.
+        key: if key == "?" { ".".into() } else { key },
+        message: error.to_string(),
+    };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| json_error(error.path().to_string(), error.inner()))?;
+    deserializer.end().map_err(|error| json_error(".".into(), &error))?;
+    Ok(parsed)
 }
 
 #[cfg(test)]

@@ -4,12 +4,23 @@
 
 mod data;
 mod error;
+mod evaluate;
+mod export;
+mod memory;
 mod quantize;
+mod report;
 mod train;
 
 pub use data::{ChatFormat, ChatRecord, MicroBatch, StepBatch, StepLoader, TokenizedExample, read_jsonl};
 pub use error::QatError;
+pub use evaluate::{
+    EvalData, EvalOptions, EvalProgress, EvalReport, Language, LossReport, PassRate, Verdict,
+    evaluate_checkpoint, evaluate_loss, judge,
+};
+pub use export::{ExportReport, export_mxfp4};
+pub use memory::{MemoryEstimate, available_memory};
 pub use quantize::{QuantPolicy, QuantRule, QuantizedWeight, WeightQuantizer, insert_quantizers};
+pub use report::{Curve, ResultRow, ResultTable, loss_plot};
 pub use train::{
     Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig, TrainPoint,
     ValidPoint, WarmupCosine, clip_global_norm, micro_batch_loss, next_token_nll, train,

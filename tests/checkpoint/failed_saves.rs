@@ -19,7 +19,10 @@ fn model() -> GptOss {
 /// Saves where that must fail, and returns the error's text.
 fn refuse(writer: CheckpointWriter<'_>, model: &GptOss, out: &Path) -> String {
     let result = writer.save(model, out, |_| {});
-    result.map(|_| ()).expect_err("the save must fail").to_string()
+    result
+        .map(|_| ())
+        .expect_err("the save must fail")
+        .to_string()
 }
 
 /// A parent with a directory `out` that holds files no checkpoint has.
@@ -63,7 +66,9 @@ fn an_empty_directory_is_a_valid_target() {
     let parent = TempDir::new().unwrap();
     let out = parent.path().join("out");
     std::fs::create_dir(&out).unwrap();
-    CheckpointWriter::new(FORMS[0]).save(&model(), &out, |_| {}).unwrap();
+    CheckpointWriter::new(FORMS[0])
+        .save(&model(), &out, |_| {})
+        .unwrap();
     assert_reloads(&out, FORMS[0]);
     assert_eq!(entries(parent.path()), ["out"], "the parent");
 }
@@ -75,7 +80,11 @@ fn overwriting_replaces_the_whole_directory() {
     let writer = CheckpointWriter::new(FORMS[0]).with_overwrite(true);
     writer.save(&model(), &out, |_| {}).unwrap();
     assert_reloads(&out, FORMS[0]);
-    assert_eq!(entries(&out), ["config.json", "model.safetensors"], "content of the directory");
+    assert_eq!(
+        entries(&out),
+        ["config.json", "model.safetensors"],
+        "content of the directory"
+    );
     assert_eq!(entries(parent.path()), ["out"], "the parent");
 }
 
@@ -83,7 +92,10 @@ fn overwriting_replaces_the_whole_directory() {
 fn with_element<const D: usize>(tensor: Tensor<D>, index: usize, value: f32) -> Param<Tensor<D>> {
     let mut new = values(&tensor);
     new[index] = value;
-    Param::from_tensor(Tensor::from_data(TensorData::new(new, tensor.dims()), &tensor.device()))
+    Param::from_tensor(Tensor::from_data(
+        TensorData::new(new, tensor.dims()),
+        &tensor.device(),
+    ))
 }
 
 #[test]
@@ -94,7 +106,11 @@ fn non_finite_weights_are_named_and_leave_nothing_behind() {
         let last = experts.layers.len() - 1;
         let matrix = &mut experts.layers[last].mlp.experts.down_proj;
         *matrix = with_element(matrix.base(), 77, value);
-        assert_refused(&experts, &format!("model.layers.{last}.mlp.experts.down_proj"), 77);
+        assert_refused(
+            &experts,
+            &format!("model.layers.{last}.mlp.experts.down_proj"),
+            77,
+        );
 
         let mut norm = model();
         norm.norm.weight = with_element(norm.norm.weight.base(), 3, value);
@@ -109,14 +125,25 @@ fn assert_refused(model: &GptOss, tensor: &str, index: usize) {
         let parent = TempDir::new().unwrap();
         let writer = CheckpointWriter::new(form).with_source(&source);
         let text = refuse(writer, model, &parent.path().join("out"));
-        assert!(text.contains(&format!("`{tensor}`")) && text.contains(&index), "{form}: {text}");
-        assert!(entries(parent.path()).is_empty(), "{form}: {:?}", entries(parent.path()));
+        assert!(
+            text.contains(&format!("`{tensor}`")) && text.contains(&index),
+            "{form}: {text}"
+        );
+        assert!(
+            entries(parent.path()).is_empty(),
+            "{form}: {:?}",
+            entries(parent.path())
+        );
 
         let parent = occupied();
         let out = parent.path().join("out");
         let before = snapshot(&out);
         refuse(writer.with_overwrite(true), model, &out);
-        assert_eq!(snapshot(&out), before, "{form}: content of the old directory");
+        assert_eq!(
+            snapshot(&out),
+            before,
+            "{form}: content of the old directory"
+        );
         assert_eq!(entries(parent.path()), ["out"], "{form}: the parent");
     }
 }
@@ -139,7 +166,8 @@ fn a_read_only_parent_is_named() {
     let temp = TempDir::new().unwrap();
     let parent = temp.path().join("read-only");
     std::fs::create_dir(&parent).unwrap();
-    let set = |mode| std::fs::set_permissions(&parent, std::fs::Permissions::from_mode(mode)).unwrap();
+    let set =
+        |mode| std::fs::set_permissions(&parent, std::fs::Permissions::from_mode(mode)).unwrap();
     set(0o555);
     if std::fs::write(parent.join("probe"), "").is_ok() {
         // Permissions do not bind the superuser; the kernel's own file system binds everyone.
@@ -154,6 +182,10 @@ fn a_read_only_parent_is_named() {
 
 #[cfg(unix)]
 fn assert_unwritable(parent: &Path) {
-    let text = refuse(CheckpointWriter::new(FORMS[0]), &model(), &parent.join("out"));
+    let text = refuse(
+        CheckpointWriter::new(FORMS[0]),
+        &model(),
+        &parent.join("out"),
+    );
     assert!(text.contains(&*parent.to_string_lossy()), "{text}");
 }

@@ -11,7 +11,12 @@ pub fn check_model(model: &GptOss, expected: &Golden) {
     let rope = Rope::new(model.config());
     let mut deviations = Deviations::new("rope of the tiny model");
     let scaling = f64::from(expected.f32("rope.attention_scaling").scalar());
-    deviations.scalar("concentration", rope.concentration(), scaling, 1e-6 * scaling);
+    deviations.scalar(
+        "concentration",
+        rope.concentration(),
+        scaling,
+        1e-6 * scaling,
+    );
     check_inv_freq(&rope, &expected.f32("rope.inv_freq"), &mut deviations);
     let [len, _] = expected.f32("rope.cos").dims();
     let positions: Vec<usize> = (0..len).collect();
@@ -34,14 +39,30 @@ pub fn check_published(tables: &Golden) {
     check_against_f64(&rope, &positions, tables, &mut deviations);
     check_bounds(&rope, &config, tables, &mut deviations);
 
-    let truncated = Rope::from_parts(&RopeConfig { truncate: true, ..config }, head_dim);
+    let truncated = Rope::from_parts(
+        &RopeConfig {
+            truncate: true,
+            ..config
+        },
+        head_dim,
+    );
     let expected = tables.f64("f64.inv_freq_if_truncate_true").values;
-    check_relative("inv_freq, truncated", &truncated, &expected, HALF_ULP, &mut deviations);
+    check_relative(
+        "inv_freq, truncated",
+        &truncated,
+        &expected,
+        HALF_ULP,
+        &mut deviations,
+    );
 }
 
 /// The package computes the frequencies in float32, with up to 8 roundings.
 fn check_inv_freq(rope: &Rope, expected: &Array<f32>, deviations: &mut Deviations) {
-    let expected: Vec<f64> = expected.values.iter().map(|value| f64::from(*value)).collect();
+    let expected: Vec<f64> = expected
+        .values
+        .iter()
+        .map(|value| f64::from(*value))
+        .collect();
     check_relative("inv_freq, f32", rope, &expected, 1e-6, deviations);
 }
 
@@ -83,7 +104,12 @@ fn check_tables(
 
 /// Against float64 we may be as wrong as the package in float32 is, per position (its own errors
 /// are those the README states), and never more than two roundings of the angle explain.
-fn check_against_f64(rope: &Rope, positions: &[usize], tables: &Golden, deviations: &mut Deviations) {
+fn check_against_f64(
+    rope: &Rope,
+    positions: &[usize],
+    tables: &Golden,
+    deviations: &mut Deviations,
+) {
     let expected = tables.f64("f64.inv_freq").values;
     check_relative("inv_freq, f64", rope, &expected, HALF_ULP, deviations);
     let found = rope.tables_at(positions.iter().copied());
@@ -94,14 +120,21 @@ fn check_against_f64(rope: &Rope, positions: &[usize], tables: &Golden, deviatio
         let error = |values: &[f32], row: usize| {
             let row = row * width..(row + 1) * width;
             let pairs = values[row.clone()].iter().zip(&exact[row]);
-            pairs.map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max)
+            pairs
+                .map(|(a, b)| (f64::from(*a) - b).abs())
+                .fold(0.0, f64::max)
         };
         for (row, position) in positions.iter().enumerate() {
             let (ours, theirs) = (error(&found, row), error(&package, row));
             println!("rope, {key} at {position}: error {ours:.1e}, the package's {theirs:.1e}");
             let bound = rope.concentration() * (2.0 * HALF_ULP * *position as f64 + 4.0 * HALF_ULP);
             deviations.scalar(&format!("{key}, f64"), ours, 0.0, bound);
-            deviations.scalar(&format!("{key}, f64, package"), ours, 0.0, 1.5 * theirs + 2e-7);
+            deviations.scalar(
+                &format!("{key}, f64, package"),
+                ours,
+                0.0,
+                1.5 * theirs + 2e-7,
+            );
         }
     }
 }
@@ -109,7 +142,9 @@ fn check_against_f64(rope: &Rope, positions: &[usize], tables: &Golden, deviatio
 /// The bounds of the interpolation follow from the ramp in the frequencies.
 fn check_bounds(rope: &Rope, config: &RopeConfig, tables: &Golden, deviations: &mut Deviations) {
     let expected = tables.f64("f64.low_high_concentration").values;
-    let [low, high, concentration] = expected[..] else { panic!("three values: {expected:?}") };
+    let [low, high, concentration] = expected[..] else {
+        panic!("three values: {expected:?}")
+    };
     deviations.scalar("concentration", rope.concentration(), concentration, 1e-12);
 
     let width = rope.inv_freq().len() as f64;

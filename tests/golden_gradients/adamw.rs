@@ -31,7 +31,12 @@ pub fn check(model: GptOss, golden: &Golden, device: &Device) {
     let before = parameters(&model);
     let (loss, grads) = loss_and_gradients(&model, device);
     let expected = |key: &str| f64::from(golden.f32(key).scalar());
-    deviations.scalar("loss before", scalar(&loss), expected("ce_loss_before"), LOSS);
+    deviations.scalar(
+        "loss before",
+        scalar(&loss),
+        expected("ce_loss_before"),
+        LOSS,
+    );
 
     let step_gradients = gradients(&model, &grads);
     let mut optimizer = AdamWConfig::new()
@@ -41,11 +46,20 @@ pub fn check(model: GptOss, golden: &Golden, device: &Device) {
         .with_weight_decay(WEIGHT_DECAY)
         .init();
     let model = optimizer.step(LEARNING_RATE, model, grads);
-    let step = Step { before, gradients: step_gradients, after: parameters(&model) };
+    let step = Step {
+        before,
+        gradients: step_gradients,
+        after: parameters(&model),
+    };
     step.check(golden, &mut deviations);
     step.check_decay(&mut deviations);
     let (loss, _) = loss_and_gradients(&model, device);
-    deviations.scalar("loss after", scalar(&loss), expected("ce_loss_after1"), LOSS);
+    deviations.scalar(
+        "loss after",
+        scalar(&loss),
+        expected("ce_loss_after1"),
+        LOSS,
+    );
 }
 
 impl Step {
@@ -54,7 +68,10 @@ impl Step {
         assert!(!keys.is_empty(), "no golden parameters");
         for key in keys {
             let name = &key["after1.".len()..];
-            let found = self.after.get(name).unwrap_or_else(|| panic!("no parameter `{name}`"));
+            let found = self
+                .after
+                .get(name)
+                .unwrap_or_else(|| panic!("no parameter `{name}`"));
             let expected = golden.f32(&key);
             assert_eq!(found.shape, expected.shape, "shape of `{key}`");
             let (before, gradient) = (&self.before[name].values, &self.gradients[name].values);

@@ -22,7 +22,10 @@ fn losses(model: &GptOss, batch: &Batch, device: &Device) -> (Tensor<1>, Tensor<
     });
     let labels = batch.labels.as_ref().expect("labels");
     let ce = cross_entropy(model.lm_head.forward(hidden), labels);
-    (ce, router_aux_loss(&routers, model.config().num_experts_per_tok, Some(mask)))
+    (
+        ce,
+        router_aux_loss(&routers, model.config().num_experts_per_tok, Some(mask)),
+    )
 }
 
 fn backward(model: &GptOss, loss: &Tensor<1>) -> Named {
@@ -37,7 +40,11 @@ pub fn check(title: &str, model: &GptOss, golden: &Golden, device: &Device) {
     let mut deviations = Deviations::new(title);
     let ce = cross_entropy_gradients(model, device);
     let names: Vec<_> = parameters(model).into_keys().collect();
-    assert!(ce.keys().eq(&names), "parameters with a gradient: {:?}", ce.keys());
+    assert!(
+        ce.keys().eq(&names),
+        "parameters with a gradient: {:?}",
+        ce.keys()
+    );
     compare(model, "ce", &ce, golden, &mut deviations);
 
     let (loss, aux) = losses(model, &inputs(), device);
@@ -46,16 +53,27 @@ pub fn check(title: &str, model: &GptOss, golden: &Golden, device: &Device) {
 }
 
 /// Compares every tensor of one loss with the golden ones.
-fn compare(model: &GptOss, loss: &str, found: &Named, golden: &Golden, deviations: &mut Deviations) {
+fn compare(
+    model: &GptOss,
+    loss: &str,
+    found: &Named,
+    golden: &Golden,
+    deviations: &mut Deviations,
+) {
     let keys = golden.keys(&format!("{loss}."));
     assert!(!keys.is_empty(), "no golden gradients of `{loss}`");
     let pad_row = padding_row(model);
     for key in keys {
         let name = &key[loss.len() + 1..];
         let expected = golden.f32(&key);
-        let found = found.get(name).unwrap_or_else(|| panic!("no gradient of `{name}`"));
+        let found = found
+            .get(name)
+            .unwrap_or_else(|| panic!("no gradient of `{name}`"));
         assert_eq!(found.shape, expected.shape, "shape of `{key}`");
-        let largest = expected.values.iter().fold(0.0_f32, |max, value| max.max(value.abs()));
+        let largest = expected
+            .values
+            .iter()
+            .fold(0.0_f32, |max, value| max.max(value.abs()));
         assert!(largest > 0.0, "`{key}` is zero everywhere");
         let normalized = |values: &[f32]| values.iter().map(|v| v / largest).collect::<Vec<_>>();
         let pair = (normalized(&found.values), normalized(&expected.values));
@@ -70,13 +88,19 @@ fn compare(model: &GptOss, loss: &str, found: &Named, golden: &Golden, deviation
 /// could tell the difference.
 fn padding_row(model: &GptOss) -> std::ops::Range<usize> {
     let width = model.config().hidden_size;
-    let row = model.config().pad_token_id.map_or(0..0, |id| id as usize..id as usize + 1);
+    let row = model
+        .config()
+        .pad_token_id
+        .map_or(0..0, |id| id as usize..id as usize + 1);
     row.start * width..row.end * width
 }
 
 /// The name without the layer.
 fn kind(name: &str) -> String {
-    name.split('.').filter(|part| part.parse::<usize>().is_err()).collect::<Vec<_>>().join(".")
+    name.split('.')
+        .filter(|part| part.parse::<usize>().is_err())
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
 pub fn loss_and_gradients(model: &GptOss, device: &Device) -> (Tensor<1>, GradientsParams) {

@@ -11,7 +11,10 @@ pub struct Deviations {
 
 impl Deviations {
     pub fn new(title: &str) -> Self {
-        Self { title: title.into(), groups: BTreeMap::new() }
+        Self {
+            title: title.into(),
+            groups: BTreeMap::new(),
+        }
     }
 
     /// Asserts `|found - expected| <= limit` for every element whose index `counts`.
@@ -23,17 +26,27 @@ impl Deviations {
         limit: f64,
         counts: impl Fn(usize) -> bool,
     ) {
-        assert_eq!(found.len(), expected.len(), "{}, {what}: number of elements", self.title);
+        assert_eq!(
+            found.len(),
+            expected.len(),
+            "{}, {what}: number of elements",
+            self.title
+        );
         let (mut worst, mut at) = (0.0, None);
         for i in (0..found.len()).filter(|i| counts(*i)) {
             let deviation = (f64::from(found[i]) - f64::from(expected[i])).abs();
-            // Not `>`: NaN must count as the worst.
-            if !(deviation <= worst) {
+            // NaN must count as the worst.
+            let deviation = if deviation.is_nan() {
+                f64::INFINITY
+            } else {
+                deviation
+            };
+            if deviation > worst {
                 (worst, at) = (deviation, Some(i));
             }
         }
         self.note(group, worst, limit);
-        if let Some(i) = at.filter(|_| !(worst <= limit)) {
+        if let Some(i) = at.filter(|_| worst > limit) {
             panic!(
                 "{}, {what}: element {i} is {}, expected {} (deviation {worst:e}, limit {limit:e})",
                 self.title, found[i], expected[i]
@@ -61,7 +74,7 @@ impl Deviations {
     pub fn note(&mut self, group: &str, deviation: f64, limit: f64) {
         let entry = self.groups.entry(group.into()).or_insert((0.0, limit));
         // The share of the limit decides: limits may differ within a group.
-        if !(deviation / limit <= entry.0 / entry.1) {
+        if deviation / limit > entry.0 / entry.1 {
             *entry = (deviation, limit);
         }
     }
@@ -70,7 +83,10 @@ impl Deviations {
 impl Drop for Deviations {
     fn drop(&mut self) {
         for (group, (worst, limit)) in &self.groups {
-            println!("{}, {group}: deviation at most {worst:.2e}, limit {limit:.1e}", self.title);
+            println!(
+                "{}, {group}: deviation at most {worst:.2e}, limit {limit:.1e}",
+                self.title
+            );
         }
     }
 }

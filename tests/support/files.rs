@@ -30,34 +30,60 @@ pub fn read_tensors(file: &Path) -> RawTensors {
         .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let raw = |(name, view): (&str, TensorView<'_>)| {
         let (dtype, shape) = (view.dtype(), view.shape().to_vec());
-        (name.to_string(), Raw { dtype, shape, bytes: view.data().to_vec() })
+        (
+            name.to_string(),
+            Raw {
+                dtype,
+                shape,
+                bytes: view.data().to_vec(),
+            },
+        )
     };
     parsed.iter().map(raw).collect()
 }
 
 pub fn write_tensors(file: &Path, tensors: &RawTensors) {
     let views = tensors.iter().map(|(name, raw)| {
-        (name, TensorView::new(raw.dtype, raw.shape.clone(), &raw.bytes).expect("consistent tensor"))
+        (
+            name,
+            TensorView::new(raw.dtype, raw.shape.clone(), &raw.bytes).expect("consistent tensor"),
+        )
     });
-    std::fs::write(file, safetensors::serialize(views, None).expect("serializable")).expect("written");
+    std::fs::write(
+        file,
+        safetensors::serialize(views, None).expect("serializable"),
+    )
+    .expect("written");
 }
 
 /// All tensors of a checkpoint directory, whatever its shards.
 pub fn all_tensors(dir: &Path) -> RawTensors {
-    shards(dir).iter().flat_map(|name| read_tensors(&dir.join(name))).collect()
+    shards(dir)
+        .iter()
+        .flat_map(|name| read_tensors(&dir.join(name)))
+        .collect()
 }
 
 /// Names of the safetensors files in a directory, sorted.
 pub fn shards(dir: &Path) -> Vec<String> {
-    let names = entries(dir).into_iter().filter(|name| name.ends_with(".safetensors"));
+    let names = entries(dir)
+        .into_iter()
+        .filter(|name| name.ends_with(".safetensors"));
     names.collect()
 }
 
 /// Names in a directory, sorted.
 pub fn entries(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let entries =
+        std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut names: Vec<_> = entries
-        .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .expect("entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     names.sort();
     names
@@ -65,7 +91,12 @@ pub fn entries(dir: &Path) -> Vec<String> {
 
 /// The files of a directory with their content.
 pub fn snapshot(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let read = |name: String| (name.clone(), std::fs::read(dir.join(name)).expect("readable"));
+    let read = |name: String| {
+        (
+            name.clone(),
+            std::fs::read(dir.join(name)).expect("readable"),
+        )
+    };
     entries(dir).into_iter().map(read).collect()
 }
 

@@ -27,14 +27,22 @@ pub struct Array<T> {
 impl<T: Copy> Array<T> {
     /// The only value.
     pub fn scalar(&self) -> T {
-        assert_eq!(self.values.len(), 1, "shape {:?} is not a scalar", self.shape);
+        assert_eq!(
+            self.values.len(),
+            1,
+            "shape {:?} is not a scalar",
+            self.shape
+        );
         self.values[0]
     }
 
     /// The shape of a tensor with `D` axes.
     pub fn dims<const D: usize>(&self) -> [usize; D] {
         let shape = &self.shape;
-        shape.as_slice().try_into().unwrap_or_else(|_| panic!("{shape:?} does not have {D} axes"))
+        shape
+            .as_slice()
+            .try_into()
+            .unwrap_or_else(|_| panic!("{shape:?} does not have {D} axes"))
     }
 }
 
@@ -56,21 +64,39 @@ impl Golden {
     pub fn open(file: &str) -> Self {
         let path = directory().join(file);
         let bytes = std::fs::read(&path).unwrap_or_else(|error| {
-            panic!("golden file {}: {error}; set GOLDEN_DIR to the golden data", path.display())
+            panic!(
+                "golden file {}: {error}; set GOLDEN_DIR to the golden data",
+                path.display()
+            )
         });
         let parsed = SafeTensors::deserialize(&bytes)
             .unwrap_or_else(|error| panic!("golden file {}: {error}", path.display()));
         let stored = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| {
             let (dtype, shape) = (view.dtype(), view.shape().to_vec());
-            (name.to_string(), Stored { dtype, shape, bytes: view.data().to_vec() })
+            (
+                name.to_string(),
+                Stored {
+                    dtype,
+                    shape,
+                    bytes: view.data().to_vec(),
+                },
+            )
         };
         let tensors = parsed.iter().map(stored).collect();
-        Self { file: file.into(), tensors, visited: RefCell::default() }
+        Self {
+            file: file.into(),
+            tensors,
+            visited: RefCell::default(),
+        }
     }
 
     /// All keys that begin with `prefix`, sorted; this does not visit them.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
-        self.tensors.keys().filter(|key| key.starts_with(prefix)).cloned().collect()
+        self.tensors
+            .keys()
+            .filter(|key| key.starts_with(prefix))
+            .cloned()
+            .collect()
     }
 
     pub fn has(&self, key: &str) -> bool {
@@ -103,14 +129,20 @@ impl Golden {
 
     fn visit(&self, key: &str) -> &Stored {
         self.visited.borrow_mut().insert(key.into());
-        self.tensors.get(key).unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.file))
+        self.tensors
+            .get(key)
+            .unwrap_or_else(|| panic!("{}: no tensor `{key}`", self.file))
     }
 
     /// Fails on tensors that were neither visited nor listed in `elsewhere`, and on entries of that
     /// list without a tensor or with a visited one. An entry that ends in `*` is a prefix.
     pub fn finish(self, elsewhere: &[&str]) {
         let visited = self.visited.borrow();
-        let left: Vec<_> = self.tensors.keys().filter(|key| !visited.contains(*key)).collect();
+        let left: Vec<_> = self
+            .tensors
+            .keys()
+            .filter(|key| !visited.contains(*key))
+            .collect();
         for entry in elsewhere {
             assert!(
                 left.iter().any(|key| matches(entry, key)),
@@ -118,9 +150,15 @@ impl Golden {
                 self.file
             );
         }
-        let forgotten: Vec<_> =
-            left.iter().filter(|key| !elsewhere.iter().any(|entry| matches(entry, key))).collect();
-        assert!(forgotten.is_empty(), "{}: visited by no test: {forgotten:?}", self.file);
+        let forgotten: Vec<_> = left
+            .iter()
+            .filter(|key| !elsewhere.iter().any(|entry| matches(entry, key)))
+            .collect();
+        assert!(
+            forgotten.is_empty(),
+            "{}: visited by no test: {forgotten:?}",
+            self.file
+        );
     }
 }
 
@@ -146,10 +184,19 @@ fn matches(entry: &str, key: &str) -> bool {
 pub fn entries(folder: &str) -> Vec<String> {
     let path = directory().join(folder);
     let entries = std::fs::read_dir(&path).unwrap_or_else(|error| {
-        panic!("golden folder {}: {error}; set GOLDEN_DIR to the golden data", path.display())
+        panic!(
+            "golden folder {}: {error}; set GOLDEN_DIR to the golden data",
+            path.display()
+        )
     });
     let mut names: Vec<_> = entries
-        .map(|entry| entry.expect("readable folder").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .expect("readable folder")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     names.sort();
     names

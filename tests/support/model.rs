@@ -78,9 +78,14 @@ pub fn token_nll(logits: Tensor<3>, labels: &Array<i64>) -> (Tensor<2>, usize) {
     let n_counted = labels.values.chunks(len).flat_map(|row| &row[1..]);
     let n_counted = n_counted.filter(|label| **label != IGNORED).count();
     // Ignored labels must still be valid indices.
-    let targets = targets.mask_fill(ignored.clone(), 0).reshape([batch, len - 1, 1]);
+    let targets = targets
+        .mask_fill(ignored.clone(), 0)
+        .reshape([batch, len - 1, 1]);
     let likelihood = log_softmax(logits.narrow(1, 0, len - 1), 2).gather(2, targets);
-    let nll = likelihood.reshape([batch, len - 1]).neg().mask_fill(ignored, 0.0);
+    let nll = likelihood
+        .reshape([batch, len - 1])
+        .neg()
+        .mask_fill(ignored, 0.0);
     (nll, n_counted)
 }
 
@@ -91,7 +96,10 @@ pub fn cross_entropy(logits: Tensor<3>, labels: &Array<i64>) -> Tensor<1> {
 }
 
 pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
-    tensor.clone().try_to_vec_as::<f32>().expect("readable tensor")
+    tensor
+        .clone()
+        .try_to_vec_as::<f32>()
+        .expect("readable tensor")
 }
 
 pub fn scalar(tensor: &Tensor<1>) -> f64 {
@@ -122,7 +130,12 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn run(model: &GptOss, gradients: Option<&'a GradientsParams>) -> Named {
         let specs = tensor_specs(model.config());
-        let mut walk = Self { specs, gradients, path: Vec::new(), found: BTreeMap::new() };
+        let mut walk = Self {
+            specs,
+            gradients,
+            path: Vec::new(),
+            found: BTreeMap::new(),
+        };
         model.visit(&mut walk);
         walk.found
     }
@@ -150,7 +163,10 @@ impl ModuleVisitor for Walk<'_> {
             TensorLayout::Transposed => tensor.swap_dims(0, 1),
             TensorLayout::Same | TensorLayout::Experts => tensor,
         };
-        let array = Array { shape: tensor.dims().to_vec(), values: values(&tensor) };
+        let array = Array {
+            shape: tensor.dims().to_vec(),
+            values: values(&tensor),
+        };
         self.found.insert(spec.name.clone(), array);
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::mapped::MappedFile;
 use super::{CheckpointForm, TensorLayout, TensorSpec, tensor_specs};
 use crate::GptOssError;
-use crate::config::GptOssConfig;
+use crate::config::{GptOssConfig, parse};
 
 /// An opened checkpoint directory. Files are mapped, nothing is decoded yet.
 ///
@@ -86,6 +86,18 @@ impl CheckpointReader {
     /// Bytes of all tensors.
     pub fn data_len(&self) -> u64 {
         self.files.iter().map(|file| file.metadata.data_len() as u64).sum()
+    }
+
+    /// Size of the safetensors files, headers included.
+    ///
+    /// # Errors
+    /// A file that vanished meanwhile.
+    pub fn file_len(&self) -> Result<u64, GptOssError> {
+        let len = |file: &MappedFile| {
+            let metadata = std::fs::metadata(&file.path).map_err(GptOssError::io(&file.path, "stat"))?;
+            Ok(metadata.len())
+        };
+        self.files.iter().map(len).sum()
     }
 
     /// Whether the experts' matrix is stored as `_blocks` and `_scales`.
@@ -217,10 +229,7 @@ fn open_single(dir: &Path) -> Result<Files, GptOssError> {
 
 fn open_shards(dir: &Path, index: &Path) -> Result<Files, GptOssError> {
     let text = std::fs::read_to_string(index).map_err(GptOssError::io(index, "read"))?;
-    let json_error = |key: String, message: String| GptOssError::Json { path: index.into(), key, message };
-    let mut deserializer = serde_json::Deserializer::from_str(&text);
-    let parsed: Index = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| json_error(error.path().to_string(), error.inner().to_string()))?;
+    let parsed: Index = parse(&text, index)?;
 
     // Shards are taken from the index alone: published shard names do not follow one pattern.
     let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -229,12 +238,14 @@ fn open_shards(dir: &Path, index: &Path) -> Result<Files, GptOssError> {
     }
     let (mut files, mut locations) = (Vec::new(), BTreeMap::new());
     for (name, tensors) in by_file {
-        if Path::new(name).components().count() != 1 || name.contains(['/', '\\']) || name == ".." {
+        let is_name = Path::new(name).file_name().is_some_and(|file| file == name);
+        if !is_name || name.contains(['/', '\\']) {
             let message = format!("`{name}` must be a file name without directories");
-            return Err(json_error(format!("weight_map.{}", tensors[0]), message));
+            let key = format!("weight_map.{}", tensors[0]);
+            return Err(GptOssError::Json { path: index.into(), key, message });
         }
         let path = dir.join(name);
-        if !path.exists() {
+        if !path.is_file() {
             let first = tensors[0].to_string();
             return Err(GptOssError::MissingShard { path, tensors: tensors.len(), first });
         }

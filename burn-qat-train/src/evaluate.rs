@@ -1,0 +1,13 @@
+//! Evaluation of one checkpoint directory: loss, perplexity and task pass rate.
+
+mod checkpoint;
+mod interval;
+mod language;
+mod loss;
+mod task;
+
+pub use checkpoint::{EvalData, EvalOptions, EvalProgress, EvalReport, evaluate_checkpoint};
+pub use interval::PassRate;
+pub use language::Language;
+pub use loss::{LossReport, evaluate_loss};
+pub use task::{Verdict, judge};

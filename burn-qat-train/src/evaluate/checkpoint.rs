@@ -1,0 +1,126 @@
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use burn::tensor::{Device, FloatDType};
+use burn_gpt_oss::{
+    CheckpointForm, CheckpointReader, GenerateOptions, GptOss, Tokenizer, generate_greedy,
+    parse_completion, stop_tokens,
+};
+use serde::{Deserialize, Serialize};
+
+use super::loss::{LossReport, evaluate_loss};
+use super::{PassRate, judge};
+use crate::QatError;
+use crate::data::{ChatFormat, ChatRecord, TokenizedExample};
+
+/// What a checkpoint is evaluated on.
+#[derive(Clone, Debug)]
+pub struct EvalData {
+    /// Validation data for the loss.
+    pub examples: Vec<TokenizedExample>,
+    /// Held-out conversations whose last answer is generated and judged.
+    pub prompts: Vec<ChatRecord>,
+    /// How conversations become tokens.
+    pub format: ChatFormat,
+}
+
+/// Limits of an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvalOptions {
+    /// Sequences computed together.
+    pub batch_size: usize,
+    /// Most tokens to generate per prompt.
+    pub max_new_tokens: usize,
+}
+
+/// The figures of one checkpoint directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalReport {
+    /// Loss over the validation data.
+    pub loss: LossReport,
+    /// Share of the prompts that passed.
+    pub pass_rate: PassRate,
+    /// How the experts are stored.
+    pub form: CheckpointForm,
+    /// Size of the safetensors files.
+    pub bytes_on_disk: u64,
+}
+
+/// Where an evaluation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvalProgress {
+    /// Examples whose loss is known.
+    Loss(usize),
+    /// Prompts that are answered.
+    Prompts(usize),
+}
+
+/// Loads a checkpoint directory and evaluates it: what is measured is what lies on disk.
+///
+/// `observe` is called after every batch and token; [`ControlFlow::Break`] ends the evaluation
+/// without a result.
+///
+/// # Errors
+/// A checkpoint or tokenizer that cannot be loaded, prompts that cannot be rendered or exceed the
+/// model's context.
+pub fn evaluate_checkpoint(
+    dir: &Path,
+    data: &EvalData,
+    options: EvalOptions,
+    device: &Device,
+    mut observe: impl FnMut(EvalProgress) -> ControlFlow<()>,
+) -> Result<Option<EvalReport>, QatError> {
+    let reader = CheckpointReader::open(dir)?;
+    let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json"))?;
+    let model = reader.load(device, FloatDType::F32, |_| {})?;
+    let batch = options.batch_size;
+    let loss = evaluate_loss(&model, &data.examples, batch, device, |done| {
+        observe(EvalProgress::Loss(done.min(data.examples.len())))
+    })?;
+    let Some(loss) = loss else { return Ok(None) };
+    let prompts =
+        |done| observe(EvalProgress::Prompts(done));
+    let Some(pass_rate) = pass_rate(&model, &tokenizer, data, options, device, prompts)? else {
+        return Ok(None);
+    };
+    let (form, bytes_on_disk) = (reader.form(), reader.file_len()?);
+    Ok(Some(EvalReport { loss, pass_rate, form, bytes_on_disk }))
+}
+
+fn pass_rate(
+    model: &GptOss,
+    tokenizer: &Tokenizer,
+    data: &EvalData,
+    options: EvalOptions,
+    device: &Device,
+    mut observe: impl FnMut(usize) -> ControlFlow<()>,
+) -> Result<Option<PassRate>, QatError> {
+    let prompts = data
+        .prompts
+        .iter()
+        .map(|record| data.format.prompt(record, tokenizer))
+        .collect::<Result<Vec<_>, _>>()?;
+    let generation = GenerateOptions {
+        max_new_tokens: options.max_new_tokens,
+        stop_tokens: stop_tokens(tokenizer),
+        batch_size: options.batch_size,
+    };
+    let mut stopped = false;
+    let answers = generate_greedy(model, &prompts, &generation, device, |done| {
+        let flow = observe(done);
+        stopped |= flow.is_break();
+        flow
+    })?;
+    if stopped {
+        return Ok(None);
+    }
+    let passed = data
+        .prompts
+        .iter()
+        .zip(&answers)
+        .filter(|(record, answer)| {
+            judge(record, &parse_completion(&answer.tokens, tokenizer)).passed()
+        })
+        .count();
+    Ok(Some(PassRate::new(passed, prompts.len())))
+}

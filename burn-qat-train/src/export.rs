@@ -1,0 +1,128 @@
+//! Export of quantized models as MXFP4 checkpoint directories, verified bit for bit.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use burn::module::{Module, ModuleVisitor, Param, Reparameterization};
+use burn::tensor::Tensor;
+use burn_gpt_oss::{
+    CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, GptOss, SaveReport,
+    TensorLayout, TensorSpec, tensor_specs,
+};
+
+use crate::QatError;
+use crate::quantize::WeightQuantizer;
+
+/// What was exported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportReport {
+    /// The files.
+    pub saved: SaveReport,
+    /// Weights compared bit for bit with the fake-quantized ones after reading the export back.
+    pub verified_weights: u64,
+}
+
+/// Writes a model with quantizers (from PTQ or QAT) as an MXFP4 checkpoint, reads it back and compares
+/// every quantized weight with the one the quantizer gives, bitwise. Codes and scales are those of the
+/// last forward pass; matrices that equal the source's are copied from it byte for byte.
+///
+/// # Errors
+/// Quantizers on other weights than the experts', which this format cannot hold, or missing ones;
+/// [`QatError::ExportMismatch`]; errors of the file system. An export that differs is removed.
+pub fn export_mxfp4(
+    model: &GptOss,
+    dir: &Path,
+    source: &CheckpointReader,
+    overwrite: bool,
+    progress: impl FnMut(CheckpointProgress<'_>),
+) -> Result<ExportReport, QatError> {
+    let specs = tensor_specs(model.config());
+    check_quantizers(model, &specs)?;
+    let saved = CheckpointWriter::new(CheckpointForm::Mxfp4)
+        .with_source(source)
+        .with_overwrite(overwrite)
+        .save(model, dir, progress)?;
+    match verify(model, dir, &specs) {
+        Ok(verified_weights) => Ok(ExportReport { saved, verified_weights }),
+        Err(error) => {
+            let _ = std::fs::remove_dir_all(dir);
+            Err(error)
+        }
+    }
+}
+
+/// The format quantizes every expert matrix and nothing else.
+fn check_quantizers(model: &GptOss, specs: &[TensorSpec]) -> Result<(), QatError> {
+    let mut found = Quantized::default();
+    model.visit(&mut found);
+    let experts: BTreeSet<_> = specs
+        .iter()
+        .filter(|spec| spec.layout == TensorLayout::Experts)
+        .map(|spec| spec.path.clone())
+        .collect();
+    let refuse = |path: &str, what: &str| QatError::Policy {
+        policy: "MXFP4 export".into(),
+        message: format!("`{path}` {what}; the format holds all expert matrices in MXFP4 and nothing else"),
+    };
+    if let Some(path) = found.paths.difference(&experts).next() {
+        return Err(refuse(path, "has a quantizer"));
+    }
+    match experts.difference(&found.paths).next() {
+        Some(path) => Err(refuse(path, "has no quantizer")),
+        None => Ok(()),
+    }
+}
+
+/// Paths of the parameters with a quantizer.
+#[derive(Default)]
+struct Quantized {
+    path: Vec<String>,
+    paths: BTreeSet<String>,
+}
+
+impl ModuleVisitor for Quantized {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        if name == WeightQuantizer::NAME {
+            self.paths.insert(self.path.join("."));
+        }
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+}
+
+/// Compares one matrix at a time and returns the number of weights.
+fn verify(model: &GptOss, dir: &Path, specs: &[TensorSpec]) -> Result<u64, QatError> {
+    let reader = CheckpointReader::open(dir)?;
+    let mut verified = 0;
+    for (i, layer) in model.layers.iter().enumerate() {
+        let experts = &layer.mlp.experts;
+        for (name, param) in [("gate_up_proj", &experts.gate_up_proj), ("down_proj", &experts.down_proj)] {
+            let path = format!("layers.{i}.mlp.experts.{name}");
+            let Some(spec) = specs.iter().find(|spec| spec.path == path) else { continue };
+            let expected = effective(param, &path)?;
+            let found = reader.values(spec)?;
+            let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+            if let Some(index) = expected.iter().zip(&found).position(differs) {
+                return Err(QatError::ExportMismatch {
+                    path: dir.to_path_buf(),
+                    tensor: spec.name.clone(),
+                    index,
+                    expected: expected[index],
+                    found: found[index],
+                });
+            }
+            verified += expected.len() as u64;
+        }
+    }
+    Ok(verified)
+}
+
+fn effective(param: &Param<Tensor<3>>, path: &str) -> Result<Vec<f32>, QatError> {
+    param.val().try_into_vec_as::<f32>().map_err(|error| QatError::Training {
+        stage: "export".into(),
+        message: format!("`{path}` cannot be read from its device: {error}"),
+    })
+}
