@@ -60,7 +60,8 @@ fn every_golden_entry_belongs_to_a_test() {
             "`{name}` is visited by no test"
         );
     }
-    for name in known {
+    // A description is not data.
+    for name in known.into_iter().filter(|name| *name != "README.md") {
         assert!(
             found.iter().any(|found| found == name),
             "`{name}` is missing"

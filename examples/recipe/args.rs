@@ -1,0 +1,125 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use burn_gpt_oss::LossMask;
+use clap::{Parser, ValueEnum};
+
+/// Fine-tunes a gpt-oss model so that it keeps its quality in MXFP4: SFT, then PTQ for comparison,
+/// then quantization-aware training (QAT), and an MXFP4 checkpoint that vLLM, SGLang, TensorRT-LLM and
+/// llama.cpp load.
+///
+/// Without --model and --data the whole recipe runs on an embedded tiny gpt-oss in a few minutes.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "qat_gpt_oss_20b", max_term_width = 100)]
+pub struct Args {
+    /// Checkpoint directory in the published format (config.json, safetensors, tokenizer.json)
+    /// [default: the embedded tiny model]
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Chat dataset, one JSON object with `messages` per line
+    /// [default: the embedded dataset]
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Output directory [default: runs/<time>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Replace the results of an earlier run in the output directory
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceName::Flex)]
+    pub device: DeviceName,
+    /// Seed of the data order and of the split into training and validation data
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+
+    /// Optimizer steps of SFT [default: one epoch; embedded model: 120]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub sft_steps: Option<usize>,
+    /// Optimizer steps of QAT [default: one epoch; embedded model: 60]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub qat_steps: Option<usize>,
+    /// Peak learning rate of SFT [default: 2e-5; embedded model: 1e-3]
+    #[arg(long, value_name = "LR", help_heading = "Training")]
+    pub sft_lr: Option<f64>,
+    /// Peak learning rate of QAT [default: 1e-5; embedded model: 3e-4]
+    #[arg(long, value_name = "LR", help_heading = "Training")]
+    pub qat_lr: Option<f64>,
+    /// Sequences per optimizer step [default: 4; embedded model: 32]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub batch_size: Option<usize>,
+    /// Sequences per forward and backward pass [default: 2; embedded model: 16]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub micro_batch_size: Option<usize>,
+    /// Micro-batches computed side by side [default: 1; embedded model: 2]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub parallel: Option<usize>,
+    /// Final learning rate as a fraction of the peak
+    #[arg(long, value_name = "X", default_value_t = 0.1, help_heading = "Training")]
+    pub min_lr_ratio: f64,
+    /// Share of the steps over which the learning rate rises
+    #[arg(long, value_name = "X", default_value_t = 0.03, help_heading = "Training")]
+    pub warmup_ratio: f64,
+    /// Weight decay of AdamW
+    #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Training")]
+    pub weight_decay: f32,
+    /// Largest norm of all gradients together, 0 for no limit
+    #[arg(long, value_name = "X", default_value_t = 1.0, help_heading = "Training")]
+    pub max_grad_norm: f64,
+    /// Steps between evaluations of the validation loss [default: 8; embedded model: 30]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub eval_steps: Option<usize>,
+    /// Recompute cheap operations in the backward pass instead of keeping their results
+    #[arg(long, help_heading = "Training")]
+    pub gradient_checkpointing: bool,
+    /// Which weights are quantized (names of ModelOpt's presets work, too)
+    #[arg(long, value_name = "POLICY", default_value = "mxfp4_mlp_weight_only", help_heading = "Training")]
+    pub quantize: String,
+
+    /// Longest sequence in tokens; longer conversations are cut
+    #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Data")]
+    pub max_length: usize,
+    /// Share of the dataset kept for validation (the embedded dataset has its own split)
+    #[arg(long, value_name = "X", default_value_t = 0.1, help_heading = "Data")]
+    pub eval_fraction: f64,
+    /// Which tokens are trained: assistant_with_inner_starts, assistant, final_only, last_turn or all
+    #[arg(long, value_name = "MASK", default_value = "assistant_with_inner_starts", value_parser = loss_mask, help_heading = "Data")]
+    pub loss_mask: LossMask,
+    /// System block in front of every conversation [default: published; embedded model: none]
+    #[arg(long, value_enum, help_heading = "Data")]
+    pub system: Option<SystemBlock>,
+    /// Date in the published system block, YYYY-MM-DD; fixed so that runs can be repeated
+    #[arg(long, value_name = "DATE", default_value = "2025-08-05", help_heading = "Data")]
+    pub date: String,
+
+    /// Held-out prompts answered for the pass rate
+    #[arg(long, value_name = "N", default_value_t = 200, help_heading = "Evaluation")]
+    pub prompts: usize,
+    /// Most tokens to generate per prompt [default: 512; embedded model: 64]
+    #[arg(long, value_name = "N", help_heading = "Evaluation")]
+    pub max_new_tokens: Option<usize>,
+    /// Run every stage with a handful of steps and prompts, to see that everything works
+    #[arg(long, help_heading = "Evaluation")]
+    pub smoke: bool,
+}
+
+/// A compute device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeviceName {
+    /// The CPU, in pure Rust
+    Flex,
+}
+
+/// The system block of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SystemBlock {
+    /// The one gpt-oss was trained with
+    Published,
+    /// No system block
+    None,
+}
+
+fn loss_mask(name: &str) -> Result<LossMask, String> {
+    serde_json::from_value(name.into()).map_err(|error| error.to_string())
+}

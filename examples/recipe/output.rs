@@ -1,0 +1,116 @@
+//! The output directory and what lies in it at the end.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use burn_gpt_oss::OutputDirectory;
+use burn_qat_train::{Curve, History, ResultTable, loss_plot};
+use serde_json::json;
+
+use crate::args::Args;
+use crate::settings::Settings;
+
+/// Everything a run writes; `--overwrite` removes these and nothing else.
+const CONTENTS: [&str; 14] = [
+    "original", "sft", "sft_ptq", "sft_qat", "sft_longer", "sft_longer_ptq", "training",
+    "train.jsonl", "valid.jsonl", "recipe.json", "results.json", "results.md", "loss.svg", "logs",
+];
+
+/// Creates the output directory, refusing an occupied one.
+pub fn create(args: &Args) -> Result<PathBuf> {
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => PathBuf::from("runs").join(timestamp()),
+    };
+    OutputDirectory::check(&out, args.overwrite)?;
+    if args.overwrite {
+        for name in CONTENTS {
+            let path = out.join(name);
+            let removed = match path.is_dir() {
+                true => std::fs::remove_dir_all(&path),
+                false if path.exists() => std::fs::remove_file(&path),
+                false => Ok(()),
+            };
+            removed.with_context(|| format!("{}: cannot be replaced", path.display()))?;
+        }
+    }
+    std::fs::create_dir_all(&out).with_context(|| format!("{}: cannot be created", out.display()))?;
+    Ok(out)
+}
+
+/// `2026-11-21_03-45-10`, UTC.
+fn timestamp() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil_date(days as i64);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year}-{month:02}-{day:02}_{hour:02}-{minute:02}-{second:02}")
+}
+
+/// Days since 1970 to a date (H. Hinnant, "chrono-compatible low-level date algorithms").
+fn civil_date(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Writes what the run is going to do, before it starts.
+pub fn write_recipe(out: &Path, args: &Args, settings: &Settings, original: &Path) -> Result<()> {
+    let recipe = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "command": std::env::args().collect::<Vec<_>>(),
+        "model": original,
+        "data": args.data,
+        "seed": args.seed,
+        "sft": settings.sft,
+        "qat": settings.qat,
+        "policy": settings.policy,
+        "loss_mask": settings.format.loss_mask,
+        "max_length": settings.format.max_length,
+        "prompts": settings.prompts,
+        "max_new_tokens": settings.eval.max_new_tokens,
+    });
+    write(&out.join("recipe.json"), &format!("{recipe:#}\n"))
+}
+
+/// Writes the table as Markdown and JSON.
+pub fn write_table(out: &Path, table: &ResultTable) -> Result<()> {
+    write(&out.join("results.md"), &format!("{}\n", table.to_markdown()))?;
+    write(&out.join("results.json"), &format!("{:#}\n", serde_json::to_value(table)?))
+}
+
+/// Draws the loss curves: later stages start where SFT ended, PTQ is a level line.
+pub fn write_plot(out: &Path, stages: &[(&str, usize, &History)], ptq: Option<f64>) -> Result<()> {
+    let mut curves = Vec::new();
+    for (name, start, history) in stages {
+        let x = |step: usize| (start + step) as f64;
+        curves.push(Curve {
+            name: format!("{name}, training"),
+            points: history.train.iter().map(|point| (x(point.step), point.loss)).collect(),
+            faint: true,
+        });
+        curves.push(Curve {
+            name: format!("{name}, validation"),
+            points: history.valid.iter().map(|point| (x(point.step), point.loss)).collect(),
+            faint: false,
+        });
+    }
+    let end = |(_, start, history): &(&str, usize, &History)| start + history.train.len();
+    let ends = stages.iter().map(end).max().unwrap_or(0) as f64;
+    if let (Some(loss), Some(sft)) = (ptq, stages.first()) {
+        let points = vec![(end(sft) as f64, loss), (ends, loss)];
+        curves.push(Curve { name: "SFT + PTQ, validation".into(), points, faint: false });
+    }
+    write(&out.join("loss.svg"), &loss_plot("Loss while fine-tuning for MXFP4", &curves)?)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| path.display().to_string())
+}
