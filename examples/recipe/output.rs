@@ -88,27 +88,23 @@ pub fn write_table(out: &Path, table: &ResultTable) -> Result<()> {
 
 /// Draws the loss curves: later stages start where SFT ended, PTQ is a level line.
 pub fn write_plot(out: &Path, stages: &[(&str, usize, &History)], ptq: Option<f64>) -> Result<()> {
-    let mut curves = Vec::new();
-    for (name, start, history) in stages {
-        let x = |step: usize| (start + step) as f64;
-        curves.push(Curve {
-            name: format!("{name}, training"),
-            points: history.train.iter().map(|point| (x(point.step), point.loss)).collect(),
-            faint: true,
-        });
-        curves.push(Curve {
-            name: format!("{name}, validation"),
-            points: history.valid.iter().map(|point| (x(point.step), point.loss)).collect(),
-            faint: false,
-        });
-    }
-    let end = |(_, start, history): &(&str, usize, &History)| start + history.train.len();
-    let ends = stages.iter().map(end).max().unwrap_or(0) as f64;
-    if let (Some(loss), Some(sft)) = (ptq, stages.first()) {
-        let points = vec![(end(sft) as f64, loss), (ends, loss)];
-        curves.push(Curve { name: "SFT + PTQ, validation".into(), points, faint: false });
+    let mut curves: Vec<Curve> = stages.iter().map(|(name, start, history)| curve(name, *start, history)).collect();
+    let last_step = |curve: &Curve| curve.train.last().map_or(0.0, |(step, _)| *step);
+    let end = curves.iter().map(last_step).fold(0.0, f64::max);
+    if let (Some(loss), Some(sft)) = (ptq, curves.first().map(last_step)) {
+        let valid = vec![(sft, loss), (end, loss)];
+        curves.push(Curve { name: "SFT + PTQ".into(), valid, ..Curve::default() });
     }
     write(&out.join("loss.svg"), &loss_plot("Loss while fine-tuning for MXFP4", &curves)?)
+}
+
+fn curve(name: &str, start: usize, history: &History) -> Curve {
+    let x = |step: usize| (start + step) as f64;
+    Curve {
+        name: name.into(),
+        train: history.train.iter().map(|point| (x(point.step), point.loss)).collect(),
+        valid: history.valid.iter().map(|point| (x(point.step), point.loss)).collect(),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -2,15 +2,15 @@ use plotters::prelude::*;
 
 use crate::QatError;
 
-/// One line of a plot.
-#[derive(Clone, Debug, PartialEq)]
+/// One stage in a plot; points are optimizer steps and losses.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Curve {
     /// Name in the legend.
     pub name: String,
-    /// Optimizer step and loss.
-    pub points: Vec<(f64, f64)>,
-    /// Drawn thin, as background (training loss of single batches).
-    pub faint: bool,
+    /// Loss of single batches, drawn thin.
+    pub train: Vec<(f64, f64)>,
+    /// Validation loss, drawn thick with markers.
+    pub valid: Vec<(f64, f64)>,
 }
 
 /// Colours that stay apart for colour-blind readers (Okabe and Ito, 2008).
@@ -26,7 +26,7 @@ const COLOURS: [RGBColor; 6] = [
 /// Draws loss over optimizer steps as SVG, the loss on a logarithmic axis.
 ///
 /// # Errors
-/// [`QatError::Training`] if the drawing library fails; curves without finite points are left out.
+/// [`QatError::Training`] if the drawing library fails; points that are not finite are left out.
 pub fn loss_plot(title: &str, curves: &[Curve]) -> Result<String, QatError> {
     let mut svg = String::new();
     draw(title, curves, &mut svg).map_err(|error| QatError::Training {
@@ -36,14 +36,17 @@ pub fn loss_plot(title: &str, curves: &[Curve]) -> Result<String, QatError> {
     Ok(svg)
 }
 
+/// The library labels whole decades only, so losses are drawn as logarithms on a linear axis.
+fn logarithms(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    points.iter().filter(|(_, y)| y.is_finite() && *y > 0.0).map(|(x, y)| (*x, y.log10())).collect()
+}
+
 fn draw(title: &str, curves: &[Curve], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
-    let finite = |curve: &Curve| -> Vec<(f64, f64)> {
-        curve.points.iter().copied().filter(|(_, y)| y.is_finite() && *y > 0.0).collect()
-    };
-    let all: Vec<(f64, f64)> = curves.iter().flat_map(finite).collect();
+    let all: Vec<(f64, f64)> =
+        curves.iter().flat_map(|c| [logarithms(&c.train), logarithms(&c.valid)].concat()).collect();
     let right = all.iter().map(|(x, _)| *x).fold(1.0, f64::max);
-    let low = all.iter().map(|(_, y)| *y).fold(f64::INFINITY, f64::min).min(1e3);
-    let high = all.iter().map(|(_, y)| *y).fold(low * 1.5, f64::max);
+    let low = all.iter().map(|(_, y)| *y).fold(f64::INFINITY, f64::min).min(1.0);
+    let high = all.iter().map(|(_, y)| *y).fold(low + 0.1, f64::max);
 
     let root = SVGBackend::with_string(svg, (900, 520)).into_drawing_area();
     root.fill(&WHITE)?;
@@ -52,25 +55,23 @@ fn draw(title: &str, curves: &[Curve], svg: &mut String) -> Result<(), Box<dyn s
         .margin(14)
         .x_label_area_size(42)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.0..right * 1.01, (low * 0.9..high * 1.1).log_scale())?;
+        .build_cartesian_2d(0.0..right * 1.01, low - 0.05..high + 0.05)?;
     chart
         .configure_mesh()
         .x_desc("optimizer steps")
-        .y_desc("loss (nats per target)")
+        .y_desc("loss (nats per target); thin: training batches")
         .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&|y| format!("{y:.3}"))
+        .y_label_formatter(&|y| format!("{:.3}", 10f64.powf(*y)))
         .light_line_style(WHITE)
         .draw()?;
-    let colours = COLOURS.iter().cycle();
-    for (curve, colour) in curves.iter().zip(colours) {
-        let style = match curve.faint {
-            true => colour.mix(0.35).stroke_width(1),
-            false => colour.stroke_width(3),
-        };
+    for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+        chart.draw_series(LineSeries::new(logarithms(&curve.train), colour.mix(0.35)))?;
+        let valid = logarithms(&curve.valid);
+        chart.draw_series(valid.iter().map(|point| Circle::new(*point, 4, colour.filled())))?;
         chart
-            .draw_series(LineSeries::new(finite(curve), style))?
+            .draw_series(LineSeries::new(valid, colour.stroke_width(2)))?
             .label(curve.name.clone())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
     }
     chart
         .configure_series_labels()
@@ -80,4 +81,21 @@ fn draw(title: &str, curves: &[Curve], svg: &mut String) -> Result<(), Box<dyn s
         .draw()?;
     root.present()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_what_is_finite_and_survives_nothing_at_all() {
+        let curve = Curve {
+            name: "SFT".into(),
+            train: vec![(1.0, 2.0), (2.0, f64::NAN)],
+            valid: vec![(2.0, 1.5)],
+        };
+        let svg = loss_plot("title", &[curve]).expect("an image");
+        assert!(svg.starts_with("<svg") && svg.contains("SFT") && !svg.contains("NaN"));
+        assert!(loss_plot("empty", &[]).is_ok());
+    }
 }
