@@ -15,7 +15,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::Interrupter;
 use burn_gpt_oss::{
-    CheckpointForm, CheckpointWriter, GptOss, GptOssConfig, LayerType, LossMask, RopeConfig, Tokenizer,
+    CheckpointForm, CheckpointWriter, GptOss, GptOssConfig, LayerType, LossMask, RopeConfig,
+    Tokenizer,
 };
 use burn_qat_train::{
     ChatFormat, ChatRecord, Console, QuantPolicy, TokenizedExample, TrainConfig, insert_quantizers,
@@ -64,7 +65,11 @@ fn main() -> Result<()> {
         .collect();
     let tokenizer_json = tokenizer::train_tokenizer(&texts, args.vocab_size)?;
     let tokenizer = Tokenizer::from_bytes(&tokenizer_json)?;
-    println!("tokenizer of {} entries from {} texts", tokenizer.vocab_size(), texts.len());
+    println!(
+        "tokenizer of {} entries from {} texts",
+        tokenizer.vocab_size(),
+        texts.len()
+    );
 
     let config = tiny_config(&tokenizer)?;
     let model = config.init(&device);
@@ -85,7 +90,11 @@ fn pretrain(
     examples: &[Example],
     tokenizer: &Tokenizer,
 ) -> Result<GptOss> {
-    let format = ChatFormat { system: None, loss_mask: LossMask::default(), max_length: 160 };
+    let format = ChatFormat {
+        system: None,
+        loss_mask: LossMask::default(),
+        max_length: 160,
+    };
     let valid = tokens(&pretrain_examples(400, args.seed + 1), &format, tokenizer)?;
     let examples = tokens(examples, &format, tokenizer)?;
     let log_dir = args.out.with_extension("training");
@@ -102,12 +111,23 @@ fn pretrain(
         seed: args.seed,
         ..TrainConfig::default()
     };
-    let qat = TrainConfig { steps: args.qat_steps, learning_rate: args.lr / 10.0, ..base.clone() };
+    let qat = TrainConfig {
+        steps: args.qat_steps,
+        learning_rate: args.lr / 10.0,
+        ..base.clone()
+    };
     let data = || (examples.clone(), valid.clone());
     let console = || Console::Lines(std::sync::Arc::new(|line: &str| println!("{line}")));
     let interrupter = Interrupter::new();
-    let outcome =
-        train("pretrain", &log_dir, model, data(), &base, console(), interrupter.clone())?;
+    let outcome = train(
+        "pretrain",
+        &log_dir,
+        model,
+        data(),
+        &base,
+        console(),
+        interrupter.clone(),
+    )?;
     let (model, _) = insert_quantizers(outcome.model, &QuantPolicy::mxfp4_mlp_weight_only())?;
     Ok(train("QAT", &log_dir, model, data(), &qat, console(), interrupter)?.model)
 }
@@ -127,7 +147,9 @@ fn tokens(
 /// The architecture of gpt-oss in small; heads and experts keep their proportions.
 fn tiny_config(tokenizer: &Tokenizer) -> Result<GptOssConfig> {
     let id = |text: &str| {
-        tokenizer.special_token(text).with_context(|| format!("the tokenizer lacks {text}"))
+        tokenizer
+            .special_token(text)
+            .with_context(|| format!("the tokenizer lacks {text}"))
     };
     let layer_types = [LayerType::SlidingAttention, LayerType::FullAttention].repeat(2);
     Ok(GptOssConfig {
@@ -172,6 +194,10 @@ fn save(args: &Args, model: &GptOss, tokenizer_json: &[u8]) -> Result<()> {
         .with_overwrite(true)
         .with_companions(companions.path())
         .save(model, &args.out, |_| {})?;
-    println!("{} bytes of tensors in {}", report.bytes, report.dir.display());
+    println!(
+        "{} bytes of tensors in {}",
+        report.bytes,
+        report.dir.display()
+    );
     Ok(())
 }

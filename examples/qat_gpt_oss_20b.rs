@@ -6,7 +6,6 @@ mod args;
 #[path = "recipe/console.rs"]
 mod console;
 #[path = "tiny/dataset.rs"]
-#[allow(dead_code, unused_imports)]
 mod dataset;
 #[path = "recipe/input.rs"]
 mod input;

@@ -56,7 +56,10 @@ impl AttentionMasks {
         let mut full = future;
         if let Some(real) = attention_mask {
             let batch = real.dims()[0];
-            let padding = real.bool_not().reshape([batch, 1, 1, len]).expand([batch, 1, len, len]);
+            let padding = real
+                .bool_not()
+                .reshape([batch, 1, 1, len])
+                .expand([batch, 1, len, len]);
             full = full.expand([batch, 1, len, len]).bool_or(padding);
         }
         let sliding = full.clone().bool_or(distant.expand(full.dims()));
@@ -75,9 +78,14 @@ impl AttentionMasks {
 impl Attention {
     /// Fresh weights.
     pub fn new(config: &GptOssConfig, device: &Device) -> Self {
-        let init = Initializer::Normal { mean: 0.0, std: config.initializer_range };
+        let init = Initializer::Normal {
+            mean: 0.0,
+            std: config.initializer_range,
+        };
         let linear = |d_in, d_out| {
-            LinearConfig::new(d_in, d_out).with_initializer(init.clone()).init(device)
+            LinearConfig::new(d_in, d_out)
+                .with_initializer(init.clone())
+                .init(device)
         };
         let query = config.num_attention_heads * config.head_dim;
         let key = config.num_key_value_heads * config.head_dim;
@@ -103,19 +111,27 @@ impl Attention {
         let (kv_heads, dim) = (self.num_key_value_heads, self.head_dim);
         let heads = self.sinks.dims()[0];
         let split = |projected: Tensor<3>, heads| projected.reshape([batch, len, heads, dim]);
-        let query = rope.rotate(split(self.q_proj.forward(x.clone()), heads)).swap_dims(1, 2);
-        let key = rope.rotate(split(self.k_proj.forward(x.clone()), kv_heads)).swap_dims(1, 2);
+        let query = rope
+            .rotate(split(self.q_proj.forward(x.clone()), heads))
+            .swap_dims(1, 2);
+        let key = rope
+            .rotate(split(self.k_proj.forward(x.clone()), kv_heads))
+            .swap_dims(1, 2);
         let value = split(self.v_proj.forward(x), kv_heads).swap_dims(1, 2);
 
         // The query heads of one group read the same keys, so they become rows of one product
         // instead of copies of the keys.
         let rows = heads / kv_heads * len;
         let query = query.reshape([batch, kv_heads, rows, dim]) * (dim as f64).powf(-0.5);
-        let scores = query.matmul(key.swap_dims(2, 3)).reshape([batch, heads, len, len]);
-        let weights = self.softmax_with_sink(scores.mask_fill(hidden.expand([batch, heads, len, len]), HIDDEN));
+        let scores = query
+            .matmul(key.swap_dims(2, 3))
+            .reshape([batch, heads, len, len]);
+        let weights = self
+            .softmax_with_sink(scores.mask_fill(hidden.expand([batch, heads, len, len]), HIDDEN));
         let weights = weights.reshape([batch, kv_heads, rows, len]);
         let mixed = weights.matmul(value).reshape([batch, heads, len, dim]);
-        self.o_proj.forward(mixed.swap_dims(1, 2).reshape([batch, len, heads * dim]))
+        self.o_proj
+            .forward(mixed.swap_dims(1, 2).reshape([batch, len, heads * dim]))
     }
 
     /// Softmax over the keys and the sink, without the sink's column.

@@ -141,7 +141,8 @@ impl GptOssConfig {
         let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => GptOssError::MissingFile {
                 path: path.to_path_buf(),
-                hint: "a checkpoint directory holds config.json beside its safetensors files".into(),
+                hint: "a checkpoint directory holds config.json beside its safetensors files"
+                    .into(),
             },
             _ => GptOssError::io(path, "read")(source),
         })?;
@@ -173,11 +174,17 @@ impl GptOssConfig {
         set("head_dim", json!(self.head_dim));
         set("hidden_act", json!("silu"));
         set("hidden_size", json!(self.hidden_size));
-        set("initial_context_length", json!(self.rope.original_max_position_embeddings));
+        set(
+            "initial_context_length",
+            json!(self.rope.original_max_position_embeddings),
+        );
         set("initializer_range", json!(self.initializer_range));
         set("intermediate_size", json!(self.intermediate_size));
         set("layer_types", json!(self.layer_types));
-        set("max_position_embeddings", json!(self.max_position_embeddings));
+        set(
+            "max_position_embeddings",
+            json!(self.max_position_embeddings),
+        );
         set("model_type", json!("gpt_oss"));
         set("num_attention_heads", json!(self.num_attention_heads));
         set("num_experts_per_tok", json!(self.num_experts_per_tok));
@@ -197,7 +204,10 @@ impl GptOssConfig {
             set("pad_token_id", json!(id));
         }
         if let Some(id) = self.eos_token_id
-            && !self.document.get("eos_token_id").is_some_and(Value::is_array)
+            && !self
+                .document
+                .get("eos_token_id")
+                .is_some_and(Value::is_array)
         {
             set("eos_token_id", json!(id));
         }
@@ -247,7 +257,9 @@ impl GptOssConfig {
         let sinks = self.num_attention_heads as u64;
         let router = experts * (hidden + 1);
         let expert_biases = experts * (2 * inner + hidden);
-        layers * (attention + sinks + router + expert_biases + 2 * hidden) + hidden + 2 * vocab * hidden
+        layers * (attention + sinks + router + expert_biases + 2 * hidden)
+            + hidden
+            + 2 * vocab * hidden
     }
 }
 
@@ -258,7 +270,10 @@ pub(crate) fn alternating_layers(n: usize) -> Vec<LayerType> {
 }
 
 /// Reads one JSON document, and nothing after it.
-pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str, path: &Path) -> Result<T, GptOssError> {
+pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
+    text: &'a str,
+    path: &Path,
+) -> Result<T, GptOssError> {
     let json_error = |key: String, error: &serde_json::Error| GptOssError::Json {
         path: path.to_path_buf(),
         // Where the syntax breaks there is no key yet.
@@ -268,7 +283,9 @@ pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str, path: &Path) -
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let parsed = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| json_error(error.path().to_string(), error.inner()))?;
-    deserializer.end().map_err(|error| json_error(".".into(), &error))?;
+    deserializer
+        .end()
+        .map_err(|error| json_error(".".into(), &error))?;
     Ok(parsed)
 }
 
@@ -282,7 +299,10 @@ mod tests {
         assert_eq!(small.num_expert_weights(), 19_110_297_600);
         assert_eq!(small.num_dense_weights(), 1_804_459_584);
         let large = GptOssConfig::gpt_oss_120b();
-        assert_eq!(large.num_expert_weights() + large.num_dense_weights(), 116_829_156_672);
+        assert_eq!(
+            large.num_expert_weights() + large.num_dense_weights(),
+            116_829_156_672
+        );
     }
 
     #[test]
@@ -313,8 +333,14 @@ mod tests {
             ("tie_word_embeddings", json!(true)),
             ("attention_bias", json!(false)),
             ("model_type", json!("llama")),
-            ("rope_scaling", json!({"rope_type": "linear", "factor": 2.0})),
+            (
+                "rope_scaling",
+                json!({"rope_type": "linear", "factor": 2.0}),
+            ),
             ("num_experts_per_tok", json!(64)),
+            ("num_hidden_layers", json!(10_000_000)),
+            ("rms_norm_eps", json!(-1.0)),
+            ("rope_scaling", json!({"rope_type": "yarn", "factor": 0.0})),
             ("layer_types", json!(["full_attention"])),
             ("head_dim", json!(63)),
             ("num_key_value_heads", json!(7)),
@@ -322,7 +348,9 @@ mod tests {
         ] {
             let mut doc = GptOssConfig::gpt_oss_20b().to_json();
             doc[key] = value;
-            let error = GptOssConfig::from_json(&doc.to_string()).expect_err(key).to_string();
+            let error = GptOssConfig::from_json(&doc.to_string())
+                .expect_err(key)
+                .to_string();
             assert!(error.contains(key), "{key}: {error}");
         }
     }

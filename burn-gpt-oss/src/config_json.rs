@@ -58,7 +58,11 @@ impl RopeScalingJson {
     /// Writes the parameters in the form the document already uses, else in the published one.
     pub(crate) fn write(rope: &RopeConfig, doc: &mut Map<String, Value>) {
         let new_form = doc.contains_key("rope_parameters");
-        let key = if new_form { "rope_parameters" } else { "rope_scaling" };
+        let key = if new_form {
+            "rope_parameters"
+        } else {
+            "rope_scaling"
+        };
         let entry = doc.entry(key).or_insert_with(|| json!({}));
         entry["beta_fast"] = json!(rope.beta_fast);
         entry["beta_slow"] = json!(rope.beta_slow);
@@ -75,18 +79,28 @@ impl RopeScalingJson {
 }
 
 impl ConfigJson {
-    pub(crate) fn into_config(self, document: Map<String, Value>) -> Result<GptOssConfig, GptOssError> {
+    pub(crate) fn into_config(
+        self,
+        document: Map<String, Value>,
+    ) -> Result<GptOssConfig, GptOssError> {
         self.check_fixed()?;
+        self.check_numbers()?;
         let rope = self.rope()?;
         let top_k = match (self.num_experts_per_tok, self.experts_per_token) {
             (Some(a), Some(b)) if a != b => {
-                return Err(unsupported("experts_per_token", "the value of num_experts_per_tok", b));
+                return Err(unsupported(
+                    "experts_per_token",
+                    "the value of num_experts_per_tok",
+                    b,
+                ));
             }
             (Some(k), _) | (None, Some(k)) => k,
             (None, None) => 4,
         };
-        let layer_types =
-            self.layer_types.clone().unwrap_or_else(|| alternating_layers(self.num_hidden_layers));
+        let layer_types = self
+            .layer_types
+            .clone()
+            .unwrap_or_else(|| alternating_layers(self.num_hidden_layers));
         self.check_sizes(top_k, &layer_types)?;
         Ok(GptOssConfig {
             vocab_size: self.vocab_size,
@@ -120,10 +134,18 @@ impl ConfigJson {
             found.as_deref().is_none_or(|found| found == expected)
         };
         if !is(&self.model_type, "gpt_oss") {
-            return Err(unsupported("model_type", "\"gpt_oss\"", format!("{:?}", self.model_type)));
+            return Err(unsupported(
+                "model_type",
+                "\"gpt_oss\"",
+                format!("{:?}", self.model_type),
+            ));
         }
         if !is(&self.hidden_act, "silu") {
-            return Err(unsupported("hidden_act", "\"silu\"", format!("{:?}", self.hidden_act)));
+            return Err(unsupported(
+                "hidden_act",
+                "\"silu\"",
+                format!("{:?}", self.hidden_act),
+            ));
         }
         if self.attention_bias == Some(false) {
             return Err(unsupported("attention_bias", "true", false));
@@ -134,11 +156,16 @@ impl ConfigJson {
         if let Some(p) = self.attention_dropout.filter(|p| *p != 0.0) {
             return Err(unsupported("attention_dropout", "0.0", p));
         }
-        let method = self.quantization_config.as_ref().and_then(|config| config.get("quant_method"));
+        let method = self
+            .quantization_config
+            .as_ref()
+            .and_then(|config| config.get("quant_method"));
         match method {
-            Some(method) if method != "mxfp4" => {
-                Err(unsupported("quantization_config.quant_method", "\"mxfp4\" or no quantization", method))
-            }
+            Some(method) if method != "mxfp4" => Err(unsupported(
+                "quantization_config.quant_method",
+                "\"mxfp4\" or no quantization",
+                method,
+            )),
             _ => Ok(()),
         }
     }
@@ -151,17 +178,47 @@ impl ConfigJson {
         };
         if json.rope_type.as_deref() != Some("yarn") {
             let key = format!("{key}.rope_type");
-            return Err(unsupported(&key, "\"yarn\"", format!("{:?}", json.rope_type)));
+            return Err(unsupported(
+                &key,
+                "\"yarn\"",
+                format!("{:?}", json.rope_type),
+            ));
         }
-        let original = json.original_max_position_embeddings.or(self.initial_context_length);
-        Ok(RopeConfig {
+        let original = json
+            .original_max_position_embeddings
+            .or(self.initial_context_length);
+        let rope = RopeConfig {
             theta: json.rope_theta.or(self.rope_theta).unwrap_or(150_000.0),
             factor: json.factor.unwrap_or(32.0),
             beta_fast: json.beta_fast.unwrap_or(32.0),
             beta_slow: json.beta_slow.unwrap_or(1.0),
             original_max_position_embeddings: original.unwrap_or(4096),
             truncate: json.truncate.unwrap_or(true),
-        })
+        };
+        for (name, value) in [
+            ("rope_theta", rope.theta),
+            ("factor", rope.factor),
+            ("beta_fast", rope.beta_fast),
+            ("beta_slow", rope.beta_slow),
+            (
+                "original_max_position_embeddings",
+                rope.original_max_position_embeddings as f64,
+            ),
+        ] {
+            require_positive(&format!("{key}.{name}"), value)?;
+        }
+        Ok(rope)
+    }
+
+    fn check_numbers(&self) -> Result<(), GptOssError> {
+        for (key, value) in [
+            ("rms_norm_eps", self.rms_norm_eps),
+            ("swiglu_limit", self.swiglu_limit),
+            ("swiglu_alpha", self.swiglu_alpha),
+        ] {
+            value.map_or(Ok(()), |value| require_positive(key, value))?;
+        }
+        Ok(())
     }
 
     fn check_sizes(&self, top_k: usize, layer_types: &[LayerType]) -> Result<(), GptOssError> {
@@ -180,12 +237,33 @@ impl ConfigJson {
                 return Err(unsupported(key, "a positive number below 2^24", size));
             }
         }
-        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) || self.head_dim > 1 << 16 {
-            return Err(unsupported("head_dim", "a positive even number", self.head_dim));
+        if self.num_hidden_layers > 4096 {
+            return Err(unsupported(
+                "num_hidden_layers",
+                "at most 4096",
+                self.num_hidden_layers,
+            ));
         }
-        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
-            let expected = format!("a divisor of num_attention_heads = {}", self.num_attention_heads);
-            return Err(unsupported("num_key_value_heads", &expected, self.num_key_value_heads));
+        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) || self.head_dim > 1 << 16 {
+            return Err(unsupported(
+                "head_dim",
+                "a positive even number",
+                self.head_dim,
+            ));
+        }
+        if !self
+            .num_attention_heads
+            .is_multiple_of(self.num_key_value_heads)
+        {
+            let expected = format!(
+                "a divisor of num_attention_heads = {}",
+                self.num_attention_heads
+            );
+            return Err(unsupported(
+                "num_key_value_heads",
+                &expected,
+                self.num_key_value_heads,
+            ));
         }
         if top_k == 0 || top_k > self.num_local_experts {
             let expected = format!("1 to num_local_experts = {}", self.num_local_experts);
@@ -193,7 +271,11 @@ impl ConfigJson {
         }
         if layer_types.len() != self.num_hidden_layers {
             let expected = format!("num_hidden_layers = {} entries", self.num_hidden_layers);
-            return Err(unsupported("layer_types", &expected, format!("{} entries", layer_types.len())));
+            return Err(unsupported(
+                "layer_types",
+                &expected,
+                format!("{} entries", layer_types.len()),
+            ));
         }
         Ok(())
     }
@@ -205,6 +287,17 @@ fn first_id(value: &Value) -> Option<u32> {
     id.as_u64().and_then(|id| u32::try_from(id).ok())
 }
 
+fn require_positive(key: &str, value: f64) -> Result<(), GptOssError> {
+    match value.is_finite() && value > 0.0 {
+        true => Ok(()),
+        false => Err(unsupported(key, "a positive number", value)),
+    }
+}
+
 fn unsupported(key: &str, expected: &str, found: impl std::fmt::Display) -> GptOssError {
-    GptOssError::Config { key: key.into(), expected: expected.into(), found: found.to_string() }
+    GptOssError::Config {
+        key: key.into(),
+        expected: expected.into(),
+        found: found.to_string(),
+    }
 }

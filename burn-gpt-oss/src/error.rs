@@ -125,7 +125,9 @@ pub enum GptOssError {
         source: Fp4Error,
     },
     /// A tensor holds NaN or an infinite value and would make a broken checkpoint.
-    #[error("tensor `{tensor}` holds a non-finite value ({value} at element {index}); the training diverged")]
+    #[error(
+        "tensor `{tensor}` holds a non-finite value ({value} at element {index}); the training diverged"
+    )]
     NonFinite {
         /// The tensor.
         tensor: String,
@@ -149,7 +151,9 @@ pub enum GptOssError {
         message: String,
     },
     /// The tokenizer lacks special tokens of the harmony format.
-    #[error("the tokenizer lacks the harmony tokens {tokens:?}; use the tokenizer.json of a gpt-oss checkpoint")]
+    #[error(
+        "the tokenizer lacks the harmony tokens {tokens:?}; use the tokenizer.json of a gpt-oss checkpoint"
+    )]
     MissingSpecialTokens {
         /// The absent tokens.
         tokens: Vec<String>,
@@ -179,6 +183,10 @@ impl GptOssError {
         action: &'static str,
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { path, action, source }
+        move |source| Self::Io {
+            path,
+            action,
+            source,
+        }
     }
 }

@@ -47,24 +47,38 @@ impl Groups {
             rows[*expert as usize].push(choice as i32);
         }
         let counts: Vec<usize> = rows.iter().map(Vec::len).collect();
-        let expert: Vec<i32> =
-            counts.iter().enumerate().flat_map(|(e, n)| std::iter::repeat_n(e as i32, *n)).collect();
+        let expert: Vec<i32> = counts
+            .iter()
+            .enumerate()
+            .flat_map(|(e, n)| std::iter::repeat_n(e as i32, *n))
+            .collect();
         let choice: Vec<i32> = rows.concat();
         let token: Vec<i32> = choice.iter().map(|c| c / top_k as i32).collect();
         let tensor = |values: Vec<i32>| {
             let len = values.len();
             Tensor::from_data(TensorData::new(values, [len]), &device)
         };
-        Self { counts, token: tensor(token), choice: tensor(choice), expert: tensor(expert) }
+        Self {
+            counts,
+            token: tensor(token),
+            choice: tensor(choice),
+            expert: tensor(expert),
+        }
     }
 }
 
 impl Experts {
     /// Fresh weights.
     pub fn new(config: &GptOssConfig, device: &Device) -> Self {
-        let init = Initializer::Normal { mean: 0.0, std: config.initializer_range };
-        let (experts, hidden, inner) =
-            (config.num_local_experts, config.hidden_size, config.intermediate_size);
+        let init = Initializer::Normal {
+            mean: 0.0,
+            std: config.initializer_range,
+        };
+        let (experts, hidden, inner) = (
+            config.num_local_experts,
+            config.hidden_size,
+            config.intermediate_size,
+        );
         Self {
             gate_up_proj: init.init([experts, hidden, 2 * inner], device),
             gate_up_proj_bias: Initializer::Zeros.init([experts, 2 * inner], device),
@@ -91,9 +105,14 @@ impl Experts {
         let outer = outer + bias(&self.down_proj_bias);
 
         let choices = groups.choice.dims()[0];
-        let weight = routed.scores.clone().reshape([choices]).select(0, groups.choice);
+        let weight = routed
+            .scores
+            .clone()
+            .reshape([choices])
+            .select(0, groups.choice);
         let weighted = outer * weight.reshape([choices, 1]);
-        x.zeros_like().select_assign(0, groups.token, weighted, IndexingUpdateOp::Add)
+        x.zeros_like()
+            .select_assign(0, groups.token, weighted, IndexingUpdateOp::Add)
     }
 
     /// `gate * sigmoid(alpha * gate) * (up + 1)` with the gate clamped from above and the up

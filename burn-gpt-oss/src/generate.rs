@@ -72,8 +72,10 @@ fn step(
     options: &GenerateOptions,
     device: &Device,
 ) {
-    let sequences: Vec<Vec<u32>> =
-        open.iter().map(|i| [prompts[*i].as_slice(), &results[*i].tokens].concat()).collect();
+    let sequences: Vec<Vec<u32>> = open
+        .iter()
+        .map(|i| [prompts[*i].as_slice(), &results[*i].tokens].concat())
+        .collect();
     for (i, token) in open.iter().zip(next_tokens(model, &sequences, device)) {
         results[*i].tokens.push(token);
         results[*i].finished = options.stop_tokens.contains(&token);
@@ -86,26 +88,42 @@ fn next_tokens(model: &GptOss, sequences: &[Vec<u32>], device: &Device) -> Vec<u
     // Padding on the right needs no mask: no real token ever looks ahead.
     let ids: Vec<i32> = sequences
         .iter()
-        .flat_map(|s| s.iter().map(|id| *id as i32).chain(std::iter::repeat_n(0, len - s.len())))
+        .flat_map(|s| {
+            s.iter()
+                .map(|id| *id as i32)
+                .chain(std::iter::repeat_n(0, len - s.len()))
+        })
         .collect();
-    let last: Vec<i32> =
-        sequences.iter().enumerate().map(|(row, s)| (row * len + s.len() - 1) as i32).collect();
+    let last: Vec<i32> = sequences
+        .iter()
+        .enumerate()
+        .map(|(row, s)| (row * len + s.len() - 1) as i32)
+        .collect();
     let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [sequences.len(), len]), device);
     let last = Tensor::<1, Int>::from_data(TensorData::new(last, [sequences.len()]), device);
 
     let hidden = model.hidden_states(ids, None, |_| {});
     let width = hidden.dims()[2];
-    let hidden = hidden.reshape([sequences.len() * len, width]).select(0, last);
+    let hidden = hidden
+        .reshape([sequences.len() * len, width])
+        .select(0, last);
     let best = model.lm_head.forward(hidden).argmax(1);
     best.into_data().iter::<i64>().map(|id| id as u32).collect()
 }
 
-fn check(model: &GptOss, prompts: &[Vec<u32>], options: &GenerateOptions) -> Result<(), GptOssError> {
+fn check(
+    model: &GptOss,
+    prompts: &[Vec<u32>],
+    options: &GenerateOptions,
+) -> Result<(), GptOssError> {
     let limit = model.config().max_position_embeddings;
     let vocab = model.config().vocab_size;
     for (i, prompt) in prompts.iter().enumerate() {
         if prompt.is_empty() {
-            return Err(GptOssError::Conversation { message: i, reason: "the prompt is empty".into() });
+            return Err(GptOssError::Conversation {
+                message: i,
+                reason: "the prompt is empty".into(),
+            });
         }
         if prompt.len() + options.max_new_tokens > limit {
             let reason = format!(

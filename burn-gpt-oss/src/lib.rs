@@ -24,8 +24,8 @@ pub use chat::{
     SystemContent, parse_completion, render_completion, render_training, stop_tokens,
 };
 pub use checkpoint::{
-    CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, OutputDirectory, RawTensor,
-    SaveReport, TensorLayout, TensorSpec, carry_over, checkpoint_name, tensor_specs,
+    CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, OutputDirectory,
+    RawTensor, SaveReport, TensorLayout, TensorSpec, carry_over, checkpoint_name, tensor_specs,
 };
 pub use config::{GptOssConfig, LayerType, RopeConfig};
 pub use error::GptOssError;

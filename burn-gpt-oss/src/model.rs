@@ -70,12 +70,19 @@ impl GptOssConfig {
     /// A model with fresh weights, created lazily: loading a checkpoint replaces them without
     /// allocating them first.
     pub fn init(&self, device: &Device) -> GptOss {
-        let init = Initializer::Normal { mean: 0.0, std: self.initializer_range };
+        let init = Initializer::Normal {
+            mean: 0.0,
+            std: self.initializer_range,
+        };
         GptOss {
             embed_tokens: EmbeddingConfig::new(self.vocab_size, self.hidden_size)
                 .with_initializer(init.clone())
                 .init(device),
-            layers: self.layer_types.iter().map(|kind| Block::new(self, *kind, device)).collect(),
+            layers: self
+                .layer_types
+                .iter()
+                .map(|kind| Block::new(self, *kind, device))
+                .collect(),
             norm: RmsNorm::new(self.hidden_size, self.rms_norm_eps, device),
             lm_head: LinearConfig::new(self.hidden_size, self.vocab_size)
                 .with_bias(false)
@@ -99,8 +106,13 @@ impl GptOss {
     /// - attention_mask: `[batch, len]`, true = a real token; padding on either side. Positions
     ///   count from the first column, padding included.
     /// - output: `[batch, len, vocab_size]`
-    pub fn forward(&self, input_ids: Tensor<2, Int>, attention_mask: Option<Tensor<2, Bool>>) -> Tensor<3> {
-        self.lm_head.forward(self.hidden_states(input_ids, attention_mask, |_| {}))
+    pub fn forward(
+        &self,
+        input_ids: Tensor<2, Int>,
+        attention_mask: Option<Tensor<2, Bool>>,
+    ) -> Tensor<3> {
+        self.lm_head
+            .forward(self.hidden_states(input_ids, attention_mask, |_| {}))
     }
 
     /// The residual stream after the final norm, with each block's output shown to `observe`.
@@ -150,10 +162,19 @@ impl Block {
     /// - x: `[batch, len, hidden_size]`
     pub fn forward(&self, x: Tensor<3>, rope: &RopeTables, masks: &AttentionMasks) -> BlockOutput {
         let normed = self.input_layernorm.forward(x.clone());
-        let attention = self.self_attn.forward(normed, rope, masks.of(self.layer_type));
+        let attention = self
+            .self_attn
+            .forward(normed, rope, masks.of(self.layer_type));
         let x = x + attention.clone();
-        let (experts, router) = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()));
-        BlockOutput { hidden: x + experts.clone(), attention, experts, router }
+        let (experts, router) = self
+            .mlp
+            .forward(self.post_attention_layernorm.forward(x.clone()));
+        BlockOutput {
+            hidden: x + experts.clone(),
+            attention,
+            experts,
+            router,
+        }
     }
 }
 

@@ -25,8 +25,19 @@ pub fn grouped_matmul(rows: Tensor<2>, weight: Tensor<3>, counts: &[usize]) -> T
     let [n_rows, d_in] = rows.dims();
     let [groups, weight_in, _] = weight.dims();
     assert_eq!(counts.len(), groups, "one count per group");
-    assert_eq!(counts.iter().sum::<usize>(), n_rows, "counts must cover every row");
-    assert_eq!(d_in, weight_in, "rows and weight must agree on the input axis");
+    assert_eq!(
+        counts.iter().sum::<usize>(),
+        n_rows,
+        "counts must cover every row"
+    );
+    assert_eq!(
+        d_in, weight_in,
+        "rows and weight must agree on the input axis"
+    );
     let (rows, weight) = (rows.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as GroupedBackend>::grouped_matmul(rows, weight, counts.to_vec()))
+    Tensor::from_dispatch(<Dispatch as GroupedBackend>::grouped_matmul(
+        rows,
+        weight,
+        counts.to_vec(),
+    ))
 }

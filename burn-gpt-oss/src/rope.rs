@@ -38,8 +38,15 @@ impl Rope {
                 (freq * (1.0 - ramp) + freq / rope.factor * ramp) as f32
             })
             .collect();
-        let concentration = if rope.factor <= 1.0 { 1.0 } else { 0.1 * rope.factor.ln() + 1.0 };
-        Self { inv_freq, concentration }
+        let concentration = if rope.factor <= 1.0 {
+            1.0
+        } else {
+            0.1 * rope.factor.ln() + 1.0
+        };
+        Self {
+            inv_freq,
+            concentration,
+        }
     }
 
     /// Radians per position, `head_dim / 2` values.
@@ -67,7 +74,10 @@ impl Rope {
         let (cos, sin) = self.tables_at(start..start + len);
         let shape = [1, len, 1, self.inv_freq.len()];
         let tensor = |values| Tensor::from_data(TensorData::new(values, shape), (device, dtype));
-        RopeTables { cos: tensor(cos), sin: tensor(sin) }
+        RopeTables {
+            cos: tensor(cos),
+            sin: tensor(sin),
+        }
     }
 }
 
@@ -94,8 +104,16 @@ fn interpolation_bounds(rope: &RopeConfig, dim: f64) -> (f64, f64) {
         dim * (original / (rotations * 2.0 * std::f64::consts::PI)).ln() / (2.0 * rope.theta.ln())
     };
     let (low, high) = (dimension_of(rope.beta_fast), dimension_of(rope.beta_slow));
-    let (low, high) = if rope.truncate { (low.floor(), high.ceil()) } else { (low, high) };
+    let (low, high) = if rope.truncate {
+        (low.floor(), high.ceil())
+    } else {
+        (low, high)
+    };
     let (low, high) = (low.max(0.0), high.min(dim - 1.0));
     // Equal bounds would divide by zero; the references widen them by the same amount.
-    if low == high { (low, high + 0.001) } else { (low, high) }
+    if low == high {
+        (low, high + 0.001)
+    } else {
+        (low, high)
+    }
 }

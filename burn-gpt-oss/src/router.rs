@@ -17,8 +17,13 @@ pub struct RouterOutput {
 
 /// The router's projection, `[hidden_size, num_local_experts]` with bias.
 pub(crate) fn router_projection(config: &GptOssConfig, device: &Device) -> Linear {
-    let init = Initializer::Normal { mean: 0.0, std: config.initializer_range };
-    LinearConfig::new(config.hidden_size, config.num_local_experts).with_initializer(init).init(device)
+    let init = Initializer::Normal {
+        mean: 0.0,
+        std: config.initializer_range,
+    };
+    LinearConfig::new(config.hidden_size, config.num_local_experts)
+        .with_initializer(init)
+        .init(device)
 }
 
 /// Picks the `top_k` experts of each token.
@@ -37,7 +42,11 @@ pub(crate) fn route(projection: &Linear, x: Tensor<2>, top_k: usize) -> RouterOu
         logits.clone().argsort_descending(1)
     };
     let scores = softmax(logits.clone().gather(1, indices.clone()), 1);
-    RouterOutput { logits, indices, scores }
+    RouterOutput {
+        logits,
+        indices,
+        scores,
+    }
 }
 
 /// Load-balancing loss over all layers, `E * sum_e f_e P_e` (Switch Transformer, eq. 4 to 6, as
@@ -67,7 +76,11 @@ pub fn router_aux_loss(
     } else {
         all.clone().detach().argsort_descending(1)
     };
-    let assigned = chosen.one_hot::<3>(experts).float().sum_dim(1).reshape([rows, experts]);
+    let assigned = chosen
+        .one_hot::<3>(experts)
+        .float()
+        .sum_dim(1)
+        .reshape([rows, experts]);
     let total = weight.clone().sum();
     let fraction = (assigned * weight.clone()).sum_dim(0) / total.clone().unsqueeze();
     let probability = (softmax(all, 1) * weight).sum_dim(0) / total.unsqueeze();

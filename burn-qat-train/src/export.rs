@@ -43,7 +43,10 @@ pub fn export_mxfp4(
         .with_overwrite(overwrite)
         .save(model, dir, progress)?;
     match verify(model, dir, &specs) {
-        Ok(verified_weights) => Ok(ExportReport { saved, verified_weights }),
+        Ok(verified_weights) => Ok(ExportReport {
+            saved,
+            verified_weights,
+        }),
         Err(error) => {
             let _ = std::fs::remove_dir_all(dir);
             Err(error)
@@ -62,7 +65,9 @@ fn check_quantizers(model: &GptOss, specs: &[TensorSpec]) -> Result<(), QatError
         .collect();
     let refuse = |path: &str, what: &str| QatError::Policy {
         policy: "MXFP4 export".into(),
-        message: format!("`{path}` {what}; the format holds all expert matrices in MXFP4 and nothing else"),
+        message: format!(
+            "`{path}` {what}; the format holds all expert matrices in MXFP4 and nothing else"
+        ),
     };
     if let Some(path) = found.paths.difference(&experts).next() {
         return Err(refuse(path, "has a quantizer"));
@@ -99,9 +104,14 @@ fn verify(model: &GptOss, dir: &Path, specs: &[TensorSpec]) -> Result<u64, QatEr
     let mut verified = 0;
     for (i, layer) in model.layers.iter().enumerate() {
         let experts = &layer.mlp.experts;
-        for (name, param) in [("gate_up_proj", &experts.gate_up_proj), ("down_proj", &experts.down_proj)] {
+        for (name, param) in [
+            ("gate_up_proj", &experts.gate_up_proj),
+            ("down_proj", &experts.down_proj),
+        ] {
             let path = format!("layers.{i}.mlp.experts.{name}");
-            let Some(spec) = specs.iter().find(|spec| spec.path == path) else { continue };
+            let Some(spec) = specs.iter().find(|spec| spec.path == path) else {
+                continue;
+            };
             let expected = effective(param, &path)?;
             let found = reader.values(spec)?;
             let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
@@ -121,8 +131,11 @@ fn verify(model: &GptOss, dir: &Path, specs: &[TensorSpec]) -> Result<u64, QatEr
 }
 
 fn effective(param: &Param<Tensor<3>>, path: &str) -> Result<Vec<f32>, QatError> {
-    param.val().try_into_vec_as::<f32>().map_err(|error| QatError::Training {
-        stage: "export".into(),
-        message: format!("`{path}` cannot be read from its device: {error}"),
-    })
+    param
+        .val()
+        .try_into_vec_as::<f32>()
+        .map_err(|error| QatError::Training {
+            stage: "export".into(),
+            message: format!("`{path}` cannot be read from its device: {error}"),
+        })
 }

@@ -11,7 +11,9 @@ mod quantize;
 mod report;
 mod train;
 
-pub use data::{ChatFormat, ChatRecord, MicroBatch, StepBatch, StepLoader, TokenizedExample, read_jsonl};
+pub use data::{
+    ChatFormat, ChatRecord, MicroBatch, StepBatch, StepLoader, TokenizedExample, read_jsonl,
+};
 pub use error::QatError;
 pub use evaluate::{
     EvalData, EvalOptions, EvalProgress, EvalReport, Language, LossReport, PassRate, Verdict,

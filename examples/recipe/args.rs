@@ -56,16 +56,36 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub parallel: Option<usize>,
     /// Final learning rate as a fraction of the peak
-    #[arg(long, value_name = "X", default_value_t = 0.1, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.1,
+        help_heading = "Training"
+    )]
     pub min_lr_ratio: f64,
     /// Share of the steps over which the learning rate rises
-    #[arg(long, value_name = "X", default_value_t = 0.03, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.03,
+        help_heading = "Training"
+    )]
     pub warmup_ratio: f64,
     /// Weight decay of AdamW
-    #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.0,
+        help_heading = "Training"
+    )]
     pub weight_decay: f32,
     /// Largest norm of all gradients together, 0 for no limit
-    #[arg(long, value_name = "X", default_value_t = 1.0, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 1.0,
+        help_heading = "Training"
+    )]
     pub max_grad_norm: f64,
     /// Steps between evaluations of the validation loss [default: 8; embedded model: 30]
     #[arg(long, value_name = "N", help_heading = "Training")]
@@ -74,7 +94,12 @@ pub struct Args {
     #[arg(long, help_heading = "Training")]
     pub gradient_checkpointing: bool,
     /// Which weights are quantized (names of ModelOpt's presets work, too)
-    #[arg(long, value_name = "POLICY", default_value = "mxfp4_mlp_weight_only", help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "mxfp4_mlp_weight_only",
+        help_heading = "Training"
+    )]
     pub quantize: String,
 
     /// Longest sequence in tokens; longer conversations are cut
@@ -90,11 +115,21 @@ pub struct Args {
     #[arg(long, value_enum, help_heading = "Data")]
     pub system: Option<SystemBlock>,
     /// Date in the published system block, YYYY-MM-DD; fixed so that runs can be repeated
-    #[arg(long, value_name = "DATE", default_value = "2025-08-05", help_heading = "Data")]
+    #[arg(
+        long,
+        value_name = "DATE",
+        default_value = "2025-08-05",
+        help_heading = "Data"
+    )]
     pub date: String,
 
     /// Held-out prompts answered for the pass rate
-    #[arg(long, value_name = "N", default_value_t = 200, help_heading = "Evaluation")]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 200,
+        help_heading = "Evaluation"
+    )]
     pub prompts: usize,
     /// Most tokens to generate per prompt [default: 512; embedded model: 64]
     #[arg(long, value_name = "N", help_heading = "Evaluation")]

@@ -22,8 +22,10 @@ pub struct Cancel {
 impl Cancel {
     /// Installs the handler.
     pub fn install() -> Result<Self> {
-        let cancel =
-            Self { pressed: Arc::new(AtomicBool::new(false)), interrupter: Interrupter::new() };
+        let cancel = Self {
+            pressed: Arc::new(AtomicBool::new(false)),
+            interrupter: Interrupter::new(),
+        };
         let handler = cancel.clone();
         ctrlc::set_handler(move || {
             if handler.pressed.swap(true, Ordering::SeqCst) {
@@ -47,7 +49,11 @@ impl Cancel {
 
     /// For loops that ask after each piece of work.
     pub fn flow(&self) -> ControlFlow<()> {
-        if self.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.pressed() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 
@@ -75,7 +81,10 @@ impl Bar {
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(what.to_string());
         bar.enable_steady_tick(Duration::from_millis(250));
-        Self { bar, started: Instant::now() }
+        Self {
+            bar,
+            started: Instant::now(),
+        }
     }
 
     pub fn checkpoint(&self, progress: &CheckpointProgress<'_>) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use burn_gpt_oss::Tokenizer;
+use burn_gpt_oss::{OutputDirectory, Tokenizer};
 use burn_qat_train::{ChatFormat, ChatRecord, TokenizedExample, read_jsonl};
 use rand::seq::SliceRandom;
 use rand::{SeedableRng, rngs::StdRng};
@@ -13,11 +13,21 @@ use crate::dataset::{Example, Split, sft_examples, write_jsonl};
 
 /// Files of the embedded checkpoint, made by `examples/pretrain_tiny.rs`.
 const EMBEDDED: [(&str, &[u8]); 4] = [
-    ("config.json", include_bytes!("../../assets/tiny-gpt-oss/config.json")),
-    ("generation_config.json", include_bytes!("../../assets/tiny-gpt-oss/generation_config.json")),
-    ("model.safetensors", include_bytes!("../../assets/tiny-gpt-oss/model.safetensors")),
-    ("tokenizer.json", include_bytes!("../../assets/tiny-gpt-oss/tokenizer.json")),
+    (
+        "config.json",
+        include_bytes!("../../assets/tiny-gpt-oss/config.json"),
+    ),
+    (
+        "generation_config.json",
+        include_bytes!("../../assets/tiny-gpt-oss/generation_config.json"),
+    ),
+    (
+        "model.safetensors",
+        include_bytes!("../../assets/tiny-gpt-oss/model.safetensors"),
+    ),
+    ("tokenizer.json", TOKENIZER),
 ];
+const TOKENIZER: &[u8] = include_bytes!("../../assets/tiny-gpt-oss/tokenizer.json");
 
 /// Conversations of the embedded dataset.
 const EMBEDDED_TRAIN: usize = 2000;
@@ -28,7 +38,33 @@ pub struct Data {
     pub train: Vec<TokenizedExample>,
     pub valid: Vec<TokenizedExample>,
     /// The validation conversations; the first of them are answered for the pass rate.
-    pub records: Vec<ChatRecord>,
+    pub valid_records: Vec<ChatRecord>,
+    /// The embedded dataset, training and validation, where it is used.
+    generated: Option<[Vec<Example>; 2]>,
+}
+
+impl Data {
+    /// Writes the embedded dataset as JSONL, so that it can be looked at.
+    pub fn write_generated(&self, out: &Path) -> Result<()> {
+        let Some(generated) = &self.generated else {
+            return Ok(());
+        };
+        for (name, examples) in ["train.jsonl", "valid.jsonl"].into_iter().zip(generated) {
+            let path = out.join(name);
+            let file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
+            write_jsonl(std::io::BufWriter::new(file), examples)
+                .with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// The tokenizer of the model.
+pub fn tokenizer(args: &Args) -> Result<Tokenizer> {
+    Ok(match &args.model {
+        Some(dir) => Tokenizer::from_file(dir.join("tokenizer.json"))?,
+        None => Tokenizer::from_bytes(TOKENIZER)?,
+    })
 }
 
 /// The directory of the original checkpoint; the embedded one is written into the output directory,
@@ -37,28 +73,34 @@ pub fn original(args: &Args, out: &Path) -> Result<PathBuf> {
     if let Some(dir) = &args.model {
         return Ok(dir.clone());
     }
-    let dir = out.join("original");
-    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let target = out.join("original");
+    let dir = OutputDirectory::create(&target, false)?;
     for (name, bytes) in EMBEDDED {
-        let path = dir.join(name);
+        let path = dir.path().join(name);
         std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
     }
-    Ok(dir)
+    dir.commit()?;
+    Ok(target)
 }
 
 /// Reads or generates the conversations and tokenizes them.
-pub fn data(args: &Args, format: &ChatFormat, tokenizer: &Tokenizer, out: &Path) -> Result<Data> {
+pub fn data(args: &Args, format: &ChatFormat, tokenizer: &Tokenizer) -> Result<Data> {
+    let mut generated = None;
     let (train, valid) = match &args.data {
         Some(path) => given(path, args)?,
         None if args.model.is_some() => {
             bail!("--model needs --data: the embedded dataset is made for the embedded model")
         }
-        None => embedded(args, out)?,
+        None => {
+            let [train, valid] = generated.insert(embedded(args));
+            (records(train)?, records(valid)?)
+        }
     };
     Ok(Data {
         train: format.tokenize_all(&train, tokenizer)?,
         valid: format.tokenize_all(&valid, tokenizer)?,
-        records: valid,
+        valid_records: valid,
+        generated,
     })
 }
 
@@ -80,20 +122,21 @@ fn given(path: &Path, args: &Args) -> Result<Records> {
     Ok((train, records))
 }
 
-/// The generated dataset, also written as JSONL so that it can be looked at.
-fn embedded(args: &Args, out: &Path) -> Result<Records> {
-    let (train, valid) = if args.smoke { (64, 16) } else { (EMBEDDED_TRAIN, EMBEDDED_VALID) };
-    let train = sft_examples(Split::Train, train, 7);
-    let valid = sft_examples(Split::HeldOut, valid.max(args.prompts.min(EMBEDDED_VALID)), 7);
-    for (name, examples) in [("train.jsonl", &train), ("valid.jsonl", &valid)] {
-        let path = out.join(name);
-        let file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
-        write_jsonl(std::io::BufWriter::new(file), examples)
-            .with_context(|| path.display().to_string())?;
-    }
-    Ok((records(&train)?, records(&valid)?))
+fn embedded(args: &Args) -> [Vec<Example>; 2] {
+    let (train, valid) = if args.smoke {
+        (64, 16)
+    } else {
+        (EMBEDDED_TRAIN, EMBEDDED_VALID)
+    };
+    [
+        sft_examples(Split::Train, train, 7),
+        sft_examples(Split::HeldOut, valid, 7),
+    ]
 }
 
 fn records(examples: &[Example]) -> Result<Vec<ChatRecord>> {
-    examples.iter().map(|example| Ok(serde_json::from_value(example.row_json())?)).collect()
+    examples
+        .iter()
+        .map(|example| Ok(serde_json::from_value(example.row_json())?))
+        .collect()
 }

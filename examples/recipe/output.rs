@@ -12,36 +12,51 @@ use crate::args::Args;
 use crate::settings::Settings;
 
 /// Everything a run writes; `--overwrite` removes these and nothing else.
-const CONTENTS: [&str; 14] = [
-    "original", "sft", "sft_ptq", "sft_qat", "sft_longer", "sft_longer_ptq", "training",
-    "train.jsonl", "valid.jsonl", "recipe.json", "results.json", "results.md", "loss.svg", "logs",
+const CONTENTS: [&str; 13] = [
+    "original",
+    "sft",
+    "sft_ptq",
+    "sft_qat",
+    "sft_longer",
+    "sft_longer_ptq",
+    "train.jsonl",
+    "valid.jsonl",
+    "recipe.json",
+    "results.json",
+    "results.md",
+    "loss.svg",
+    "logs",
 ];
 
-/// Creates the output directory, refusing an occupied one.
-pub fn create(args: &Args) -> Result<PathBuf> {
+/// The output directory: refused if it is occupied and may not be overwritten.
+pub fn check(args: &Args) -> Result<PathBuf> {
     let out = match &args.out {
         Some(out) => out.clone(),
         None => PathBuf::from("runs").join(timestamp()),
     };
     OutputDirectory::check(&out, args.overwrite)?;
-    if args.overwrite {
-        for name in CONTENTS {
-            let path = out.join(name);
-            let removed = match path.is_dir() {
-                true => std::fs::remove_dir_all(&path),
-                false if path.exists() => std::fs::remove_file(&path),
-                false => Ok(()),
-            };
-            removed.with_context(|| format!("{}: cannot be replaced", path.display()))?;
-        }
-    }
-    std::fs::create_dir_all(&out).with_context(|| format!("{}: cannot be created", out.display()))?;
     Ok(out)
+}
+
+/// Creates the output directory, without the results of an earlier run.
+pub fn create(out: &Path) -> Result<()> {
+    for name in CONTENTS {
+        let path = out.join(name);
+        let removed = match path.is_dir() {
+            true => std::fs::remove_dir_all(&path),
+            false if path.exists() => std::fs::remove_file(&path),
+            false => Ok(()),
+        };
+        removed.with_context(|| format!("{}: cannot be replaced", path.display()))?;
+    }
+    std::fs::create_dir_all(out).with_context(|| format!("{}: cannot be created", out.display()))
 }
 
 /// `2026-11-21_03-45-10`, UTC.
 fn timestamp() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil_date(days as i64);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
@@ -82,28 +97,52 @@ pub fn write_recipe(out: &Path, args: &Args, settings: &Settings, original: &Pat
 
 /// Writes the table as Markdown and JSON.
 pub fn write_table(out: &Path, table: &ResultTable) -> Result<()> {
-    write(&out.join("results.md"), &format!("{}\n", table.to_markdown()))?;
-    write(&out.join("results.json"), &format!("{:#}\n", serde_json::to_value(table)?))
+    write(
+        &out.join("results.md"),
+        &format!("{}\n", table.to_markdown()),
+    )?;
+    write(
+        &out.join("results.json"),
+        &format!("{:#}\n", serde_json::to_value(table)?),
+    )
 }
 
 /// Draws the loss curves: later stages start where SFT ended, PTQ is a level line.
 pub fn write_plot(out: &Path, stages: &[(&str, usize, &History)], ptq: Option<f64>) -> Result<()> {
-    let mut curves: Vec<Curve> = stages.iter().map(|(name, start, history)| curve(name, *start, history)).collect();
+    let mut curves: Vec<Curve> = stages
+        .iter()
+        .map(|(name, start, history)| curve(name, *start, history))
+        .collect();
     let last_step = |curve: &Curve| curve.train.last().map_or(0.0, |(step, _)| *step);
     let end = curves.iter().map(last_step).fold(0.0, f64::max);
     if let (Some(loss), Some(sft)) = (ptq, curves.first().map(last_step)) {
         let valid = vec![(sft, loss), (end, loss)];
-        curves.push(Curve { name: "SFT + PTQ".into(), valid, ..Curve::default() });
+        curves.push(Curve {
+            name: "SFT + PTQ".into(),
+            valid,
+            ..Curve::default()
+        });
     }
-    write(&out.join("loss.svg"), &loss_plot("Loss while fine-tuning for MXFP4", &curves)?)
+    write(
+        &out.join("loss.svg"),
+        &loss_plot("Loss while fine-tuning for MXFP4", &curves)?,
+    )
 }
 
 fn curve(name: &str, start: usize, history: &History) -> Curve {
     let x = |step: usize| (start + step) as f64;
     Curve {
         name: name.into(),
-        train: history.train.iter().map(|point| (x(point.step), point.loss)).collect(),
-        valid: history.valid.iter().map(|point| (x(point.step), point.loss)).collect(),
+        train: history
+            .train
+            .iter()
+            .map(|point| (x(point.step), point.loss))
+            .collect(),
+        valid: history
+            .valid
+            .iter()
+            .map(|point| (x(point.step), point.loss))
+            .collect(),
     }
 }
 

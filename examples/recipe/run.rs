@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, FloatDType};
-use burn_gpt_oss::{CheckpointForm, CheckpointReader, CheckpointWriter, GptOss, Tokenizer};
+use burn_gpt_oss::{CheckpointForm, CheckpointReader, CheckpointWriter, GptOss, GptOssConfig};
 use burn_qat_train::{
     EvalData, History, MemoryEstimate, QuantizedWeight, ResultRow, ResultTable, StageOutcome,
     TrainConfig, available_memory, evaluate_checkpoint, export_mxfp4, insert_quantizers, train,
@@ -38,32 +38,54 @@ pub const LONGER: &str = "SFT longer (control)";
 pub const LONGER_PTQ: &str = "SFT longer + PTQ (control)";
 
 impl Run {
-    /// Opens model and data and checks that the run fits into memory. Nothing large is loaded yet.
+    /// Opens model and data and checks that the run fits into memory. Nothing large is loaded yet, and
+    /// nothing is created before all checks have passed.
     pub fn prepare(args: &Args, cancel: Cancel) -> Result<Self> {
         let device = match args.device {
             DeviceName::Flex => Device::flex(),
         };
-        if let Some(dir) = &args.model {
-            // Errors of a given model come before anything is created.
-            CheckpointReader::open(dir)?;
-        }
-        let out = output::create(args)?;
-        let original = input::original(args, &out)?;
-        let source = CheckpointReader::open(&original)?;
-        let tokenizer = Tokenizer::from_file(original.join("tokenizer.json"))?;
-        let data = input::data(args, &format_of(args), &tokenizer, &out)?;
+        let out = output::check(args)?;
+        let given = args
+            .model
+            .as_ref()
+            .map(CheckpointReader::open)
+            .transpose()?;
+        let tokenizer = input::tokenizer(args)?;
+        let data = input::data(args, &format_of(args), &tokenizer)?;
         let settings = Settings::resolve(args, data.train.len())?;
-        let longest = data.train.iter().map(|example| example.tokens.len()).max().unwrap_or(0);
-        let estimate = MemoryEstimate::full_parameter(source.config(), &settings.sft, longest);
-        if let Some(available) = available_memory() {
-            estimate.check(available)?;
+        if let Some(reader) = &given {
+            check_fit(reader.config(), &settings, &data)?;
         }
+
+        output::create(&out)?;
+        let original = input::original(args, &out)?;
+        let source = given.map_or_else(|| CheckpointReader::open(&original), Ok)?;
+        data.write_generated(&out)?;
         output::write_recipe(&out, args, &settings, &original)?;
-        let prompts = data.records.iter().take(settings.prompts).cloned().collect();
+        let prompts = data
+            .valid_records
+            .iter()
+            .take(settings.prompts)
+            .cloned()
+            .collect();
         let examples = data.valid.clone();
-        let eval_data = EvalData { examples, prompts, format: settings.format.clone() };
+        let eval_data = EvalData {
+            examples,
+            prompts,
+            format: settings.format.clone(),
+        };
         let table = ResultTable::default();
-        Ok(Self { settings, out, original, source, device, data, eval_data, cancel, table })
+        Ok(Self {
+            settings,
+            out,
+            original,
+            source,
+            device,
+            data,
+            eval_data,
+            cancel,
+            table,
+        })
     }
 
     /// Prints what is going to happen.
@@ -91,7 +113,9 @@ impl Run {
         self.evaluate(ORIGINAL, 0, &original)?;
 
         let bar = Bar::new("loading");
-        let model = self.source.load(&self.device, FloatDType::F32, |p| bar.checkpoint(&p))?;
+        let model = self
+            .source
+            .load(&self.device, FloatDType::F32, |p| bar.checkpoint(&p))?;
         bar.finish();
         let sft = self.train(SFT, "sft", model, self.settings.sft.clone())?;
         let sft_dir = self.save_bf16("sft", &sft.model)?;
@@ -125,16 +149,34 @@ impl Run {
         let (longer_ptq, _) = insert_quantizers(longer.model, &self.settings.policy)?;
         let longer_ptq_dir = self.export("sft_longer_ptq", &longer_ptq)?;
         self.evaluate(LONGER_PTQ, start + longer.best_step, &longer_ptq_dir)?;
-        let curves = [(SFT, 0, &sft.history), (QAT, start, &qat.history), (LONGER, start, &longer.history)];
+        let curves = [
+            (SFT, 0, &sft.history),
+            (QAT, start, &qat.history),
+            (LONGER, start, &longer.history),
+        ];
         self.plot(&curves)
     }
 
-    fn train(&self, name: &str, dir: &str, model: GptOss, config: TrainConfig) -> Result<StageOutcome> {
+    fn train(
+        &self,
+        name: &str,
+        dir: &str,
+        model: GptOss,
+        config: TrainConfig,
+    ) -> Result<StageOutcome> {
         let dir = self.out.join("logs").join(dir);
         std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         let data = (self.data.train.clone(), self.data.valid.clone());
         let (console, interrupter) = (console::training(), self.cancel.interrupter());
-        Ok(train(name, &dir, model, data, &config, console, interrupter)?)
+        Ok(train(
+            name,
+            &dir,
+            model,
+            data,
+            &config,
+            console,
+            interrupter,
+        )?)
     }
 
     fn save_bf16(&self, dir: &str, model: &GptOss) -> Result<PathBuf> {
@@ -164,17 +206,28 @@ impl Run {
     fn evaluate(&mut self, name: &str, steps: usize, dir: &Path) -> Result<()> {
         let bar = Bar::new(&format!("evaluating {name}"));
         let (examples, prompts) = (self.eval_data.examples.len(), self.eval_data.prompts.len());
-        let report = evaluate_checkpoint(dir, &self.eval_data, self.settings.eval, &self.device, |p| {
-            bar.evaluation(p, examples, prompts);
-            self.cancel.flow()
-        })?;
+        let report = evaluate_checkpoint(
+            dir,
+            &self.eval_data,
+            self.settings.eval,
+            &self.device,
+            |p| {
+                bar.evaluation(p, examples, prompts);
+                self.cancel.flow()
+            },
+        )?;
         let seconds = bar.finish();
         let Some(report) = report else { return Ok(()) };
         println!(
             "{name}: validation loss {:.4}, pass rate {} ({seconds:.0} s)",
             report.loss.loss, report.pass_rate
         );
-        self.table.rows.push(ResultRow { name: name.into(), steps, dir: dir.to_path_buf(), report });
+        self.table.rows.push(ResultRow {
+            name: name.into(),
+            steps,
+            dir: dir.to_path_buf(),
+            report,
+        });
         output::write_table(&self.out, &self.table)
     }
 
@@ -187,7 +240,9 @@ impl Run {
     pub fn conclude(&self) {
         println!("\n{}\n", self.table.to_markdown());
         let table = &self.table;
-        if let (Some(gap), Some(recovered)) = (table.ptq_gap(SFT, PTQ), table.recovered(SFT, PTQ, QAT)) {
+        if let (Some(gap), Some(recovered)) =
+            (table.ptq_gap(SFT, PTQ), table.recovered(SFT, PTQ, QAT))
+        {
             println!(
                 "Quantizing after SFT costs {gap:.4} nats of validation loss; QAT wins back {:.0} % of it.",
                 recovered * 100.0
@@ -196,16 +251,53 @@ impl Run {
         println!("results  {}", self.out.join("results.md").display());
         println!("curves   {}", self.out.join("loss.svg").display());
         if table.row(QAT).is_some() {
-            println!("model    {} (MXFP4, ready to serve)", self.out.join("sft_qat").display());
+            println!(
+                "model    {} (MXFP4, ready to serve)",
+                self.out.join("sft_qat").display()
+            );
         }
     }
 }
 
+/// Refuses a tokenizer of another model, and a model the machine's memory cannot hold.
+fn check_fit(config: &GptOssConfig, settings: &Settings, data: &input::Data) -> Result<()> {
+    let examples = || data.train.iter().chain(&data.valid);
+    let largest = examples()
+        .flat_map(|example| &example.tokens)
+        .max()
+        .copied()
+        .unwrap_or(0);
+    ensure!(
+        (largest as usize) < config.vocab_size,
+        "tokenizer.json gives token {largest}, but `vocab_size` in config.json is {}; the files belong \
+         to different models",
+        config.vocab_size
+    );
+    let longest = examples()
+        .map(|example| example.tokens.len())
+        .max()
+        .unwrap_or(0);
+    let estimate = MemoryEstimate::full_parameter(config, &settings.sft, longest);
+    Ok(available_memory().map_or(Ok(()), |available| estimate.check(available))?)
+}
+
 fn print_quantized(policy: &str, weights: &[QuantizedWeight]) {
     println!("\nquantized by {policy}:");
-    let total: usize = weights.iter().map(|weight| weight.shape.iter().product::<usize>()).sum();
+    let total: usize = weights
+        .iter()
+        .map(|weight| weight.shape.iter().product::<usize>())
+        .sum();
     for weight in weights {
-        println!("  {:<40} {:<20} {}", weight.path, format!("{:?}", weight.shape), weight.scheme);
+        println!(
+            "  {:<40} {:<20} {}",
+            weight.path,
+            format!("{:?}", weight.shape),
+            weight.scheme
+        );
     }
-    println!("  {} matrices, {:.1} M weights\n", weights.len(), total as f64 / 1e6);
+    println!(
+        "  {} matrices, {:.1} M weights\n",
+        weights.len(),
+        total as f64 / 1e6
+    );
 }

@@ -58,7 +58,10 @@ const EMBEDDED_STEPS: (usize, usize) = (120, 60);
 impl Settings {
     /// Decides everything; `n_examples` is the size of the training data, for epochs.
     pub fn resolve(args: &Args, n_examples: usize) -> Result<Self> {
-        ensure!((0.0..1.0).contains(&args.eval_fraction), "--eval-fraction must be from 0 to below 1");
+        ensure!(
+            (0.0..1.0).contains(&args.eval_fraction),
+            "--eval-fraction must be from 0 to below 1"
+        );
         let embedded = args.model.is_none();
         let defaults = if embedded { EMBEDDED } else { REAL };
         let batch_size = args.batch_size.unwrap_or(defaults.batch_size);
@@ -101,7 +104,11 @@ impl Settings {
                 batch_size: 32,
                 max_new_tokens: args.max_new_tokens.unwrap_or(defaults.max_new_tokens),
             },
-            prompts: if args.smoke { args.prompts.min(8) } else { args.prompts },
+            prompts: if args.smoke {
+                args.prompts.min(8)
+            } else {
+                args.prompts
+            },
         })
     }
 }
@@ -117,5 +124,9 @@ fn chat_format(args: &Args, system: SystemBlock) -> ChatFormat {
         SystemBlock::Published => Some(SystemContent::default().with_date(args.date.as_str())),
         SystemBlock::None => None,
     };
-    ChatFormat { system, loss_mask: args.loss_mask, max_length: args.max_length }
+    ChatFormat {
+        system,
+        loss_mask: args.loss_mask,
+        max_length: args.max_length,
+    }
 }

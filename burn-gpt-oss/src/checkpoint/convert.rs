@@ -32,15 +32,24 @@ impl Weight for bf16 {
 pub(super) fn decode<T: Weight>(dtype: Dtype, bytes: &[u8]) -> Option<Vec<T>> {
     match dtype {
         Dtype::BF16 => Some(convert(bytes, |b| T::from_bf16(bf16::from_le_bytes(b)))),
-        Dtype::F16 => Some(convert(bytes, |b| T::from_f32(f16::from_le_bytes(b).to_f32()))),
+        Dtype::F16 => Some(convert(bytes, |b| {
+            T::from_f32(f16::from_le_bytes(b).to_f32())
+        })),
         Dtype::F32 => Some(convert(bytes, |b| T::from_f32(f32::from_le_bytes(b)))),
         _ => None,
     }
 }
 
-fn convert<const N: usize, T: Weight>(bytes: &[u8], decode: impl Fn([u8; N]) -> T + Sync) -> Vec<T> {
+fn convert<const N: usize, T: Weight>(
+    bytes: &[u8],
+    decode: impl Fn([u8; N]) -> T + Sync,
+) -> Vec<T> {
     let (elements, _) = bytes.as_chunks::<N>();
-    elements.par_iter().with_min_len(1 << 14).map(|element| decode(*element)).collect()
+    elements
+        .par_iter()
+        .with_min_len(1 << 14)
+        .map(|element| decode(*element))
+        .collect()
 }
 
 /// `[rows, cols]` to `[cols, rows]`, in tiles that stay in the cache.
@@ -50,27 +59,50 @@ pub(super) fn transpose<T: Weight>(values: &[T], rows: usize, cols: usize) -> Ve
     if values.is_empty() {
         return out;
     }
-    out.par_chunks_mut(TILE * rows).enumerate().for_each(|(tile, chunk)| {
-        let first = tile * TILE;
-        for row_tile in (0..rows).step_by(TILE) {
-            for (c, line) in chunk.chunks_mut(rows).enumerate() {
-                for r in row_tile..(row_tile + TILE).min(rows) {
-                    line[r] = values[r * cols + first + c];
+    out.par_chunks_mut(TILE * rows)
+        .enumerate()
+        .for_each(|(tile, chunk)| {
+            let first = tile * TILE;
+            for row_tile in (0..rows).step_by(TILE) {
+                for (c, line) in chunk.chunks_mut(rows).enumerate() {
+                    for r in row_tile..(row_tile + TILE).min(rows) {
+                        line[r] = values[r * cols + first + c];
+                    }
                 }
             }
-        }
-    });
+        });
     out
 }
 
 /// BF16 bytes of float32 values, nearest even.
 pub(super) fn encode_bf16(values: &[f32]) -> Vec<u8> {
-    let halves: Vec<bf16> =
-        values.par_iter().with_min_len(1 << 14).map(|value| bf16::from_f32(*value)).collect();
-    bytemuck::allocation::cast_vec::<bf16, u16>(halves)
-        .into_iter()
-        .flat_map(u16::to_le_bytes)
-        .collect()
+    let mut bytes = vec![0; 2 * values.len()];
+    let chunks = bytes
+        .par_chunks_mut(2 << 14)
+        .zip(values.par_chunks(1 << 14));
+    chunks.for_each(|(bytes, values)| {
+        for (pair, value) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+            *pair = bf16::from_f32(*value).to_le_bytes();
+        }
+    });
+    bytes
+}
+
+/// The first value that BF16 cannot hold as a finite number.
+pub(super) fn first_overflow(values: &[f32]) -> Option<usize> {
+    /// Largest float32 magnitude that rounds to a finite BF16 value.
+    const LARGEST: f32 = f32::from_bits(0x7f7f_7fff);
+    let overflows = |value: &f32| value.is_nan() || value.abs() > LARGEST;
+    values
+        .par_chunks(1 << 14)
+        .enumerate()
+        .filter(|(_, chunk)| {
+            !chunk
+                .iter()
+                .fold(true, |all, value| all & !overflows(value))
+        })
+        .find_first(|_| true)
+        .and_then(|(i, chunk)| Some((i << 14) + chunk.iter().position(overflows)?))
 }
 
 #[cfg(test)]
@@ -88,6 +120,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn overflow_is_what_bf16_makes_infinite() {
+        let edge = f32::from_bits(0x7f7f_7fff);
+        assert!(bf16::from_f32(edge).is_finite() && !bf16::from_f32(edge.next_up()).is_finite());
+        assert_eq!(first_overflow(&[1.0, edge, -edge]), None);
+        let mut values = vec![0.5f32; 40_000];
+        values[39_000] = f32::NAN;
+        assert_eq!(first_overflow(&values), Some(39_000));
+        values[17_000] = edge.next_up();
+        assert_eq!(first_overflow(&values), Some(17_000));
     }
 
     #[test]

@@ -25,22 +25,36 @@ impl OutputDirectory {
         Self::check(&target, overwrite)?;
         let parent = parent_of(&target);
         std::fs::create_dir_all(parent).map_err(GptOssError::io(parent, "create directory"))?;
-        let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = target
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let temp = sibling(parent, &format!(".{name}.partial-"))?;
-        Ok(Self { target, temp, overwrite })
+        Ok(Self {
+            target,
+            temp,
+            overwrite,
+        })
     }
 
     /// Whether [`create`](Self::create) would accept the target.
     ///
     /// # Errors
-    /// [`GptOssError::OutputExists`] if it is a file or a directory with content.
+    /// [`GptOssError::OutputExists`] if it is a directory with content and may not be overwritten, or a
+    /// file or link, which never is.
     pub fn check(target: &Path, overwrite: bool) -> Result<(), GptOssError> {
-        let occupied = match std::fs::read_dir(target) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(_) => target.exists(),
+        let is_link = target
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_symlink());
+        let (occupied, replaceable) = match std::fs::read_dir(target) {
+            Ok(mut entries) => (entries.next().is_some(), !is_link),
+            Err(_) => (target.exists() || is_link, false),
         };
-        if occupied && !overwrite {
-            return Err(GptOssError::OutputExists { path: target.to_path_buf() });
+        if occupied && !(overwrite && replaceable) {
+            return Err(GptOssError::OutputExists {
+                path: target.to_path_buf(),
+            });
         }
         Ok(())
     }
@@ -81,13 +95,16 @@ impl OutputDirectory {
         }
         let old = sibling(parent_of(&self.target), ".replaced-")?;
         // A rename replaces an empty directory in one step.
-        std::fs::rename(&self.target, old.path()).map_err(GptOssError::io(&self.target, "rename"))?;
+        std::fs::rename(&self.target, old.path())
+            .map_err(GptOssError::io(&self.target, "rename"))?;
         Ok(Some(old))
     }
 }
 
 fn parent_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// A temporary directory beside the target, readable as any new directory of this user.
@@ -99,12 +116,16 @@ fn sibling(parent: &Path, prefix: &str) -> Result<TempDir, GptOssError> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o777));
     }
-    builder.tempdir_in(parent).map_err(GptOssError::io(parent, "create temporary directory"))
+    builder
+        .tempdir_in(parent)
+        .map_err(GptOssError::io(parent, "create temporary directory"))
 }
 
 /// Flushes a file or directory to the device.
 fn sync(path: &Path) -> Result<(), GptOssError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(GptOssError::io(path, "sync"))
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(GptOssError::io(path, "sync"))
 }
 
 /// Files beside the weights that belong to a model and travel with it.

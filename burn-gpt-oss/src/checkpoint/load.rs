@@ -47,12 +47,18 @@ impl CheckpointReader {
         self.weights(spec)
     }
 
-    fn weights<T: Weight + burn_fp4::Fp4Element>(&self, spec: &TensorSpec) -> Result<Vec<T>, GptOssError> {
+    fn weights<T: Weight + burn_fp4::Fp4Element>(
+        &self,
+        spec: &TensorSpec,
+    ) -> Result<Vec<T>, GptOssError> {
         if self.is_packed(spec) {
             let mut values = vec![T::default(); spec.len()];
             self.packed(spec)?
                 .dequantize_along(1, &mut values)
-                .map_err(|source| GptOssError::Fp4 { tensor: spec.name.clone(), source })?;
+                .map_err(|source| GptOssError::Fp4 {
+                    tensor: spec.name.clone(),
+                    source,
+                })?;
             self.release(&format!("{}_blocks", spec.name));
             self.release(&format!("{}_scales", spec.name));
             return Ok(values);
@@ -78,8 +84,16 @@ impl CheckpointReader {
     pub fn packed(&self, spec: &TensorSpec) -> Result<PackedFp4Ref<'_>, GptOssError> {
         let blocks = self.raw(&format!("{}_blocks", spec.name))?;
         let scales = self.raw(&format!("{}_scales", spec.name))?;
-        PackedFp4Ref::from_parts(Fp4Scheme::mxfp4(), spec.packed_shape(), blocks.bytes, scales.bytes)
-            .map_err(|source| GptOssError::Fp4 { tensor: spec.name.clone(), source })
+        PackedFp4Ref::from_parts(
+            Fp4Scheme::mxfp4(),
+            spec.packed_shape(),
+            blocks.bytes,
+            scales.bytes,
+        )
+        .map_err(|source| GptOssError::Fp4 {
+            tensor: spec.name.clone(),
+            source,
+        })
     }
 }
 
@@ -98,12 +112,20 @@ struct Loader<'a, P> {
 struct TypedLoader<'l, 'a, P, T>(&'l mut Loader<'a, P>, std::marker::PhantomData<T>);
 
 impl<P: FnMut(CheckpointProgress<'_>)> Loader<'_, P> {
-    fn run<T: Weight + Element + burn_fp4::Fp4Element>(mut self, model: GptOss) -> Result<GptOss, GptOssError> {
-        let model = model.map(&mut TypedLoader::<P, T>(&mut self, std::marker::PhantomData));
+    fn run<T: Weight + Element + burn_fp4::Fp4Element>(
+        mut self,
+        model: GptOss,
+    ) -> Result<GptOss, GptOssError> {
+        let model = model.map(&mut TypedLoader::<P, T>(
+            &mut self,
+            std::marker::PhantomData,
+        ));
         self.error.map_or(Ok(model), Err)
     }
 
-    fn load<T: Weight + Element + burn_fp4::Fp4Element>(&mut self) -> Result<TensorData, GptOssError> {
+    fn load<T: Weight + Element + burn_fp4::Fp4Element>(
+        &mut self,
+    ) -> Result<TensorData, GptOssError> {
         let path = self.path.join(".");
         let spec = self.reader.specs().iter().find(|spec| spec.path == path);
         let spec = spec.ok_or_else(|| GptOssError::Unsupported {

@@ -28,7 +28,12 @@ impl MappedFile {
                 path: path.to_path_buf(),
                 message: describe(&map, &error),
             })?;
-        Ok(Self { path: path.to_path_buf(), metadata, data_start: 8 + header, map })
+        Ok(Self {
+            path: path.to_path_buf(),
+            metadata,
+            data_start: 8 + header,
+            map,
+        })
     }
 
     /// Bytes at offsets relative to the data section.
@@ -42,7 +47,10 @@ impl MappedFile {
         let (start, len) = (self.data_start + range.start, range.len());
         // SAFETY: the map is read-only and backed by the file, so dropped pages are read again from
         // it when touched; no content can be lost.
-        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) };
+        let _ = unsafe {
+            self.map
+                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, len)
+        };
     }
 }
 
@@ -63,6 +71,8 @@ fn expected_len(map: &[u8]) -> Option<u128> {
     let end = u128::from(header_len) + 8;
     let header = map.get(8..usize::try_from(end).ok()?)?;
     let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
-    let ends = header.values().filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
+    let ends = header
+        .values()
+        .filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
     Some(end + u128::from(ends.max()?))
 }

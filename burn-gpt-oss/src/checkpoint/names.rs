@@ -28,7 +28,12 @@ pub struct TensorSpec {
 impl TensorSpec {
     fn new(path: String, shape: &[usize], layout: TensorLayout) -> Self {
         let name = checkpoint_name(&path);
-        Self { path, name, shape: shape.to_vec(), layout }
+        Self {
+            path,
+            name,
+            shape: shape.to_vec(),
+            layout,
+        }
     }
 
     /// Shape of the dense tensor in a checkpoint file.
@@ -59,7 +64,11 @@ impl TensorSpec {
 
 /// Name of a parameter in the checkpoint: its module path behind `model.`, except for the head.
 pub fn checkpoint_name(path: &str) -> String {
-    if path.starts_with("lm_head.") { path.to_string() } else { format!("model.{path}") }
+    if path.starts_with("lm_head.") {
+        path.to_string()
+    } else {
+        format!("model.{path}")
+    }
 }
 
 /// All parameters of a model, sorted by checkpoint name.
@@ -101,7 +110,11 @@ fn layer_specs(config: &GptOssConfig, layer: usize) -> Vec<TensorSpec> {
         spec("self_attn.sinks", &[config.num_attention_heads], Same),
         spec("mlp.router.weight", &[hidden, experts], Transposed),
         spec("mlp.router.bias", &[experts], Same),
-        spec("mlp.experts.gate_up_proj", &[experts, hidden, 2 * inner], Experts),
+        spec(
+            "mlp.experts.gate_up_proj",
+            &[experts, hidden, 2 * inner],
+            Experts,
+        ),
         spec("mlp.experts.gate_up_proj_bias", &[experts, 2 * inner], Same),
         spec("mlp.experts.down_proj", &[experts, inner, hidden], Experts),
         spec("mlp.experts.down_proj_bias", &[experts, hidden], Same),
@@ -115,7 +128,13 @@ mod tests {
     #[test]
     fn specs_cover_every_parameter() {
         let config = GptOssConfig::gpt_oss_20b();
-        let total: u64 = tensor_specs(&config).iter().map(|spec| spec.len() as u64).sum();
-        assert_eq!(total, config.num_expert_weights() + config.num_dense_weights());
+        let total: u64 = tensor_specs(&config)
+            .iter()
+            .map(|spec| spec.len() as u64)
+            .sum();
+        assert_eq!(
+            total,
+            config.num_expert_weights() + config.num_dense_weights()
+        );
     }
 }

@@ -30,7 +30,11 @@ impl PlannedTensor {
     }
 
     fn dtype(&self) -> &'static str {
-        if self.part == Part::Dense { "BF16" } else { "U8" }
+        if self.part == Part::Dense {
+            "BF16"
+        } else {
+            "U8"
+        }
     }
 }
 
@@ -97,7 +101,8 @@ pub(super) fn header(tensors: &[PlannedTensor]) -> Vec<u8> {
     let mut offset = 0;
     for tensor in tensors {
         let end = offset + tensor.n_bytes();
-        let entry = json!({"dtype": tensor.dtype(), "shape": tensor.shape, "data_offsets": [offset, end]});
+        let entry =
+            json!({"dtype": tensor.dtype(), "shape": tensor.shape, "data_offsets": [offset, end]});
         header.insert(tensor.name.clone(), entry);
         offset = end;
     }
@@ -110,7 +115,11 @@ pub(super) fn header(tensors: &[PlannedTensor]) -> Vec<u8> {
 
 /// `model.safetensors.index.json`.
 pub(super) fn index(shards: &[&[PlannedTensor]]) -> Value {
-    let total: u64 = shards.iter().flat_map(|shard| shard.iter()).map(PlannedTensor::n_bytes).sum();
+    let total: u64 = shards
+        .iter()
+        .flat_map(|shard| shard.iter())
+        .map(PlannedTensor::n_bytes)
+        .sum();
     let map: Map<String, Value> = shards
         .iter()
         .enumerate()
@@ -129,7 +138,10 @@ mod tests {
     #[test]
     fn sizes_of_the_published_20b_checkpoint() {
         let specs = tensor_specs(&GptOssConfig::gpt_oss_20b());
-        let total: u64 = plan(&specs, CheckpointForm::Mxfp4).iter().map(PlannedTensor::n_bytes).sum();
+        let total: u64 = plan(&specs, CheckpointForm::Mxfp4)
+            .iter()
+            .map(PlannedTensor::n_bytes)
+            .sum();
         assert_eq!(total, 10_152_345_600 + 3_608_919_168);
     }
 
@@ -141,7 +153,10 @@ mod tests {
             assert!(pair[0].name < pair[1].name);
         }
         let split = shards(&tensors, 100 << 20);
-        assert_eq!(split.iter().map(|shard| shard.len()).sum::<usize>(), tensors.len());
+        assert_eq!(
+            split.iter().map(|shard| shard.len()).sum::<usize>(),
+            tensors.len()
+        );
         assert!(split.iter().all(|shard| !shard.is_empty()));
     }
 }

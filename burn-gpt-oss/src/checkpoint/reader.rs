@@ -49,10 +49,19 @@ impl CheckpointReader {
         let dir = dir.as_ref();
         let config = GptOssConfig::from_file(dir.join("config.json"))?;
         let index = dir.join("model.safetensors.index.json");
-        let (files, locations) =
-            if index.exists() { open_shards(dir, &index)? } else { open_single(dir)? };
+        let (files, locations) = if index.exists() {
+            open_shards(dir, &index)?
+        } else {
+            open_single(dir)?
+        };
         let specs = tensor_specs(&config);
-        let reader = Self { dir: dir.to_path_buf(), config, specs, files, locations };
+        let reader = Self {
+            dir: dir.to_path_buf(),
+            config,
+            specs,
+            files,
+            locations,
+        };
         reader.check()?;
         Ok(reader)
     }
@@ -80,12 +89,19 @@ impl CheckpointReader {
     /// How the experts are stored.
     pub fn form(&self) -> CheckpointForm {
         let packed = self.locations.keys().any(|name| name.ends_with("_blocks"));
-        if packed { CheckpointForm::Mxfp4 } else { CheckpointForm::Bf16 }
+        if packed {
+            CheckpointForm::Mxfp4
+        } else {
+            CheckpointForm::Bf16
+        }
     }
 
     /// Bytes of all tensors.
     pub fn data_len(&self) -> u64 {
-        self.files.iter().map(|file| file.metadata.data_len() as u64).sum()
+        self.files
+            .iter()
+            .map(|file| file.metadata.data_len() as u64)
+            .sum()
     }
 
     /// Size of the safetensors files, headers included.
@@ -94,7 +110,8 @@ impl CheckpointReader {
     /// A file that vanished meanwhile.
     pub fn file_len(&self) -> Result<u64, GptOssError> {
         let len = |file: &MappedFile| {
-            let metadata = std::fs::metadata(&file.path).map_err(GptOssError::io(&file.path, "stat"))?;
+            let metadata =
+                std::fs::metadata(&file.path).map_err(GptOssError::io(&file.path, "stat"))?;
             Ok(metadata.len())
         };
         self.files.iter().map(len).sum()
@@ -103,7 +120,9 @@ impl CheckpointReader {
     /// Whether the experts' matrix is stored as `_blocks` and `_scales`.
     pub(super) fn is_packed(&self, spec: &TensorSpec) -> bool {
         spec.layout == TensorLayout::Experts
-            && self.locations.contains_key(&format!("{}_blocks", spec.name))
+            && self
+                .locations
+                .contains_key(&format!("{}_blocks", spec.name))
     }
 
     /// A tensor as it lies in the file.
@@ -113,7 +132,11 @@ impl CheckpointReader {
     pub fn raw(&self, name: &str) -> Result<RawTensor<'_>, GptOssError> {
         let (file, info) = self.find(name)?;
         let (start, end) = info.data_offsets;
-        Ok(RawTensor { dtype: info.dtype, shape: &info.shape, bytes: file.bytes(start..end) })
+        Ok(RawTensor {
+            dtype: info.dtype,
+            shape: &info.shape,
+            bytes: file.bytes(start..end),
+        })
     }
 
     /// Gives the memory of a tensor's pages back.
@@ -125,10 +148,14 @@ impl CheckpointReader {
 
     /// The file that holds a tensor, for error messages.
     pub(super) fn file_of(&self, name: &str) -> PathBuf {
-        self.find(name).map_or_else(|_| self.dir.clone(), |(file, _)| file.path.clone())
+        self.find(name)
+            .map_or_else(|_| self.dir.clone(), |(file, _)| file.path.clone())
     }
 
-    fn find(&self, name: &str) -> Result<(&MappedFile, &safetensors::tensor::TensorInfo), GptOssError> {
+    fn find(
+        &self,
+        name: &str,
+    ) -> Result<(&MappedFile, &safetensors::tensor::TensorInfo), GptOssError> {
         self.locations
             .get(name)
             .and_then(|file| {
@@ -160,11 +187,19 @@ impl CheckpointReader {
                 known.insert(name);
             }
         }
-        let unknown: Vec<_> = self.locations.keys().filter(|name| !known.contains(*name)).cloned().collect();
+        let unknown: Vec<_> = self
+            .locations
+            .keys()
+            .filter(|name| !known.contains(*name))
+            .cloned()
+            .collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        Err(GptOssError::UnexpectedTensors { path: self.dir.clone(), tensors: unknown })
+        Err(GptOssError::UnexpectedTensors {
+            path: self.dir.clone(),
+            tensors: unknown,
+        })
     }
 
     /// Names and shapes of the tensors that store one parameter, and whether they are packed.
@@ -223,7 +258,12 @@ fn open_single(dir: &Path) -> Result<Files, GptOssError> {
         });
     }
     let file = MappedFile::open(&path)?;
-    let locations = file.metadata.tensors().into_keys().map(|name| (name, 0)).collect();
+    let locations = file
+        .metadata
+        .tensors()
+        .into_keys()
+        .map(|name| (name, 0))
+        .collect();
     Ok((vec![file], locations))
 }
 
@@ -242,12 +282,20 @@ fn open_shards(dir: &Path, index: &Path) -> Result<Files, GptOssError> {
         if !is_name || name.contains(['/', '\\']) {
             let message = format!("`{name}` must be a file name without directories");
             let key = format!("weight_map.{}", tensors[0]);
-            return Err(GptOssError::Json { path: index.into(), key, message });
+            return Err(GptOssError::Json {
+                path: index.into(),
+                key,
+                message,
+            });
         }
         let path = dir.join(name);
         if !path.is_file() {
             let first = tensors[0].to_string();
-            return Err(GptOssError::MissingShard { path, tensors: tensors.len(), first });
+            return Err(GptOssError::MissingShard {
+                path,
+                tensors: tensors.len(),
+                first,
+            });
         }
         let file = MappedFile::open(&path)?;
         for tensor in tensors {
@@ -255,7 +303,8 @@ fn open_shards(dir: &Path, index: &Path) -> Result<Files, GptOssError> {
                 return Err(GptOssError::MissingTensor {
                     path,
                     tensor: tensor.into(),
-                    hint: "the index places it there; index and shard belong to different versions".into(),
+                    hint: "the index places it there; index and shard belong to different versions"
+                        .into(),
                 });
             }
             locations.insert(tensor.to_string(), files.len());

@@ -8,11 +8,11 @@ use burn::tensor::Tensor;
 use burn_fp4::{Fp4Scheme, PackedFp4};
 use serde_json::Value;
 
-use super::convert::{encode_bf16, transpose};
+use super::convert::{encode_bf16, first_overflow, transpose};
 use super::plan::{Part, PlannedTensor, header, index, plan, shard_name, shards};
 use super::{
-    CheckpointForm, CheckpointProgress, CheckpointReader, OutputDirectory, TensorLayout, TensorSpec,
-    carry_over, tensor_specs,
+    CheckpointForm, CheckpointProgress, CheckpointReader, OutputDirectory, TensorLayout,
+    TensorSpec, carry_over, tensor_specs,
 };
 use crate::GptOssError;
 use crate::config::GptOssConfig;
@@ -44,12 +44,21 @@ pub struct SaveReport {
 impl<'a> CheckpointWriter<'a> {
     /// A writer for one form, with shards of at most 5 GB.
     pub fn new(form: CheckpointForm) -> Self {
-        Self { form, shard_bytes: 5_000_000_000, overwrite: false, source: None, companions: None }
+        Self {
+            form,
+            shard_bytes: 5_000_000_000,
+            overwrite: false,
+            source: None,
+            companions: None,
+        }
     }
 
     /// Limits the size of one file, in bytes; a single larger tensor gets a file of its own.
     pub fn with_shard_bytes(self, shard_bytes: u64) -> Self {
-        Self { shard_bytes, ..self }
+        Self {
+            shard_bytes,
+            ..self
+        }
     }
 
     /// Replaces a directory that is not empty.
@@ -61,12 +70,19 @@ impl<'a> CheckpointWriter<'a> {
     /// expert matrices whose values are still the same are copied byte for byte (packing them anew
     /// would keep the values but not always the bytes).
     pub fn with_source(self, source: &'a CheckpointReader) -> Self {
-        Self { source: Some(source), companions: Some(source.dir()), ..self }
+        Self {
+            source: Some(source),
+            companions: Some(source.dir()),
+            ..self
+        }
     }
 
     /// Takes tokenizer and generation files from a directory instead.
     pub fn with_companions(self, dir: &'a Path) -> Self {
-        Self { companions: Some(dir), ..self }
+        Self {
+            companions: Some(dir),
+            ..self
+        }
     }
 
     /// Writes a model. Expert matrices are quantized from the parameters themselves, so with
@@ -87,12 +103,18 @@ impl<'a> CheckpointWriter<'a> {
         if let Some(dir) = self.companions {
             carry_over(dir, output.path())?;
         }
-        write_json(&output.path().join("config.json"), &self.config(model.config()))?;
+        write_json(
+            &output.path().join("config.json"),
+            &self.config(model.config()),
+        )?;
 
         let tensors = plan(&specs, self.form);
         let files = shards(&tensors, self.shard_bytes);
         if files.len() > 1 {
-            write_json(&output.path().join("model.safetensors.index.json"), &index(&files))?;
+            write_json(
+                &output.path().join("model.safetensors.index.json"),
+                &index(&files),
+            )?;
         }
         let mut encoder = Encoder::new(self, model, &specs)?;
         let mut progress = Counted::new(progress, &tensors);
@@ -102,7 +124,12 @@ impl<'a> CheckpointWriter<'a> {
         }
         let (copied, bytes, shards) = (encoder.copied, progress.total, files.len());
         output.commit()?;
-        Ok(SaveReport { dir: target.as_ref().to_path_buf(), bytes, shards, copied })
+        Ok(SaveReport {
+            dir: target.as_ref().to_path_buf(),
+            bytes,
+            shards,
+            copied,
+        })
     }
 
     fn config(&self, config: &GptOssConfig) -> Value {
@@ -121,9 +148,9 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     fn check_blocks(&self, specs: &[TensorSpec]) -> Result<(), GptOssError> {
-        let odd = specs.iter().find(|spec| {
-            spec.layout == TensorLayout::Experts && !spec.shape[1].is_multiple_of(32)
-        });
+        let odd = specs
+            .iter()
+            .find(|spec| spec.layout == TensorLayout::Experts && !spec.shape[1].is_multiple_of(32));
         match (self.form, odd) {
             (CheckpointForm::Mxfp4, Some(spec)) => Err(GptOssError::Config {
                 key: "hidden_size / intermediate_size".into(),
@@ -198,11 +225,14 @@ impl<'a> Encoder<'a> {
             hint: "save the whole model".into(),
         };
         let values = self.values.get(&spec.path).ok_or_else(missing)?()?;
-        let overflows = |value: &f32| !half::bf16::from_f32(*value).is_finite();
-        match values.iter().position(overflows) {
+        match first_overflow(&values) {
             Some(index) => {
                 let tensor = spec.name.clone();
-                Err(GptOssError::NonFinite { tensor, index, value: values[index] })
+                Err(GptOssError::NonFinite {
+                    tensor,
+                    index,
+                    value: values[index],
+                })
             }
             None => Ok(values),
         }
@@ -212,14 +242,23 @@ impl<'a> Encoder<'a> {
         let values = self.values(spec)?;
         if let Some(source) = self.source.filter(|source| source.is_packed(spec)) {
             let original = source.values(spec)?;
-            if original.iter().zip(&values).all(|(a, b)| a.to_bits() == b.to_bits()) {
+            if original
+                .iter()
+                .zip(&values)
+                .all(|(a, b)| a.to_bits() == b.to_bits())
+            {
                 let packed = source.packed(spec)?;
                 self.copied.push(spec.name.clone());
                 return Ok((packed.codes().to_vec(), packed.scales().to_vec()));
             }
         }
-        let packed = PackedFp4::quantize(&values, &spec.shape, 1, Fp4Scheme::mxfp4())
-            .map_err(|source| GptOssError::Fp4 { tensor: spec.name.clone(), source })?;
+        let packed =
+            PackedFp4::quantize(&values, &spec.shape, 1, Fp4Scheme::mxfp4()).map_err(|source| {
+                GptOssError::Fp4 {
+                    tensor: spec.name.clone(),
+                    source,
+                }
+            })?;
         Ok(packed.into_parts())
     }
 }
@@ -244,10 +283,12 @@ impl ModuleVisitor for Parameters {
         let (tensor, path) = (param.base(), self.path.join("."));
         let name = path.clone();
         let read = move || {
-            tensor.try_to_vec_as::<f32>().map_err(|error| GptOssError::Unsupported {
-                what: format!("reading the parameter `{name}` from its device ({error})"),
-                hint: "check the device's error log".into(),
-            })
+            tensor
+                .try_to_vec_as::<f32>()
+                .map_err(|error| GptOssError::Unsupported {
+                    what: format!("reading the parameter `{name}` from its device ({error})"),
+                    hint: "check the device's error log".into(),
+                })
         };
         self.values.insert(path, Box::new(read));
     }
@@ -262,7 +303,11 @@ struct Counted<P> {
 
 impl<P: FnMut(CheckpointProgress<'_>)> Counted<P> {
     fn new(report: P, tensors: &[PlannedTensor]) -> Self {
-        Self { report, done: 0, total: tensors.iter().map(PlannedTensor::n_bytes).sum() }
+        Self {
+            report,
+            done: 0,
+            total: tensors.iter().map(PlannedTensor::n_bytes).sum(),
+        }
     }
 
     fn add(&mut self, tensor: &PlannedTensor) {
@@ -283,11 +328,13 @@ fn write_shard<P: FnMut(CheckpointProgress<'_>)>(
 ) -> Result<(), GptOssError> {
     let file = File::create(path).map_err(GptOssError::io(path, "create"))?;
     let mut file = BufWriter::with_capacity(1 << 20, file);
-    file.write_all(&header(tensors)).map_err(GptOssError::io(path, "write"))?;
+    file.write_all(&header(tensors))
+        .map_err(GptOssError::io(path, "write"))?;
     for tensor in tensors {
         let bytes = encoder.encode(tensor)?;
         debug_assert_eq!(bytes.len() as u64, tensor.n_bytes());
-        file.write_all(&bytes).map_err(GptOssError::io(path, "write"))?;
+        file.write_all(&bytes)
+            .map_err(GptOssError::io(path, "write"))?;
         progress.add(tensor);
     }
     file.flush().map_err(GptOssError::io(path, "write"))

@@ -1,7 +1,7 @@
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::autodiff::NodeId;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 
@@ -39,13 +39,17 @@ impl<B: GroupedBackend, C: CheckpointStrategy> GroupedBackend for Autodiff<B, C>
         counts: Vec<usize>,
     ) -> FloatTensor<Self> {
         let nodes = [rows.node(), weight.node()];
-        match Backward::<B, 2>::prepare::<C>(GroupedMatmul, nodes).compute_bound().stateful() {
+        match Backward::<B, 2>::prepare::<C>(GroupedMatmul, nodes)
+            .compute_bound()
+            .stateful()
+        {
             OpsKind::Tracked(mut prep) => {
                 // A frozen weight needs no rows in the backward pass, constant rows no weight.
                 let kept_rows = weight.is_tracked().then(|| prep.checkpoint(&rows));
                 let kept_weight = rows.is_tracked().then(|| prep.checkpoint(&weight));
                 let state = (kept_rows, kept_weight, counts.clone());
-                let output = B::grouped_matmul(rows.into_primitive(), weight.into_primitive(), counts);
+                let output =
+                    B::grouped_matmul(rows.into_primitive(), weight.into_primitive(), counts);
                 prep.finish(state, output)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::grouped_matmul(

@@ -1,7 +1,7 @@
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, TensorMetadata, backend_extension};
 #[cfg(feature = "flex")]
 use burn::backend::Flex;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata, backend_extension};
 use burn::tensor::{Shape, Slice};
 
 /// Backends that multiply groups of rows with one matrix each.
@@ -43,7 +43,10 @@ fn rows_of<B: Backend>(x: &FloatTensor<B>, range: std::ops::Range<usize>) -> Flo
 fn matrix_of<B: Backend>(weight: &FloatTensor<B>, group: usize) -> FloatTensor<B> {
     let [_, d_in, d_out] = weight.shape().dims();
     let slices = [Slice::from(group..group + 1), Slice::full(), Slice::full()];
-    B::float_reshape(B::float_slice(weight.clone(), &slices), Shape::new([d_in, d_out]))
+    B::float_reshape(
+        B::float_slice(weight.clone(), &slices),
+        Shape::new([d_in, d_out]),
+    )
 }
 
 /// `[rows, in] x [groups, in, out] -> [rows, out]`
@@ -53,7 +56,9 @@ pub(super) fn forward<B: Backend>(
     counts: &[usize],
 ) -> FloatTensor<B> {
     let outputs = occupied(counts)
-        .map(|(group, range)| B::float_matmul(rows_of::<B>(&rows, range), matrix_of::<B>(&weight, group)))
+        .map(|(group, range)| {
+            B::float_matmul(rows_of::<B>(&rows, range), matrix_of::<B>(&weight, group))
+        })
         .collect();
     B::float_cat(outputs, 0)
 }
@@ -84,5 +89,11 @@ pub(super) fn weight_gradient<B: Backend>(
         let product = B::float_matmul(x, rows_of::<B>(grad, range));
         groups[group] = Some(B::float_reshape(product, matrix.clone()));
     }
-    B::float_cat(groups.into_iter().map(|group| group.unwrap_or_else(zeros)).collect(), 0)
+    B::float_cat(
+        groups
+            .into_iter()
+            .map(|group| group.unwrap_or_else(zeros))
+            .collect(),
+        0,
+    )
 }

@@ -32,7 +32,11 @@ impl MicroBatch {
     /// # Panics
     /// If there is no example or no target.
     pub fn new(examples: &[&TokenizedExample], device: &Device) -> Self {
-        let len = examples.iter().map(|example| example.tokens.len() - 1).max().unwrap_or(0);
+        let len = examples
+            .iter()
+            .map(|example| example.tokens.len() - 1)
+            .max()
+            .unwrap_or(0);
         let mut ids = vec![0i32; examples.len() * len];
         let (mut rows, mut targets) = (Vec::new(), Vec::new());
         for (i, example) in examples.iter().enumerate() {
@@ -51,7 +55,10 @@ impl MicroBatch {
             Tensor::from_data(TensorData::new(values, shape), device)
         };
         Self {
-            n_tokens: examples.iter().map(|example| example.tokens.len() - 1).sum(),
+            n_tokens: examples
+                .iter()
+                .map(|example| example.tokens.len() - 1)
+                .sum(),
             input_ids: Tensor::from_data(TensorData::new(ids, [examples.len(), len]), device),
             target_rows: list(rows),
             targets: list(targets),
@@ -67,10 +74,15 @@ impl MicroBatch {
 impl StepBatch {
     /// Splits examples into micro-batches.
     pub fn new(examples: &[&TokenizedExample], micro_batch_size: usize, device: &Device) -> Self {
-        let micro_batches: Vec<_> =
-            examples.chunks(micro_batch_size).map(|chunk| MicroBatch::new(chunk, device)).collect();
+        let micro_batches: Vec<_> = examples
+            .chunks(micro_batch_size)
+            .map(|chunk| MicroBatch::new(chunk, device))
+            .collect();
         let n_targets = micro_batches.iter().map(MicroBatch::n_targets).sum();
-        Self { micro_batches, n_targets }
+        Self {
+            micro_batches,
+            n_targets,
+        }
     }
 
     /// Tokens of all micro-batches, padding excluded.

@@ -29,7 +29,11 @@ pub struct TokenizedExample {
 impl TokenizedExample {
     /// Number of targets: the first token can never be one, nothing predicts it.
     pub fn n_targets(&self) -> usize {
-        self.loss_mask.iter().skip(1).filter(|target| **target).count()
+        self.loss_mask
+            .iter()
+            .skip(1)
+            .filter(|target| **target)
+            .count()
     }
 }
 
@@ -46,7 +50,10 @@ impl ChatFormat {
         let conversation = self.conversation(record.messages.clone())?;
         let policy = AnalysisPolicy::Keep;
         let rendered = render_training(&conversation, encoder, self.loss_mask, policy)?;
-        let mut example = TokenizedExample { tokens: rendered.tokens, loss_mask: rendered.loss_mask };
+        let mut example = TokenizedExample {
+            tokens: rendered.tokens,
+            loss_mask: rendered.loss_mask,
+        };
         example.tokens.truncate(self.max_length);
         example.loss_mask.truncate(self.max_length);
         Ok((example.n_targets() > 0).then_some(example))
@@ -63,10 +70,12 @@ impl ChatFormat {
     ) -> Result<Vec<TokenizedExample>, QatError> {
         let mut examples = Vec::with_capacity(records.len());
         for (i, record) in records.iter().enumerate() {
-            let example = self.tokenize(record, encoder).map_err(|error| QatError::Dataset {
-                path: format!("conversation {}", i + 1).into(),
-                message: error.to_string(),
-            })?;
+            let example = self
+                .tokenize(record, encoder)
+                .map_err(|error| QatError::Dataset {
+                    path: format!("conversation {}", i + 1).into(),
+                    message: error.to_string(),
+                })?;
             examples.extend(example);
         }
         if examples.is_empty() {
@@ -89,13 +98,21 @@ impl ChatFormat {
         record: &ChatRecord,
         encoder: &impl HarmonyEncoder,
     ) -> Result<Vec<u32>, GptOssError> {
-        let is_answer = |message: &burn_gpt_oss::Message| message.role == burn_gpt_oss::Role::Assistant;
-        let end = record.messages.iter().rposition(is_answer).unwrap_or(record.messages.len());
+        let is_answer =
+            |message: &burn_gpt_oss::Message| message.role == burn_gpt_oss::Role::Assistant;
+        let end = record
+            .messages
+            .iter()
+            .rposition(is_answer)
+            .unwrap_or(record.messages.len());
         let conversation = self.conversation(record.messages[..end].to_vec())?;
         render_completion(&conversation, encoder, AnalysisPolicy::Keep)
     }
 
-    fn conversation(&self, messages: Vec<burn_gpt_oss::Message>) -> Result<Conversation, GptOssError> {
+    fn conversation(
+        &self,
+        messages: Vec<burn_gpt_oss::Message>,
+    ) -> Result<Conversation, GptOssError> {
         Conversation::from_chat(messages, self.system.clone())
     }
 }

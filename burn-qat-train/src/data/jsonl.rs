@@ -43,7 +43,10 @@ pub fn read_jsonl(path: impl AsRef<Path>) -> Result<Vec<ChatRecord>, QatError> {
     }
     if records.is_empty() {
         let message = "no conversations; expected one JSON object with `messages` per line".into();
-        return Err(QatError::Dataset { path: path.to_path_buf(), message });
+        return Err(QatError::Dataset {
+            path: path.to_path_buf(),
+            message,
+        });
     }
     Ok(records)
 }
@@ -51,7 +54,11 @@ pub fn read_jsonl(path: impl AsRef<Path>) -> Result<Vec<ChatRecord>, QatError> {
 fn parse_line(line: &str) -> Result<ChatRecord, String> {
     let record: ChatRecord =
         serde_json::from_str(line).map_err(|error| format!("not a chat record: {error}"))?;
-    if !record.messages.iter().any(|message| message.role == burn_gpt_oss::Role::Assistant) {
+    if !record
+        .messages
+        .iter()
+        .any(|message| message.role == burn_gpt_oss::Role::Assistant)
+    {
         return Err("`messages` has no message of role `assistant` to learn from".into());
     }
     Ok(record)
@@ -75,8 +82,12 @@ mod tests {
 
     #[test]
     fn bad_lines_say_what_is_wrong() {
-        let role = parse_line(r#"{"messages":[{"role":"robot","content":"x"}]}"#).expect_err("role");
-        assert!(role.contains("robot") && role.contains("assistant"), "{role}");
+        let role =
+            parse_line(r#"{"messages":[{"role":"robot","content":"x"}]}"#).expect_err("role");
+        assert!(
+            role.contains("robot") && role.contains("assistant"),
+            "{role}"
+        );
         let key = parse_line(r#"{"text":"x"}"#).expect_err("key");
         assert!(key.contains("messages"), "{key}");
         let turn = parse_line(r#"{"messages":[{"role":"user","content":"x"}]}"#).expect_err("turn");

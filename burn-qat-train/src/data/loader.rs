@@ -1,5 +1,5 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
@@ -39,7 +39,12 @@ impl StepLoader {
         seed: u64,
         device: &Device,
     ) -> Self {
-        assert!(batch_size > 0 && micro_batch_size > 0 && steps_per_interval > 0 && !examples.is_empty());
+        assert!(
+            batch_size > 0
+                && micro_batch_size > 0
+                && steps_per_interval > 0
+                && !examples.is_empty()
+        );
         let mut rng = StdRng::seed_from_u64(seed);
         let mut order: Vec<usize> = (0..examples.len()).collect();
         let mut steps = Vec::with_capacity(total_steps);
@@ -48,18 +53,31 @@ impl StepLoader {
             steps.extend(order.chunks(batch_size).map(<[usize]>::to_vec));
         }
         steps.truncate(total_steps);
-        Self::new(examples, steps, micro_batch_size, steps_per_interval, device)
+        Self::new(
+            examples,
+            steps,
+            micro_batch_size,
+            steps_per_interval,
+            device,
+        )
     }
 
     /// A loader for validation: every example once per interval, similar lengths together.
     ///
     /// # Panics
     /// If the size is zero or there are no examples.
-    pub fn valid(examples: Vec<TokenizedExample>, micro_batch_size: usize, device: &Device) -> Self {
+    pub fn valid(
+        examples: Vec<TokenizedExample>,
+        micro_batch_size: usize,
+        device: &Device,
+    ) -> Self {
         assert!(micro_batch_size > 0 && !examples.is_empty());
         let mut order: Vec<usize> = (0..examples.len()).collect();
         order.sort_by_key(|i| examples[*i].tokens.len());
-        let steps: Vec<_> = order.chunks(micro_batch_size).map(<[usize]>::to_vec).collect();
+        let steps: Vec<_> = order
+            .chunks(micro_batch_size)
+            .map(<[usize]>::to_vec)
+            .collect();
         let interval = steps.len();
         Self::new(examples, steps, micro_batch_size, interval, device)
     }
@@ -82,7 +100,10 @@ impl StepLoader {
     }
 
     fn batch(&self, step: usize) -> StepBatch {
-        let mut chosen: Vec<_> = self.steps[step].iter().map(|i| &self.examples[*i]).collect();
+        let mut chosen: Vec<_> = self.steps[step]
+            .iter()
+            .map(|i| &self.examples[*i])
+            .collect();
         // Similar lengths share a micro-batch and waste less on padding; the step's gradient does
         // not depend on the order.
         chosen.sort_by_key(|example| std::cmp::Reverse(example.tokens.len()));
@@ -94,7 +115,12 @@ impl DataLoader<StepBatch> for StepLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<StepBatch> + 'a> {
         let start = self.next_step.load(Ordering::Relaxed) % self.steps.len();
         let end = (start + self.steps_per_interval).min(self.steps.len());
-        Box::new(Interval { loader: self, start, next: start, end })
+        Box::new(Interval {
+            loader: self,
+            start,
+            next: start,
+            end,
+        })
     }
 
     fn num_items(&self) -> usize {
@@ -102,7 +128,10 @@ impl DataLoader<StepBatch> for StepLoader {
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<StepBatch>> {
-        Arc::new(Self { device: device.clone(), ..self.clone() })
+        Arc::new(Self {
+            device: device.clone(),
+            ..self.clone()
+        })
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<StepBatch>> {
@@ -140,7 +169,11 @@ impl Iterator for Interval<'_> {
 
 impl DataLoaderIterator<StepBatch> for Interval<'_> {
     fn progress(&self) -> Progress {
-        Progress::new(self.next - self.start, self.end - self.start, Some("steps".into()))
+        Progress::new(
+            self.next - self.start,
+            self.end - self.start,
+            Some("steps".into()),
+        )
     }
 }
 
@@ -149,7 +182,10 @@ mod tests {
     use super::*;
 
     fn example(n: usize) -> TokenizedExample {
-        TokenizedExample { tokens: vec![n as u32; n + 2], loss_mask: vec![true; n + 2] }
+        TokenizedExample {
+            tokens: vec![n as u32; n + 2],
+            loss_mask: vec![true; n + 2],
+        }
     }
 
     #[test]
@@ -158,9 +194,12 @@ mod tests {
         let loader = StepLoader::train(examples, 4, 2, 6, 3, 1, &Device::flex());
         let mut sizes = Vec::new();
         for _ in 0..2 {
-            let batches: Vec<_> = loader.iter().map(|batch| batch.expect("in memory")).collect();
+            let batches: Vec<_> = loader
+                .iter()
+                .map(|batch| batch.expect("in memory"))
+                .collect();
             assert_eq!(batches.len(), 3);
-            sizes.extend(batches.iter().map(|batch| batch.n_tokens()));
+            sizes.extend(batches.iter().map(StepBatch::n_tokens));
         }
         let pass: usize = (0..10).map(|n| n + 1).sum();
         assert_eq!(sizes[..3].iter().sum::<usize>(), pass);

@@ -78,13 +78,17 @@ pub fn evaluate_checkpoint(
         observe(EvalProgress::Loss(done.min(data.examples.len())))
     })?;
     let Some(loss) = loss else { return Ok(None) };
-    let prompts =
-        |done| observe(EvalProgress::Prompts(done));
+    let prompts = |done| observe(EvalProgress::Prompts(done));
     let Some(pass_rate) = pass_rate(&model, &tokenizer, data, options, device, prompts)? else {
         return Ok(None);
     };
     let (form, bytes_on_disk) = (reader.form(), reader.file_len()?);
-    Ok(Some(EvalReport { loss, pass_rate, form, bytes_on_disk }))
+    Ok(Some(EvalReport {
+        loss,
+        pass_rate,
+        form,
+        bytes_on_disk,
+    }))
 }
 
 fn pass_rate(

@@ -18,14 +18,24 @@ impl PassRate {
     /// The rate of `passed` among `n`.
     pub fn new(passed: usize, n: usize) -> Self {
         if n == 0 {
-            return Self { passed, n, low: 0.0, high: 1.0 };
+            return Self {
+                passed,
+                n,
+                low: 0.0,
+                high: 1.0,
+            };
         }
         const Z: f64 = 1.959_963_984_540_054;
         let (total, rate) = (n as f64, passed as f64 / n as f64);
         let spread = Z * (rate * (1.0 - rate) / total + Z * Z / (4.0 * total * total)).sqrt();
         let (center, scale) = (rate + Z * Z / (2.0 * total), 1.0 + Z * Z / total);
         let [low, high] = [(center - spread) / scale, (center + spread) / scale];
-        Self { passed, n, low: low.max(0.0), high: high.min(1.0) }
+        Self {
+            passed,
+            n,
+            low: low.max(0.0),
+            high: high.min(1.0),
+        }
     }
 
     /// The share that passed, 0 for no prompts.
@@ -49,7 +59,10 @@ mod tests {
     fn published_values() {
         // R: prop.test(81, 263, correct = FALSE)
         let rate = PassRate::new(81, 263);
-        assert!((rate.low - 0.2553).abs() < 1e-4 && (rate.high - 0.3662).abs() < 1e-4, "{rate}");
+        assert!(
+            (rate.low - 0.2553).abs() < 1e-4 && (rate.high - 0.3662).abs() < 1e-4,
+            "{rate}"
+        );
         let all = PassRate::new(10, 10);
         assert!((all.low - 0.7225).abs() < 1e-4 && all.high == 1.0, "{all}");
     }

@@ -48,18 +48,28 @@ const FUNCTION_WORDS: [(Language, &str); 5] = [
 
 impl Language {
     /// All five.
-    pub const ALL: [Self; 5] =
-        [Self::English, Self::French, Self::German, Self::Spanish, Self::Italian];
+    pub const ALL: [Self; 5] = [
+        Self::English,
+        Self::French,
+        Self::German,
+        Self::Spanish,
+        Self::Italian,
+    ];
 
     /// The language of a text by its function words; `None` if fewer than two occur or two languages
     /// tie.
     pub fn of(text: &str) -> Option<Self> {
         let text = text.to_lowercase();
-        let words: Vec<&str> =
-            text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> = text
+            .split(|c: char| !c.is_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .collect();
         let mut scores = FUNCTION_WORDS.map(|(language, list)| {
             let known: Vec<&str> = list.split_whitespace().collect();
-            (words.iter().filter(|word| known.contains(word)).count(), language)
+            (
+                words.iter().filter(|word| known.contains(word)).count(),
+                language,
+            )
         });
         scores.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
         let [(best, language), (second, _), ..] = scores;
@@ -72,7 +82,10 @@ impl FromStr for Language {
 
     /// The English name, as datasets spell it.
     fn from_str(name: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|language| format!("{language:?}") == name.trim()).ok_or(())
+        Self::ALL
+            .into_iter()
+            .find(|language| format!("{language:?}") == name.trim())
+            .ok_or(())
     }
 }
 
@@ -83,11 +96,26 @@ mod tests {
     #[test]
     fn plain_sentences() {
         for (expected, text) in [
-            (Language::English, "The user asks for the sum, so we add both numbers."),
-            (Language::French, "L'utilisateur demande la somme, donc il faut additionner les deux."),
-            (Language::German, "Der Benutzer fragt nach der Summe, also ist die Antwort 7."),
-            (Language::Spanish, "El usuario pregunta por la suma, así que la respuesta es 7."),
-            (Language::Italian, "L'utente chiede la somma, quindi la risposta è 7."),
+            (
+                Language::English,
+                "The user asks for the sum, so we add both numbers.",
+            ),
+            (
+                Language::French,
+                "L'utilisateur demande la somme, donc il faut additionner les deux.",
+            ),
+            (
+                Language::German,
+                "Der Benutzer fragt nach der Summe, also ist die Antwort 7.",
+            ),
+            (
+                Language::Spanish,
+                "El usuario pregunta por la suma, así que la respuesta es 7.",
+            ),
+            (
+                Language::Italian,
+                "L'utente chiede la somma, quindi la risposta è 7.",
+            ),
         ] {
             assert_eq!(Language::of(text), Some(expected), "{text}");
         }

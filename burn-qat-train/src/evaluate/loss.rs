@@ -38,10 +38,12 @@ pub fn evaluate_loss(
         let Ok(batch) = batch else { continue };
         for micro_batch in &batch.micro_batches {
             let (nll, _) = micro_batch_loss(model, micro_batch);
-            sum += nll.try_into_scalar::<f64>().map_err(|error| QatError::Training {
-                stage: "evaluation".into(),
-                message: error.to_string(),
-            })?;
+            sum += nll
+                .try_into_scalar::<f64>()
+                .map_err(|error| QatError::Training {
+                    stage: "evaluation".into(),
+                    message: error.to_string(),
+                })?;
         }
         n_targets += batch.n_targets;
         if observe((done + 1) * batch_size).is_break() {
@@ -49,5 +51,9 @@ pub fn evaluate_loss(
         }
     }
     let loss = sum / n_targets as f64;
-    Ok(Some(LossReport { loss, perplexity: loss.exp(), n_targets }))
+    Ok(Some(LossReport {
+        loss,
+        perplexity: loss.exp(),
+        n_targets,
+    }))
 }

@@ -29,7 +29,10 @@ pub fn judge(record: &ChatRecord, completion: &Completion) -> Verdict {
         Some(expected) => contains_words(content, expected),
         None => !content.trim().is_empty(),
     };
-    Verdict { language, answer: answer && completion.finished }
+    Verdict {
+        language,
+        answer: answer && completion.finished,
+    }
 }
 
 /// The language a record asks for: its column, or `reasoning language: X` in its first message.
@@ -37,7 +40,10 @@ fn asked_language(record: &ChatRecord) -> Option<Language> {
     if let Some(name) = &record.reasoning_language {
         return name.parse().ok();
     }
-    let first = record.messages.first().filter(|m| matches!(m.role, Role::System | Role::Developer))?;
+    let first = record
+        .messages
+        .first()
+        .filter(|m| matches!(m.role, Role::System | Role::Developer))?;
     let line = first.content.lines().next()?;
     line.strip_prefix("reasoning language:")?.parse().ok()
 }
@@ -52,7 +58,10 @@ fn contains_words(text: &str, expected: &str) -> bool {
             .collect()
     };
     let (text, expected) = (words(text), words(expected));
-    !expected.is_empty() && text.windows(expected.len()).any(|window| window == expected)
+    !expected.is_empty()
+        && text
+            .windows(expected.len())
+            .any(|window| window == expected)
 }
 
 #[cfg(test)]
@@ -62,18 +71,20 @@ mod tests {
 
     fn record(language: &str, answer: Option<&str>) -> ChatRecord {
         ChatRecord {
-            messages: vec![Message::system(format!("reasoning language: {language}\n\nBe brief."))],
+            messages: vec![Message::system(format!(
+                "reasoning language: {language}\n\nBe brief."
+            ))],
             reasoning_language: None,
             answer: answer.map(str::to_string),
         }
     }
 
     fn completion(thinking: &str, content: &str) -> Completion {
-        let mut completion = Completion::default();
-        completion.thinking = Some(thinking.into());
-        completion.content = Some(content.into());
-        completion.finished = true;
-        completion
+        Completion {
+            thinking: Some(thinking.into()),
+            content: Some(content.into()),
+            finished: true,
+        }
     }
 
     #[test]

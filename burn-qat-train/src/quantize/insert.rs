@@ -83,7 +83,7 @@ struct Insertion {
 impl Insertion {
     fn check(&self, path: &str, shape: &[usize], scheme: Fp4Scheme) -> Result<(), String> {
         let len = shape[shape.len() - 2];
-        if len % scheme.block_size() != 0 {
+        if !len.is_multiple_of(scheme.block_size()) {
             return Err(format!(
                 "`{path}` has {len} inputs, no multiple of the {} elements of a block; exclude it",
                 scheme.block_size()
@@ -108,10 +108,15 @@ impl Reparameterizer for &mut Insertion {
         let shape = param.lazy_shape().to_vec();
         if let Err(message) = self.check(path, &shape, scheme) {
             let policy = self.name.clone();
-            self.error.get_or_insert(QatError::Policy { policy, message });
+            self.error
+                .get_or_insert(QatError::Policy { policy, message });
             return (param, None);
         }
-        self.inserted.push(QuantizedWeight { path: path.into(), shape, scheme });
+        self.inserted.push(QuantizedWeight {
+            path: path.into(),
+            shape,
+            scheme,
+        });
         (param, Some(WeightQuantizer { scheme }))
     }
 }

@@ -26,7 +26,10 @@ pub struct QuantRule {
 
 impl QuantRule {
     fn new(pattern: &str, scheme: Option<Fp4Scheme>) -> Self {
-        Self { pattern: pattern.into(), scheme }
+        Self {
+            pattern: pattern.into(),
+            scheme,
+        }
     }
 }
 
@@ -74,7 +77,11 @@ impl QuantPolicy {
             })?;
             Ok((glob.compile_matcher(), rule.scheme))
         };
-        self.rules.iter().map(compile).collect::<Result<_, _>>().map(CompiledPolicy)
+        self.rules
+            .iter()
+            .map(compile)
+            .collect::<Result<_, _>>()
+            .map(CompiledPolicy)
     }
 }
 
@@ -84,7 +91,11 @@ pub(crate) struct CompiledPolicy(Vec<(GlobMatcher, Option<Fp4Scheme>)>);
 impl CompiledPolicy {
     /// The scheme of a parameter.
     pub(crate) fn scheme(&self, path: &str) -> Option<Fp4Scheme> {
-        self.0.iter().rev().find(|(glob, _)| glob.is_match(path)).and_then(|(_, scheme)| *scheme)
+        self.0
+            .iter()
+            .rev()
+            .find(|(glob, _)| glob.is_match(path))
+            .and_then(|(_, scheme)| *scheme)
     }
 }
 
@@ -94,7 +105,9 @@ mod tests {
 
     #[test]
     fn the_preset_takes_expert_matrices_alone() {
-        let policy = QuantPolicy::mxfp4_mlp_weight_only().compile().expect("valid globs");
+        let policy = QuantPolicy::mxfp4_mlp_weight_only()
+            .compile()
+            .expect("valid globs");
         let taken = |path| policy.scheme(path).is_some();
         assert!(taken("layers.0.mlp.experts.gate_up_proj"));
         assert!(taken("layers.23.mlp.experts.down_proj"));
@@ -118,7 +131,10 @@ mod tests {
             "MXFP4_MLP_WEIGHT_ONLY_CFG",
             "general/ptq/mxfp4_mlp_weight_only",
         ] {
-            assert_eq!(QuantPolicy::preset(name).expect(name), QuantPolicy::mxfp4_mlp_weight_only());
+            assert_eq!(
+                QuantPolicy::preset(name).expect(name),
+                QuantPolicy::mxfp4_mlp_weight_only()
+            );
         }
         assert!(QuantPolicy::preset("nvfp5").is_err());
     }

@@ -38,14 +38,24 @@ pub fn loss_plot(title: &str, curves: &[Curve]) -> Result<String, QatError> {
 
 /// The library labels whole decades only, so losses are drawn as logarithms on a linear axis.
 fn logarithms(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    points.iter().filter(|(_, y)| y.is_finite() && *y > 0.0).map(|(x, y)| (*x, y.log10())).collect()
+    points
+        .iter()
+        .filter(|(_, y)| y.is_finite() && *y > 0.0)
+        .map(|(x, y)| (*x, y.log10()))
+        .collect()
 }
 
 fn draw(title: &str, curves: &[Curve], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
-    let all: Vec<(f64, f64)> =
-        curves.iter().flat_map(|c| [logarithms(&c.train), logarithms(&c.valid)].concat()).collect();
+    let all: Vec<(f64, f64)> = curves
+        .iter()
+        .flat_map(|c| [logarithms(&c.train), logarithms(&c.valid)].concat())
+        .collect();
     let right = all.iter().map(|(x, _)| *x).fold(1.0, f64::max);
-    let low = all.iter().map(|(_, y)| *y).fold(f64::INFINITY, f64::min).min(1.0);
+    let low = all
+        .iter()
+        .map(|(_, y)| *y)
+        .fold(f64::INFINITY, f64::min)
+        .min(1.0);
     let high = all.iter().map(|(_, y)| *y).fold(low + 0.1, f64::max);
 
     let root = SVGBackend::with_string(svg, (900, 520)).into_drawing_area();
@@ -67,7 +77,11 @@ fn draw(title: &str, curves: &[Curve], svg: &mut String) -> Result<(), Box<dyn s
     for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
         chart.draw_series(LineSeries::new(logarithms(&curve.train), colour.mix(0.35)))?;
         let valid = logarithms(&curve.valid);
-        chart.draw_series(valid.iter().map(|point| Circle::new(*point, 4, colour.filled())))?;
+        chart.draw_series(
+            valid
+                .iter()
+                .map(|point| Circle::new(*point, 4, colour.filled())),
+        )?;
         chart
             .draw_series(LineSeries::new(valid, colour.stroke_width(2)))?
             .label(curve.name.clone())

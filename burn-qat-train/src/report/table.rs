@@ -45,7 +45,14 @@ impl ResultTable {
 
     /// A Markdown table whose columns also line up as plain text.
     pub fn to_markdown(&self) -> String {
-        let header = ["", "Steps", "Validation loss", "Perplexity", "Pass rate (95 % interval)", "On disk"];
+        let header = [
+            "",
+            "Steps",
+            "Validation loss",
+            "Perplexity",
+            "Pass rate (95 % interval)",
+            "On disk",
+        ];
         let mut cells = vec![header.map(str::to_string)];
         cells.extend(self.rows.iter().map(|row| {
             let report = &row.report;
@@ -59,7 +66,13 @@ impl ResultTable {
             ]
         }));
         let widths: Vec<usize> = (0..header.len())
-            .map(|column| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+            .map(|column| {
+                cells
+                    .iter()
+                    .map(|row| row[column].chars().count())
+                    .max()
+                    .unwrap_or(0)
+            })
             .collect();
         let mut lines: Vec<String> = cells.iter().map(|row| line(row, &widths)).collect();
         lines.insert(1, rule(&widths));

@@ -11,7 +11,9 @@ pub(super) struct ModelCheckpointer {
 
 impl ModelCheckpointer {
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_path_buf() }
+        Self {
+            dir: dir.to_path_buf(),
+        }
     }
 
     /// Where the record of an interval (from 1) lies.
@@ -64,6 +66,8 @@ impl<R: Checkpoint> Checkpointer<R> for Discard {
     }
 
     fn restore(&self, interval: usize) -> Result<R, CheckpointerError> {
-        Err(CheckpointerError::Unknown(format!("interval {interval} was not kept")))
+        Err(CheckpointerError::Unknown(format!(
+            "interval {interval} was not kept"
+        )))
     }
 }

@@ -4,13 +4,23 @@ use burn::tensor::{DType, Tensor};
 
 /// Scales all gradients so that their common L2 norm is at most `max_norm`, without a host read.
 /// `torch.nn.utils.clip_grad_norm_`; Burn's own clipping is per parameter.
-pub fn clip_global_norm<M: Module>(model: &M, grads: GradientsParams, max_norm: f64) -> GradientsParams {
-    let mut norm = SquaredNorm { grads: &grads, sum: None };
+pub fn clip_global_norm<M: Module>(
+    model: &M,
+    grads: GradientsParams,
+    max_norm: f64,
+) -> GradientsParams {
+    let mut norm = SquaredNorm {
+        grads: &grads,
+        sum: None,
+    };
     model.visit(&mut norm);
     let Some(sum) = norm.sum else {
         return grads;
     };
-    let coefficient = (sum.sqrt() + 1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
+    let coefficient = (sum.sqrt() + 1e-6)
+        .recip()
+        .mul_scalar(max_norm)
+        .clamp_max(1.0);
     let mut scale = Scale { grads, coefficient };
     model.visit(&mut scale);
     scale.grads

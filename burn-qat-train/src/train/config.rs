@@ -78,9 +78,22 @@ impl TrainConfig {
             require(key, size > 0, "at least 1", size)?;
         }
         let rate = self.learning_rate;
-        require("learning_rate", rate.is_finite() && rate > 0.0, "a positive number", rate)?;
-        for (key, ratio) in [("min_lr_ratio", self.min_lr_ratio), ("warmup_ratio", self.warmup_ratio)] {
-            require(key, (0.0..=1.0).contains(&ratio), "a number from 0 to 1", ratio)?;
+        require(
+            "learning_rate",
+            rate.is_finite() && rate > 0.0,
+            "a positive number",
+            rate,
+        )?;
+        for (key, ratio) in [
+            ("min_lr_ratio", self.min_lr_ratio),
+            ("warmup_ratio", self.warmup_ratio),
+        ] {
+            require(
+                key,
+                (0.0..=1.0).contains(&ratio),
+                "a number from 0 to 1",
+                ratio,
+            )?;
         }
         if let Some(norm) = self.max_grad_norm {
             require("max_grad_norm", norm > 0.0, "a positive number", norm)?;
@@ -97,6 +110,10 @@ fn require(
 ) -> Result<(), QatError> {
     match holds {
         true => Ok(()),
-        false => Err(QatError::Setting { key, expected: expected.into(), found: found.to_string() }),
+        false => Err(QatError::Setting {
+            key,
+            expected: expected.into(),
+            found: found.to_string(),
+        }),
     }
 }

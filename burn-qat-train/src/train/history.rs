@@ -50,8 +50,14 @@ pub struct History {
 impl History {
     /// The interval (from 0) with the lowest validation loss.
     pub fn best_interval(&self) -> Option<usize> {
-        let finite = self.valid.iter().enumerate().filter(|(_, point)| point.loss.is_finite());
-        finite.min_by(|a, b| a.1.loss.total_cmp(&b.1.loss)).map(|(i, _)| i)
+        let finite = self
+            .valid
+            .iter()
+            .enumerate()
+            .filter(|(_, point)| point.loss.is_finite());
+        finite
+            .min_by(|a, b| a.1.loss.total_cmp(&b.1.loss))
+            .map(|(i, _)| i)
     }
 }
 
@@ -120,7 +126,12 @@ impl State {
     }
 
     fn add_train(&mut self, values: &[(String, NumericEntry)]) {
-        let get = |name: &str| values.iter().find(|(n, _)| n == name).map(|(_, v)| v.current());
+        let get = |name: &str| {
+            values
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.current())
+        };
         let Some(loss) = get(LOSS) else { return };
         let point = TrainPoint {
             step: self.history.train.len() + 1,
@@ -135,11 +146,18 @@ impl State {
     }
 
     fn add_valid(&mut self, values: &[(String, NumericEntry)]) {
-        let Some((_, entry)) = values.iter().find(|(name, _)| name == LOSS) else { return };
-        let point = ValidPoint { step: self.history.train.len(), loss: entry.current() };
+        let Some((_, entry)) = values.iter().find(|(name, _)| name == LOSS) else {
+            return;
+        };
+        let point = ValidPoint {
+            step: self.history.train.len(),
+            loss: entry.current(),
+        };
         self.history.valid.push(point);
-        self.write(&json!({"stage": self.stage, "split": "valid", "step": point.step,
-            "loss": point.loss, "perplexity": point.loss.exp()}));
+        self.write(
+            &json!({"stage": self.stage, "split": "valid", "step": point.step,
+            "loss": point.loss, "perplexity": point.loss.exp()}),
+        );
     }
 }
 
@@ -155,14 +173,20 @@ impl MetricLogger for RunLog {
     fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
         let mut state = self.lock();
         let values = state.values(&update);
-        let is_final = values.iter().any(|(_, entry)| matches!(entry, NumericEntry::Final(_)));
+        let is_final = values
+            .iter()
+            .any(|(_, entry)| matches!(entry, NumericEntry::Final(_)));
         match (split, is_final) {
             (Split::Train, false) => state.add_train(&values),
             (Split::Valid, true) => state.add_valid(&values),
             _ => {}
         }
         for (name, entry) in values {
-            state.entries.entry((name, epoch, split_name(split))).or_default().push(entry);
+            state
+                .entries
+                .entry((name, epoch, split_name(split)))
+                .or_default()
+                .push(entry);
         }
     }
 
@@ -177,7 +201,9 @@ impl MetricLogger for RunLog {
     }
 
     fn log_metric_definition(&mut self, definition: MetricDefinition) {
-        self.lock().names.insert(definition.metric_id, definition.name.to_string());
+        self.lock()
+            .names
+            .insert(definition.metric_id, definition.name.to_string());
     }
 
     fn log_epoch_summary(&mut self, _summary: EpochSummary) {}

@@ -13,7 +13,10 @@ use crate::data::MicroBatch;
 pub fn next_token_nll(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let [rows, _] = logits.dims();
     let log_probabilities = log_softmax(logits.cast(DType::F32), 1);
-    log_probabilities.gather(1, targets.reshape([rows, 1])).reshape([rows]).neg()
+    log_probabilities
+        .gather(1, targets.reshape([rows, 1]))
+        .reshape([rows])
+        .neg()
 }
 
 /// Summed loss of a micro-batch, the head applied to the rows with targets alone; and, where the
@@ -30,7 +33,9 @@ pub fn micro_batch_loss(model: &GptOss, batch: &MicroBatch) -> (Tensor<1>, Optio
         }
     });
     let [sequences, len, width] = hidden.dims();
-    let rows = hidden.reshape([sequences * len, width]).select(0, batch.target_rows.clone());
+    let rows = hidden
+        .reshape([sequences * len, width])
+        .select(0, batch.target_rows.clone());
     let nll = next_token_nll(model.lm_head.forward(rows), batch.targets.clone()).sum();
     let auxiliary = config.output_router_logits.then(|| {
         let loss = router_aux_loss(&router_logits, config.num_experts_per_tok, None);

@@ -49,7 +49,11 @@ impl Metric for TargetLoss {
     }
 
     fn attributes(&self) -> MetricAttributes {
-        NumericAttributes { unit: Some("nats".into()), higher_is_better: false }.into()
+        NumericAttributes {
+            unit: Some("nats".into()),
+            higher_is_better: false,
+        }
+        .into()
     }
 
     fn update(
@@ -57,12 +61,17 @@ impl Metric for TargetLoss {
         input: &LossInput,
         _: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
-        self.state.update(input.0.clone().try_into_scalar::<f64>()?, input.1);
-        Ok(self.state.compute_update(FormatOptions::new(self.name()).precision(4)))
+        self.state
+            .update(input.0.clone().try_into_scalar::<f64>()?, input.1);
+        Ok(self
+            .state
+            .compute_update(FormatOptions::new(self.name()).precision(4)))
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        Ok(self.state.compute_final(FormatOptions::new(self.name()).precision(4)))
+        Ok(self
+            .state
+            .compute_final(FormatOptions::new(self.name()).precision(4)))
     }
 
     fn clear(&mut self) {
@@ -78,7 +87,11 @@ impl Metric for Tokens {
     }
 
     fn attributes(&self) -> MetricAttributes {
-        NumericAttributes { unit: None, higher_is_better: true }.into()
+        NumericAttributes {
+            unit: None,
+            higher_is_better: true,
+        }
+        .into()
     }
 
     fn update(
@@ -87,11 +100,15 @@ impl Metric for Tokens {
         _: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
         self.state.update(input.0 as f64, 1);
-        Ok(self.state.compute_update(FormatOptions::new(self.name()).precision(0)))
+        Ok(self
+            .state
+            .compute_update(FormatOptions::new(self.name()).precision(0)))
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        Ok(self.state.compute_final(FormatOptions::new(self.name()).precision(0)))
+        Ok(self
+            .state
+            .compute_final(FormatOptions::new(self.name()).precision(0)))
     }
 
     fn clear(&mut self) {

@@ -6,7 +6,8 @@ use burn::train::Interrupter;
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use burn::train::renderer::{
-    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
+    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -81,7 +82,9 @@ impl StageProgress {
     fn message(&self) -> String {
         let get = |name: &str| self.train.get(name).copied().unwrap_or(f64::NAN);
         let seconds = self.started.elapsed().as_secs_f64();
-        let valid = self.valid_loss.map_or(String::new(), |loss| format!("  val {loss:.4}"));
+        let valid = self
+            .valid_loss
+            .map_or(String::new(), |loss| format!("  val {loss:.4}"));
         format!(
             "loss {:.4}{valid}  lr {:.2e}  {:.0} tok/s",
             get(LOSS),
@@ -95,7 +98,11 @@ impl StageProgress {
         let elapsed = self.started.elapsed().as_secs_f64();
         let rest = elapsed / self.step.max(1) as f64 * (self.total_steps - self.step) as f64;
         let (step, total) = (self.step, self.total_steps);
-        format!("{} {step}/{total}  {}  ETA {rest:.0} s", self.stage, self.message())
+        format!(
+            "{} {step}/{total}  {}  ETA {rest:.0} s",
+            self.stage,
+            self.message()
+        )
     }
 
     fn show(&mut self, force: bool) {
@@ -136,7 +143,10 @@ impl MetricsRendererTraining for StageProgress {
             return;
         };
         if name == LOSS && !value.is_finite() {
-            let mut divergence = self.divergence.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut divergence = self
+                .divergence
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             divergence.get_or_insert((self.step + 1, value));
             self.interrupter.stop(Some("the loss is not finite"));
         }
@@ -189,7 +199,8 @@ impl MetricsRenderer for StageProgress {
     fn manual_close(&mut self) {}
 
     fn register_metric(&mut self, definition: MetricDefinition) {
-        self.names.insert(definition.metric_id, definition.name.to_string());
+        self.names
+            .insert(definition.metric_id, definition.name.to_string());
     }
 }
 

@@ -54,8 +54,13 @@ pub fn train(
     let metrics_path = dir.join("metrics.jsonl");
     let log = RunLog::create(stage, &metrics_path)?;
     let divergence = Arc::new(Mutex::new(None));
-    let progress =
-        StageProgress::new(console, stage, config.steps, interrupter.clone(), divergence.clone());
+    let progress = StageProgress::new(
+        console,
+        stage,
+        config.steps,
+        interrupter.clone(),
+        divergence.clone(),
+    );
 
     let mut training = SupervisedTraining::new(dir, train_loader, valid_loader)
         .metric_train_numeric(TargetLoss::default())
@@ -82,10 +87,17 @@ pub fn train(
     let result = training.launch(Learner::new(model, optimizer(config), schedule(config)));
 
     if let Some((step, loss)) = *divergence.lock().unwrap_or_else(PoisonError::into_inner) {
-        return Err(QatError::Diverged { stage: stage.into(), step, loss });
+        return Err(QatError::Diverged {
+            stage: stage.into(),
+            step,
+            loss,
+        });
     }
     if let Some(error) = result.error {
-        return Err(QatError::Training { stage: stage.into(), message: error.to_string() });
+        return Err(QatError::Training {
+            stage: stage.into(),
+            message: error.to_string(),
+        });
     }
     let history = log.finish(&metrics_path)?;
     let (model, best_step) = best_model(dir, stage, result.model, &history)?;
@@ -129,7 +141,13 @@ fn optimizer(config: &TrainConfig) -> burn::optim::ModuleOptimizer {
 fn schedule(
     config: &TrainConfig,
 ) -> burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler {
-    let TrainConfig { learning_rate, min_lr_ratio, warmup_ratio, steps, .. } = *config;
+    let TrainConfig {
+        learning_rate,
+        min_lr_ratio,
+        warmup_ratio,
+        steps,
+        ..
+    } = *config;
     let schedule = WarmupCosine::new(learning_rate, min_lr_ratio, warmup_ratio, steps);
     burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler::new(schedule)
 }
@@ -152,7 +170,10 @@ fn best_model(
     }
     let record = ModuleRecord::load(path.clone()).map_err(|error| QatError::Training {
         stage: stage.into(),
-        message: format!("{}: the best model cannot be read back: {error}", path.display()),
+        message: format!(
+            "{}: the best model cannot be read back: {error}",
+            path.display()
+        ),
     })?;
     let model = last.load_record(record);
     let _ = std::fs::remove_file(&path);

@@ -1,7 +1,7 @@
+use burn::backend::ExecutionError;
 use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::backend::ExecutionError;
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use burn_gpt_oss::GptOss;
@@ -58,7 +58,10 @@ impl FineTune {
         }
         // Autodiff keeps one lock per graph; a fork shares the weights' memory but not the graph.
         let device = self.devices()[0].clone();
-        let forks: Vec<_> = batches.iter().map(|batch| (self.clone().fork(&device), batch)).collect();
+        let forks: Vec<_> = batches
+            .iter()
+            .map(|batch| (self.clone().fork(&device), batch))
+            .collect();
         forks
             .into_par_iter()
             .map(|(model, batch)| model.micro_step(batch, n_targets, n_micro_batches))
@@ -99,8 +102,15 @@ impl TrainStep for FineTune {
                 accumulator.accumulate(self, grads);
             }
         }
-        let item = StepOutput { loss: Tensor::cat(losses, 0).sum(), n_targets, n_tokens };
-        TrainOutput { grads: accumulator.grads(), item }
+        let item = StepOutput {
+            loss: Tensor::cat(losses, 0).sum(),
+            n_targets,
+            n_tokens,
+        };
+        TrainOutput {
+            grads: accumulator.grads(),
+            item,
+        }
     }
 
     fn optimize(
@@ -122,15 +132,26 @@ impl InferenceStep for FineTune {
     type Output = StepOutput;
 
     fn step(&self, batch: StepBatch) -> StepOutput {
-        let losses = batch.micro_batches.iter().map(|b| micro_batch_loss(&self.model, b).0).collect();
+        let losses = batch
+            .micro_batches
+            .iter()
+            .map(|b| micro_batch_loss(&self.model, b).0)
+            .collect();
         let loss = Tensor::cat(losses, 0).sum() / batch.n_targets as f64;
-        StepOutput { loss, n_targets: batch.n_targets, n_tokens: batch.n_tokens() }
+        StepOutput {
+            loss,
+            n_targets: batch.n_targets,
+            n_tokens: batch.n_tokens(),
+        }
     }
 }
 
 impl ItemLazy for StepOutput {
     fn sync(self) -> Result<Self, ExecutionError> {
         self.loss.device().flush()?;
-        Ok(Self { loss: self.loss.without_autodiff(), ..self })
+        Ok(Self {
+            loss: self.loss.without_autodiff(),
+            ..self
+        })
     }
 }

@@ -1,0 +1,154 @@
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use burn_gpt_oss::{CheckpointForm, CheckpointReader};
+
+use crate::example::{LINE, binary, dataset, mentions, run, text};
+
+#[test]
+fn help_explains_every_option() {
+    let output = run(&["--help"]);
+    assert!(output.status.success());
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    let options = [
+        "--model",
+        "--data",
+        "--out",
+        "--overwrite",
+        "--device",
+        "--seed",
+        "--qat-lr",
+        "--smoke",
+    ];
+    mentions(&help, &options);
+    mentions(
+        &help,
+        &["[default: 2e-5; embedded model:", "[default: runs/<time>]"],
+    );
+}
+
+#[test]
+fn short_run_on_the_embedded_model() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let out = dir.path().join("out");
+    let output = run(&["--smoke", "--out", &text(&out)]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{shown}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        shown.starts_with("This is the embedded tiny gpt-oss"),
+        "{shown}"
+    );
+    let rows = [
+        "Original",
+        "SFT ",
+        "SFT + PTQ",
+        "SFT + QAT",
+        "SFT longer (control)",
+    ];
+    mentions(&shown, &rows);
+    mentions(
+        &shown,
+        &["layers.3.mlp.experts.down_proj", "all bits equal"],
+    );
+    for (name, form) in [
+        ("sft", CheckpointForm::Bf16),
+        ("sft_qat", CheckpointForm::Mxfp4),
+    ] {
+        let reader = CheckpointReader::open(out.join(name)).expect(name);
+        assert_eq!(reader.form(), form);
+    }
+    for file in [
+        "results.md",
+        "results.json",
+        "loss.svg",
+        "recipe.json",
+        "logs/sft/metrics.jsonl",
+    ] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    let results = std::fs::read(out.join("results.json")).expect("results");
+    let results: serde_json::Value = serde_json::from_slice(&results).expect("JSON");
+    assert_eq!(results["rows"].as_array().map(Vec::len), Some(6));
+
+    let again = run(&["--smoke", "--overwrite", "--out", &text(&out)]);
+    assert!(
+        again.status.success(),
+        "{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
+}
+
+/// The same code on a given checkpoint and dataset, with the published system block.
+#[test]
+fn short_run_on_a_given_model() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny-gpt-oss");
+    let data = dataset(dir.path(), &[LINE; 20]);
+    let out = dir.path().join("out");
+    let output = run(&[
+        "--model",
+        &text(&model),
+        "--data",
+        &data,
+        "--out",
+        &text(&out),
+        "--smoke",
+        "--max-new-tokens",
+        "8",
+    ]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{shown}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    mentions(
+        &shown,
+        &["18 conversations to train on, 2 held out", "SFT + QAT"],
+    );
+    assert!(CheckpointReader::open(out.join("sft_qat")).is_ok());
+}
+
+#[test]
+fn ctrl_c_ends_with_what_was_reached() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let out = dir.path().join("out");
+    let mut child = Command::new(binary())
+        .args([
+            "--prompts",
+            "4",
+            "--sft-steps",
+            "2000",
+            "--eval-steps",
+            "1000",
+            "--max-new-tokens",
+            "4",
+        ])
+        .args(["--out", &text(&out)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example starts");
+    let stdout = child.stdout.take().expect("piped");
+    let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+    assert!(
+        lines.any(|line| line.starts_with("SFT ")),
+        "training never began"
+    );
+    let pid = child.id().to_string();
+    Command::new("kill")
+        .args(["-INT", &pid])
+        .status()
+        .expect("kill");
+    let rest: Vec<String> = lines.collect();
+    let status = child.wait().expect("the example ends");
+    assert_eq!(status.code(), Some(130), "{rest:?}");
+    mentions(&rest.join("\n"), &["Original", "stopped by Ctrl-C"]);
+    let reader = CheckpointReader::open(out.join("sft")).expect("what SFT had reached");
+    assert_eq!(reader.form(), CheckpointForm::Bf16);
+}
