@@ -28,7 +28,7 @@ pub struct Generated {
 /// Continues each prompt with the most likely token, again and again. Every token recomputes its
 /// whole sequence: exact and simple, for evaluation of short answers.
 ///
-/// `observe` is called after every token of a batch with the number of finished prompts so far;
+/// `observe` is called after every pass over a batch with the number of finished prompts so far;
 /// [`ControlFlow::Break`] ends the generation with what was reached.
 ///
 /// # Errors
@@ -38,8 +38,30 @@ pub fn generate_greedy(
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
     device: &Device,
+    observe: impl FnMut(usize) -> ControlFlow<()>,
+) -> Result<Vec<Generated>, GptOssError> {
+    let no_drafts = vec![Vec::new(); prompts.len()];
+    generate_with_drafts(model, prompts, &no_drafts, options, device, observe)
+}
+
+/// As [`generate_greedy`], with a guess of each continuation. One pass checks a whole guess, and what
+/// agrees with the most likely tokens is taken at once; the result does not depend on the guesses
+/// (speculative decoding, Leviathan et al. 2023, with a given text in place of a draft model).
+///
+/// # Errors
+/// As [`generate_greedy`].
+///
+/// # Panics
+/// If there is not one draft, possibly empty, per prompt.
+pub fn generate_with_drafts(
+    model: &GptOss,
+    prompts: &[Vec<u32>],
+    drafts: &[Vec<u32>],
+    options: &GenerateOptions,
+    device: &Device,
     mut observe: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Vec<Generated>, GptOssError> {
+    assert_eq!(prompts.len(), drafts.len(), "one draft per prompt");
     check(model, prompts, options)?;
     let mut results = vec![Generated::default(); prompts.len()];
     // Prompts of similar length share a batch, so that little is spent on padding.
@@ -48,14 +70,19 @@ pub fn generate_greedy(
     let mut done = 0;
     for batch in order.chunks(options.batch_size.max(1)) {
         let mut open = batch.to_vec();
-        for _ in 0..options.max_new_tokens {
-            step(model, prompts, &mut results, &open, options, device);
-            open.retain(|i| !results[*i].finished);
+        while !open.is_empty() && options.max_new_tokens > 0 {
+            let rows: Vec<Row> = open
+                .iter()
+                .map(|i| Row::new(&prompts[*i], &drafts[*i], &results[*i]))
+                .collect();
+            for (i, tokens) in open.iter().zip(predict(model, &rows, device)) {
+                results[*i].accept(&tokens, &drafts[*i], options);
+            }
+            open.retain(|i| {
+                !results[*i].finished && results[*i].tokens.len() < options.max_new_tokens
+            });
             if observe(done + batch.len() - open.len()).is_break() {
                 return Ok(results);
-            }
-            if open.is_empty() {
-                break;
             }
         }
         done += batch.len();
@@ -63,52 +90,70 @@ pub fn generate_greedy(
     Ok(results)
 }
 
-/// Adds one token to every open sequence.
-fn step(
-    model: &GptOss,
-    prompts: &[Vec<u32>],
-    results: &mut [Generated],
-    open: &[usize],
-    options: &GenerateOptions,
-    device: &Device,
-) {
-    let sequences: Vec<Vec<u32>> = open
-        .iter()
-        .map(|i| [prompts[*i].as_slice(), &results[*i].tokens].concat())
-        .collect();
-    for (i, token) in open.iter().zip(next_tokens(model, &sequences, device)) {
-        results[*i].tokens.push(token);
-        results[*i].finished = options.stop_tokens.contains(&token);
+impl Generated {
+    /// Takes predictions one by one as long as the next one was made behind a right guess.
+    fn accept(&mut self, predictions: &[u32], draft: &[u32], options: &GenerateOptions) {
+        for token in predictions {
+            let guessed = draft.get(self.tokens.len()) == Some(token);
+            self.tokens.push(*token);
+            self.finished = options.stop_tokens.contains(token);
+            if self.finished || !guessed || self.tokens.len() == options.max_new_tokens {
+                return;
+            }
+        }
     }
 }
 
-/// The most likely next token of each sequence.
-fn next_tokens(model: &GptOss, sequences: &[Vec<u32>], device: &Device) -> Vec<u32> {
-    let len = sequences.iter().map(Vec::len).max().unwrap_or(0);
+/// One sequence of a pass: prompt, tokens so far and the rest of a guess that was right up to here.
+struct Row {
+    tokens: Vec<u32>,
+    /// Positions whose next token is predicted start here.
+    first: usize,
+}
+
+impl Row {
+    fn new(prompt: &[u32], draft: &[u32], result: &Generated) -> Self {
+        let rest = draft
+            .strip_prefix(result.tokens.as_slice())
+            .unwrap_or_default();
+        // The last token of a guess predicts what follows the guess, which nobody asked for.
+        let rest = &rest[..rest.len().saturating_sub(1)];
+        let tokens = [prompt, result.tokens.as_slice(), rest].concat();
+        Self {
+            first: tokens.len() - rest.len() - 1,
+            tokens,
+        }
+    }
+}
+
+/// The most likely next token at every position of each row from `first` on.
+fn predict(model: &GptOss, rows: &[Row], device: &Device) -> Vec<Vec<u32>> {
+    let len = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
     // Padding on the right needs no mask: no real token ever looks ahead.
-    let ids: Vec<i32> = sequences
+    let pad = |row: &Row| std::iter::repeat_n(0, len - row.tokens.len());
+    let ids: Vec<i32> = rows
         .iter()
-        .flat_map(|s| {
-            s.iter()
-                .map(|id| *id as i32)
-                .chain(std::iter::repeat_n(0, len - s.len()))
-        })
+        .flat_map(|row| row.tokens.iter().map(|id| *id as i32).chain(pad(row)))
         .collect();
-    let last: Vec<i32> = sequences
+    let positions: Vec<i32> = rows
         .iter()
         .enumerate()
-        .map(|(row, s)| (row * len + s.len() - 1) as i32)
+        .flat_map(|(i, row)| (row.first..row.tokens.len()).map(move |p| (i * len + p) as i32))
         .collect();
-    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [sequences.len(), len]), device);
-    let last = Tensor::<1, Int>::from_data(TensorData::new(last, [sequences.len()]), device);
+    let count = positions.len();
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows.len(), len]), device);
+    let positions = Tensor::<1, Int>::from_data(TensorData::new(positions, [count]), device);
 
     let hidden = model.hidden_states(ids, None, |_| {});
     let width = hidden.dims()[2];
     let hidden = hidden
-        .reshape([sequences.len() * len, width])
-        .select(0, last);
-    let best = model.lm_head.forward(hidden).argmax(1);
-    best.into_data().iter::<i64>().map(|id| id as u32).collect()
+        .reshape([rows.len() * len, width])
+        .select(0, positions);
+    let best = model.lm_head.forward(hidden).argmax(1).into_data();
+    let mut best = best.iter::<i64>().map(|id| id as u32);
+    rows.iter()
+        .map(|row| best.by_ref().take(row.tokens.len() - row.first).collect())
+        .collect()
 }
 
 fn check(
@@ -139,4 +184,88 @@ fn check(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::GptOssConfig;
+
+    fn model(device: &Device) -> GptOss {
+        device.seed(1);
+        GptOssConfig {
+            vocab_size: 64,
+            hidden_size: 32,
+            intermediate_size: 32,
+            num_hidden_layers: 2,
+            num_attention_heads: 2,
+            num_key_value_heads: 1,
+            head_dim: 16,
+            num_local_experts: 4,
+            num_experts_per_tok: 2,
+            sliding_window: 4,
+            layer_types: crate::config::alternating_layers(2),
+            initializer_range: 0.5,
+            ..GptOssConfig::gpt_oss_20b()
+        }
+        .init(device)
+    }
+
+    #[test]
+    fn drafts_change_nothing_but_the_number_of_passes() {
+        let device = Device::flex();
+        let model = model(&device);
+        let prompts: Vec<Vec<u32>> = vec![vec![1, 2, 3], vec![9], vec![5, 4, 3, 2, 1, 0]];
+        let options = GenerateOptions {
+            max_new_tokens: 12,
+            stop_tokens: vec![7],
+            batch_size: 2,
+        };
+        let run = |drafts: &[Vec<u32>]| {
+            let mut passes = 0;
+            let results = generate_with_drafts(&model, &prompts, drafts, &options, &device, |_| {
+                passes += 1;
+                ControlFlow::Continue(())
+            });
+            (results.expect("valid prompts"), passes)
+        };
+        let (plain, plain_passes) = run(&[vec![], vec![], vec![]]);
+        let right: Vec<_> = plain.iter().map(|result| result.tokens.clone()).collect();
+        let (checked, passes) = run(&right);
+        assert_eq!(plain, checked);
+        assert_eq!(passes, 2);
+        let mut wrong = right.clone();
+        wrong[0][4] ^= 1;
+        wrong[1] = vec![63; 40];
+        wrong[2].extend([1, 2, 3]);
+        let (checked, passes) = run(&wrong);
+        assert_eq!(plain, checked);
+        assert!(passes <= plain_passes);
+    }
+
+    #[test]
+    fn unusable_prompts_are_refused() {
+        let device = Device::flex();
+        let model = model(&device);
+        let options = GenerateOptions {
+            max_new_tokens: 8,
+            stop_tokens: vec![],
+            batch_size: 4,
+        };
+        for (prompt, reason) in [
+            (vec![], "empty"),
+            (vec![1; 131_072], "context"),
+            (vec![64], "vocabulary"),
+        ] {
+            let prompts = [vec![1], prompt];
+            let result = generate_greedy(&model, &prompts, &options, &device, |_| {
+                ControlFlow::Continue(())
+            });
+            let error = result.expect_err(reason).to_string();
+            assert!(
+                error.contains(reason) && error.contains("message 1"),
+                "{error}"
+            );
+        }
+    }
 }

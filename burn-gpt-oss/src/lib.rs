@@ -30,7 +30,7 @@ pub use checkpoint::{
 pub use config::{GptOssConfig, LayerType, RopeConfig};
 pub use error::GptOssError;
 pub use experts::Experts;
-pub use generate::{GenerateOptions, Generated, generate_greedy};
+pub use generate::{GenerateOptions, Generated, generate_greedy, generate_with_drafts};
 pub use model::{Block, BlockOutput, GptOss, Mlp};
 pub use norm::RmsNorm;
 pub use ops::{GroupedBackend, grouped_matmul};

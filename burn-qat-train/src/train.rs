@@ -1,8 +1,8 @@
 //! SFT and QAT on Burn's `SupervisedTraining`.
 
-mod best;
 mod clip;
 mod config;
+mod discard;
 mod history;
 mod loss;
 mod metrics;

@@ -131,7 +131,7 @@ fn occupied_output_directory() {
     let dir = tempfile::tempdir().expect("temporary directory");
     std::fs::write(dir.path().join("precious.txt"), "x").expect("a file");
     let error = refusal(&["--smoke", "--out", &text(dir.path())]);
-    mentions(&error, &[&text(dir.path()), "not empty", "--overwrite"]);
+    mentions(&error, &[&text(dir.path()), "not empty", "overwrite"]);
     assert_eq!(entries(dir.path()), ["precious.txt"]);
 }
 

@@ -1,6 +1,6 @@
 use burn_gpt_oss::{
-    AnalysisPolicy, Conversation, GptOssError, HarmonyEncoder, LossMask, SystemContent,
-    render_completion, render_training,
+    AnalysisPolicy, Conversation, GptOssError, HarmonyEncoder, LossMask, Message, Role,
+    SystemContent, render_completion, render_training,
 };
 
 use super::ChatRecord;
@@ -88,8 +88,8 @@ impl ChatFormat {
         Ok(examples)
     }
 
-    /// The prompt of a record: everything before its last assistant message, and the start of the
-    /// next one.
+    /// The prompt of a record, everything before its last assistant message and the start of the next
+    /// one; and the tokens of that message, which the model may or may not give.
     ///
     /// # Errors
     /// A conversation that cannot be rendered.
@@ -97,22 +97,26 @@ impl ChatFormat {
         &self,
         record: &ChatRecord,
         encoder: &impl HarmonyEncoder,
-    ) -> Result<Vec<u32>, GptOssError> {
-        let is_answer =
-            |message: &burn_gpt_oss::Message| message.role == burn_gpt_oss::Role::Assistant;
-        let end = record
-            .messages
+    ) -> Result<(Vec<u32>, Vec<u32>), GptOssError> {
+        let is_answer = |message: &Message| message.role == Role::Assistant;
+        let messages = &record.messages;
+        let end = messages
             .iter()
             .rposition(is_answer)
-            .unwrap_or(record.messages.len());
-        let conversation = self.conversation(record.messages[..end].to_vec())?;
-        render_completion(&conversation, encoder, AnalysisPolicy::Keep)
+            .unwrap_or(messages.len());
+        let before = self.conversation(messages[..end].to_vec())?;
+        let prompt = render_completion(&before, encoder, AnalysisPolicy::Keep)?;
+        let whole = self.conversation(messages[..messages.len().min(end + 1)].to_vec())?;
+        let rendered = render_training(&whole, encoder, self.loss_mask, AnalysisPolicy::Keep)?;
+        let answer = rendered
+            .tokens
+            .strip_prefix(prompt.as_slice())
+            .unwrap_or_default()
+            .to_vec();
+        Ok((prompt, answer))
     }
 
-    fn conversation(
-        &self,
-        messages: Vec<burn_gpt_oss::Message>,
-    ) -> Result<Conversation, GptOssError> {
+    fn conversation(&self, messages: Vec<Message>) -> Result<Conversation, GptOssError> {
         Conversation::from_chat(messages, self.system.clone())
     }
 }

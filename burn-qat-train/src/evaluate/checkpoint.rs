@@ -3,7 +3,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, FloatDType};
 use burn_gpt_oss::{
-    CheckpointForm, CheckpointReader, GenerateOptions, GptOss, Tokenizer, generate_greedy,
+    CheckpointForm, CheckpointReader, GenerateOptions, GptOss, Tokenizer, generate_with_drafts,
     parse_completion, stop_tokens,
 };
 use serde::{Deserialize, Serialize};
@@ -99,18 +99,21 @@ fn pass_rate(
     device: &Device,
     mut observe: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Option<PassRate>, QatError> {
-    let prompts = data
+    // The reference answers serve as guesses: a model that gives them needs one pass per answer.
+    let (prompts, drafts): (Vec<_>, Vec<_>) = data
         .prompts
         .iter()
         .map(|record| data.format.prompt(record, tokenizer))
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter()
+        .unzip();
     let generation = GenerateOptions {
         max_new_tokens: options.max_new_tokens,
         stop_tokens: stop_tokens(tokenizer),
         batch_size: options.batch_size,
     };
     let mut stopped = false;
-    let answers = generate_greedy(model, &prompts, &generation, device, |done| {
+    let answers = generate_with_drafts(model, &prompts, &drafts, &generation, device, |done| {
         let flow = observe(done);
         stopped |= flow.is_break();
         flow

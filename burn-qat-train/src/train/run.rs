@@ -5,13 +5,13 @@ use burn::module::Module;
 use burn::optim::AdamWConfig;
 use burn::store::ModuleRecord;
 use burn::tensor::Device;
-use burn::train::checkpoint::MetricCheckpointingStrategy;
+use burn::train::checkpoint::{FileCheckpointer, MetricCheckpointingStrategy};
 use burn::train::metric::LearningRateMetric;
 use burn::train::metric::store::{Aggregate, Direction, Split};
 use burn::train::{ExecutionStrategy, Interrupter, Learner, SupervisedTraining};
 use burn_gpt_oss::GptOss;
 
-use super::best::{Discard, ModelCheckpointer};
+use super::discard::Discard;
 use super::history::RunLog;
 use super::metrics::{TargetLoss, Tokens};
 use super::{Console, FineTune, History, StageProgress, TrainConfig, WarmupCosine};
@@ -71,7 +71,7 @@ pub fn train(
         .with_metric_logger(log.clone())
         .with_application_logger(None)
         .with_interrupter(interrupter)
-        .with_custom_checkpointers(ModelCheckpointer::new(dir), Discard, Discard)
+        .with_custom_checkpointers(FileCheckpointer::new(dir, "model"), Discard, Discard)
         .with_checkpointing_strategy(MetricCheckpointingStrategy::new(
             &TargetLoss::default(),
             Aggregate::Mean,
@@ -162,7 +162,7 @@ fn best_model(
     let Some(best) = history.best_interval() else {
         return Ok((last, history.train.len()));
     };
-    let path = ModelCheckpointer::path(dir, best + 1);
+    let path = dir.join(format!("model-{}.bpk", best + 1));
     let step = history.valid[best].step;
     if step == history.train.len() {
         let _ = std::fs::remove_file(&path);
