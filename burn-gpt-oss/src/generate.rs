@@ -75,8 +75,8 @@ pub fn generate_with_drafts(
                 .iter()
                 .map(|i| Row::new(&prompts[*i], &drafts[*i], &results[*i]))
                 .collect();
-            for (i, tokens) in open.iter().zip(predict(model, &rows, device)) {
-                results[*i].accept(&tokens, &drafts[*i], options);
+            for ((i, row), tokens) in open.iter().zip(&rows).zip(predict(model, &rows, device)) {
+                results[*i].accept(&tokens, row.guess(), options);
             }
             open.retain(|i| {
                 !results[*i].finished && results[*i].tokens.len() < options.max_new_tokens
@@ -91,10 +91,10 @@ pub fn generate_with_drafts(
 }
 
 impl Generated {
-    /// Takes predictions one by one as long as the next one was made behind a right guess.
-    fn accept(&mut self, predictions: &[u32], draft: &[u32], options: &GenerateOptions) {
-        for token in predictions {
-            let guessed = draft.get(self.tokens.len()) == Some(token);
+    /// Takes predictions one by one as long as the next one was made behind right guesses alone.
+    fn accept(&mut self, predictions: &[u32], guess: &[u32], options: &GenerateOptions) {
+        for (i, token) in predictions.iter().enumerate() {
+            let guessed = guess.get(i) == Some(token);
             self.tokens.push(*token);
             self.finished = options.stop_tokens.contains(token);
             if self.finished || !guessed || self.tokens.len() == options.max_new_tokens {
@@ -104,26 +104,43 @@ impl Generated {
     }
 }
 
-/// One sequence of a pass: prompt, tokens so far and the rest of a guess that was right up to here.
+/// One sequence of a pass: prompt, tokens so far and a guess of what follows.
 struct Row {
     tokens: Vec<u32>,
-    /// Positions whose next token is predicted start here.
+    /// Positions whose next token is predicted start here; the guess follows.
     first: usize,
 }
 
 impl Row {
     fn new(prompt: &[u32], draft: &[u32], result: &Generated) -> Self {
-        let rest = draft
-            .strip_prefix(result.tokens.as_slice())
-            .unwrap_or_default();
-        // The last token of a guess predicts what follows the guess, which nobody asked for.
-        let rest = &rest[..rest.len().saturating_sub(1)];
-        let tokens = [prompt, result.tokens.as_slice(), rest].concat();
+        let guess = &draft[resume(draft, &result.tokens)..];
+        let tokens = [prompt, result.tokens.as_slice(), guess].concat();
         Self {
-            first: tokens.len() - rest.len() - 1,
+            first: tokens.len() - guess.len() - 1,
             tokens,
         }
     }
+
+    fn guess(&self) -> &[u32] {
+        &self.tokens[self.first + 1..]
+    }
+}
+
+/// Where in a draft the text goes on: behind the place that agrees with most of the last tokens, the
+/// one nearest to the same position where several do.
+fn resume(draft: &[u32], tokens: &[u32]) -> usize {
+    let agreement = |end: usize| {
+        let pairs = draft[..end].iter().rev().zip(tokens.iter().rev());
+        pairs.take_while(|(a, b)| a == b).count()
+    };
+    let ends = 0..=draft.len();
+    ends.max_by_key(|end| {
+        (
+            agreement(*end),
+            std::cmp::Reverse(end.abs_diff(tokens.len())),
+        )
+    })
+    .unwrap_or_default()
 }
 
 /// The most likely next token at every position of each row from `first` on.
@@ -233,7 +250,7 @@ mod tests {
         let right: Vec<_> = plain.iter().map(|result| result.tokens.clone()).collect();
         let (checked, passes) = run(&right);
         assert_eq!(plain, checked);
-        assert_eq!(passes, 2);
+        assert!(passes < plain_passes / 2, "{passes} of {plain_passes}");
         let mut wrong = right.clone();
         wrong[0][4] ^= 1;
         wrong[1] = vec![63; 40];

@@ -40,10 +40,10 @@ pub struct Args {
     /// Optimizer steps of QAT [default: one epoch; embedded model: 60]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub qat_steps: Option<usize>,
-    /// Peak learning rate of SFT [default: 2e-5; embedded model: 1e-3]
+    /// Peak learning rate of SFT [default: 2e-5; embedded model: 2e-4]
     #[arg(long, value_name = "LR", help_heading = "Training")]
     pub sft_lr: Option<f64>,
-    /// Peak learning rate of QAT [default: 1e-5; embedded model: 3e-4]
+    /// Peak learning rate of QAT [default: 1e-5; embedded model: 2e-4]
     #[arg(long, value_name = "LR", help_heading = "Training")]
     pub qat_lr: Option<f64>,
     /// Sequences per optimizer step [default: 4; embedded model: 32]

@@ -31,7 +31,7 @@ const TOKENIZER: &[u8] = include_bytes!("../../assets/tiny-gpt-oss/tokenizer.jso
 
 /// Conversations of the embedded dataset.
 const EMBEDDED_TRAIN: usize = 2000;
-const EMBEDDED_VALID: usize = 400;
+const EMBEDDED_VALID: usize = 300;
 
 /// Training and validation data.
 pub struct Data {

@@ -30,8 +30,8 @@ struct Defaults {
 }
 
 const EMBEDDED: Defaults = Defaults {
-    sft_lr: 1e-3,
-    qat_lr: 3e-4,
+    sft_lr: 2e-4,
+    qat_lr: 2e-4,
     batch_size: 32,
     micro_batch_size: 16,
     parallel: 2,
