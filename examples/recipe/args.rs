@@ -52,7 +52,7 @@ pub struct Args {
     /// Sequences per forward and backward pass [default: 2; embedded model: 16]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub micro_batch_size: Option<usize>,
-    /// Micro-batches computed side by side [default: 1; embedded model: 2]
+    /// Micro-batches, and batches of the evaluation, computed side by side [default: 1; embedded model: 2]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub parallel: Option<usize>,
     /// Final learning rate as a fraction of the peak

@@ -96,12 +96,11 @@ impl Settings {
         sft.check()?;
         qat.check()?;
         Ok(Self {
-            sft,
-            qat,
             policy: QuantPolicy::preset(&args.quantize)?,
             format: chat_format(args, defaults.system),
             eval: EvalOptions {
                 batch_size: 32,
+                parallel: sft.parallel_micro_batches,
                 max_new_tokens: args.max_new_tokens.unwrap_or(defaults.max_new_tokens),
             },
             prompts: if args.smoke {
@@ -109,6 +108,8 @@ impl Settings {
             } else {
                 args.prompts
             },
+            sft,
+            qat,
         })
     }
 }

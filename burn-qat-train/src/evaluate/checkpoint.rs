@@ -1,11 +1,14 @@
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Device, FloatDType};
 use burn_gpt_oss::{
-    CheckpointForm, CheckpointReader, GenerateOptions, GptOss, Tokenizer, generate_with_drafts,
-    parse_completion, stop_tokens,
+    CheckpointForm, CheckpointReader, GenerateOptions, Generated, GptOss, Tokenizer,
+    generate_with_drafts, parse_completion, stop_tokens,
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::loss::{LossReport, evaluate_loss};
@@ -29,6 +32,8 @@ pub struct EvalData {
 pub struct EvalOptions {
     /// Sequences computed together.
     pub batch_size: usize,
+    /// Batches computed side by side: worth it on a CPU, whose cores one small model does not fill.
+    pub parallel: usize,
     /// Most tokens to generate per prompt.
     pub max_new_tokens: usize,
 }
@@ -68,15 +73,19 @@ pub fn evaluate_checkpoint(
     data: &EvalData,
     options: EvalOptions,
     device: &Device,
-    mut observe: impl FnMut(EvalProgress) -> ControlFlow<()>,
+    mut observe: impl FnMut(EvalProgress) -> ControlFlow<()> + Send,
 ) -> Result<Option<EvalReport>, QatError> {
     let reader = CheckpointReader::open(dir)?;
     let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json"))?;
     let model = reader.load(device, FloatDType::F32, |_| {})?;
     let batch = options.batch_size;
-    let loss = evaluate_loss(&model, &data.examples, batch, device, |done| {
-        observe(EvalProgress::Loss(done.min(data.examples.len())))
-    })?;
+    let loss = evaluate_loss(
+        &model,
+        &data.examples,
+        (batch, options.parallel),
+        device,
+        |done| observe(EvalProgress::Loss(done.min(data.examples.len()))),
+    )?;
     let Some(loss) = loss else { return Ok(None) };
     let prompts = |done| observe(EvalProgress::Prompts(done));
     let Some(pass_rate) = pass_rate(&model, &tokenizer, data, options, device, prompts)? else {
@@ -97,7 +106,7 @@ fn pass_rate(
     data: &EvalData,
     options: EvalOptions,
     device: &Device,
-    mut observe: impl FnMut(usize) -> ControlFlow<()>,
+    mut observe: impl FnMut(usize) -> ControlFlow<()> + Send,
 ) -> Result<Option<PassRate>, QatError> {
     // The reference answers serve as guesses: a model that gives them needs one pass per answer.
     let (prompts, drafts): (Vec<_>, Vec<_>) = data
@@ -112,15 +121,34 @@ fn pass_rate(
         stop_tokens: stop_tokens(tokenizer),
         batch_size: options.batch_size,
     };
-    let mut stopped = false;
-    let answers = generate_with_drafts(model, &prompts, &drafts, &generation, device, |done| {
-        let flow = observe(done);
-        stopped |= flow.is_break();
-        flow
-    })?;
-    if stopped {
+    let (observe, stopped) = (Mutex::new(&mut observe), AtomicBool::new(false));
+    let finished = AtomicUsize::new(0);
+    // One share of the prompts per thread; the answers do not depend on how they are shared.
+    let share = prompts.len().div_ceil(options.parallel.max(1)).max(1);
+    let shares: Vec<_> = prompts.chunks(share).zip(drafts.chunks(share)).collect();
+    let forks: Vec<_> = shares
+        .into_iter()
+        .map(|share| (share, model.clone()))
+        .collect();
+    let answer = |((prompts, drafts), model): ((&[Vec<u32>], &[Vec<u32>]), GptOss)| {
+        let mut counted = 0;
+        generate_with_drafts(&model, prompts, drafts, &generation, device, |done| {
+            let total = finished.fetch_add(done - counted, Ordering::Relaxed) + done - counted;
+            counted = done;
+            let mut observe = observe.lock().unwrap_or_else(PoisonError::into_inner);
+            let flow = (observe)(total);
+            stopped.fetch_or(flow.is_break(), Ordering::Relaxed);
+            flow
+        })
+    };
+    let answers: Vec<Vec<Generated>> = forks
+        .into_par_iter()
+        .map(answer)
+        .collect::<Result<_, _>>()?;
+    if stopped.into_inner() {
         return Ok(None);
     }
+    let answers: Vec<Generated> = answers.into_iter().flatten().collect();
     let passed = data
         .prompts
         .iter()

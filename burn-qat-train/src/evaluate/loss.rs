@@ -3,10 +3,11 @@ use std::ops::ControlFlow;
 use burn::data::dataloader::DataLoader;
 use burn::tensor::Device;
 use burn_gpt_oss::GptOss;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::QatError;
-use crate::data::{StepLoader, TokenizedExample};
+use crate::data::{StepBatch, StepLoader, TokenizedExample};
 use crate::train::micro_batch_loss;
 
 /// Loss over a dataset.
@@ -20,7 +21,8 @@ pub struct LossReport {
     pub n_targets: usize,
 }
 
-/// Mean loss over all targets of all examples. `observe` is called after each batch;
+/// Mean loss over all targets of all examples, in batches of `batch_size` of which `parallel` are
+/// computed side by side. `observe` is called after each batch;
 /// [`ControlFlow::Break`] ends the evaluation without a result.
 ///
 /// # Errors
@@ -28,25 +30,23 @@ pub struct LossReport {
 pub fn evaluate_loss(
     model: &GptOss,
     examples: &[TokenizedExample],
-    batch_size: usize,
+    (batch_size, parallel): (usize, usize),
     device: &Device,
     mut observe: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Option<LossReport>, QatError> {
     let loader = StepLoader::valid(examples.to_vec(), batch_size, device);
-    let (mut sum, mut n_targets) = (0.0, 0);
-    for (done, batch) in loader.iter().enumerate() {
-        let Ok(batch) = batch else { continue };
-        for micro_batch in &batch.micro_batches {
-            let (nll, _) = micro_batch_loss(model, micro_batch);
-            sum += nll
-                .try_into_scalar::<f64>()
-                .map_err(|error| QatError::Training {
-                    stage: "evaluation".into(),
-                    message: error.to_string(),
-                })?;
-        }
-        n_targets += batch.n_targets;
-        if observe((done + 1) * batch_size).is_break() {
+    let batches: Vec<StepBatch> = loader.iter().flatten().collect();
+    let (mut sum, mut n_targets, mut done) = (0.0, 0, 0);
+    for group in batches.chunks(parallel.max(1)) {
+        let forks: Vec<_> = group.iter().map(|batch| (batch, model.clone())).collect();
+        let losses: Vec<f64> = forks
+            .into_par_iter()
+            .map(|(batch, model)| batch_loss(&model, batch))
+            .collect::<Result<_, _>>()?;
+        sum += losses.iter().sum::<f64>();
+        n_targets += group.iter().map(|batch| batch.n_targets).sum::<usize>();
+        done += group.len() * batch_size;
+        if observe(done).is_break() {
             return Ok(None);
         }
     }
@@ -56,4 +56,18 @@ pub fn evaluate_loss(
         perplexity: loss.exp(),
         n_targets,
     }))
+}
+
+fn batch_loss(model: &GptOss, batch: &StepBatch) -> Result<f64, QatError> {
+    let mut sum = 0.0;
+    for micro_batch in &batch.micro_batches {
+        let (nll, _) = micro_batch_loss(model, micro_batch);
+        sum += nll
+            .try_into_scalar::<f64>()
+            .map_err(|error| QatError::Training {
+                stage: "evaluation".into(),
+                message: error.to_string(),
+            })?;
+    }
+    Ok(sum)
 }
