@@ -125,12 +125,11 @@ fn pass_rate(
     let finished = AtomicUsize::new(0);
     // One share of the prompts per thread; the answers do not depend on how they are shared.
     let share = prompts.len().div_ceil(options.parallel.max(1)).max(1);
-    let shares: Vec<_> = prompts.chunks(share).zip(drafts.chunks(share)).collect();
+    let shares = prompts.chunks(share).zip(drafts.chunks(share));
     let forks: Vec<_> = shares
-        .into_iter()
-        .map(|share| (share, model.clone()))
+        .map(|(prompts, drafts)| (prompts, drafts, model.clone()))
         .collect();
-    let answer = |((prompts, drafts), model): ((&[Vec<u32>], &[Vec<u32>]), GptOss)| {
+    let answer = |(prompts, drafts, model): (&[Vec<u32>], &[Vec<u32>], GptOss)| {
         let mut counted = 0;
         generate_with_drafts(&model, prompts, drafts, &generation, device, |done| {
             let total = finished.fetch_add(done - counted, Ordering::Relaxed) + done - counted;
