@@ -142,6 +142,12 @@ pub enum GptOssError {
         /// The directory.
         path: PathBuf,
     },
+    /// The output path is a file or a link.
+    #[error("{}: is a file or a link; give a directory", path.display())]
+    OutputNotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
     /// A tokenizer file could not be loaded.
     #[error("{}: {message}", path.display())]
     Tokenizer {
@@ -163,6 +169,14 @@ pub enum GptOssError {
     Conversation {
         /// Index of the message in the conversation.
         message: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A prompt cannot be continued.
+    #[error("prompt {prompt}: {reason}")]
+    Prompt {
+        /// Index of the prompt.
+        prompt: usize,
         /// What is wrong with it.
         reason: String,
     },

@@ -62,7 +62,7 @@ pub fn generate_with_drafts(
     mut observe: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Vec<Generated>, GptOssError> {
     assert_eq!(prompts.len(), drafts.len(), "one draft per prompt");
-    check(model, prompts, options)?;
+    check(model, prompts, drafts, options)?;
     let mut results = vec![Generated::default(); prompts.len()];
     // Prompts of similar length share a batch, so that little is spent on padding.
     let mut order: Vec<usize> = (0..prompts.len()).collect();
@@ -71,10 +71,8 @@ pub fn generate_with_drafts(
     for batch in order.chunks(options.batch_size.max(1)) {
         let mut open = batch.to_vec();
         while !open.is_empty() && options.max_new_tokens > 0 {
-            let rows: Vec<Row> = open
-                .iter()
-                .map(|i| Row::new(&prompts[*i], &drafts[*i], &results[*i]))
-                .collect();
+            let row = |i: &usize| Row::new(&prompts[*i], &drafts[*i], &results[*i], options);
+            let rows: Vec<Row> = open.iter().map(row).collect();
             for ((i, row), tokens) in open.iter().zip(&rows).zip(predict(model, &rows, device)) {
                 results[*i].accept(&tokens, row.guess(), options);
             }
@@ -112,8 +110,11 @@ struct Row {
 }
 
 impl Row {
-    fn new(prompt: &[u32], draft: &[u32], result: &Generated) -> Self {
+    fn new(prompt: &[u32], draft: &[u32], result: &Generated, options: &GenerateOptions) -> Self {
         let guess = &draft[resume(draft, &result.tokens)..];
+        // A guess of n tokens brings n + 1 predictions, and no more than the limit are wanted.
+        let room = options.max_new_tokens - result.tokens.len();
+        let guess = &guess[..guess.len().min(room.saturating_sub(1))];
         let tokens = [prompt, result.tokens.as_slice(), guess].concat();
         Self {
             first: tokens.len() - guess.len() - 1,
@@ -176,28 +177,25 @@ fn predict(model: &GptOss, rows: &[Row], device: &Device) -> Vec<Vec<u32>> {
 fn check(
     model: &GptOss,
     prompts: &[Vec<u32>],
+    drafts: &[Vec<u32>],
     options: &GenerateOptions,
 ) -> Result<(), GptOssError> {
     let limit = model.config().max_position_embeddings;
     let vocab = model.config().vocab_size;
-    for (i, prompt) in prompts.iter().enumerate() {
-        if prompt.is_empty() {
-            return Err(GptOssError::Conversation {
-                message: i,
-                reason: "the prompt is empty".into(),
-            });
+    for (prompt, (tokens, draft)) in prompts.iter().zip(drafts).enumerate() {
+        let refuse = |reason| Err(GptOssError::Prompt { prompt, reason });
+        if tokens.is_empty() {
+            return refuse("it is empty".into());
         }
-        if prompt.len() + options.max_new_tokens > limit {
-            let reason = format!(
+        if tokens.len() + options.max_new_tokens > limit {
+            return refuse(format!(
                 "{} prompt tokens and {} new ones exceed the context of {limit} tokens",
-                prompt.len(),
+                tokens.len(),
                 options.max_new_tokens
-            );
-            return Err(GptOssError::Conversation { message: i, reason });
+            ));
         }
-        if let Some(id) = prompt.iter().find(|id| **id as usize >= vocab) {
-            let reason = format!("token {id} is outside the vocabulary of {vocab}");
-            return Err(GptOssError::Conversation { message: i, reason });
+        if let Some(id) = tokens.iter().chain(draft).find(|id| **id as usize >= vocab) {
+            return refuse(format!("token {id} is outside the vocabulary of {vocab}"));
         }
     }
     Ok(())
@@ -280,7 +278,7 @@ mod tests {
             });
             let error = result.expect_err(reason).to_string();
             assert!(
-                error.contains(reason) && error.contains("message 1"),
+                error.contains(reason) && error.contains("prompt 1"),
                 "{error}"
             );
         }

@@ -28,7 +28,8 @@ pub struct ExportReport {
 ///
 /// # Errors
 /// Quantizers on other weights than the experts', which this format cannot hold, or missing ones;
-/// [`QatError::ExportMismatch`]; errors of the file system. An export that differs is removed.
+/// [`QatError::ExportMismatch`]; errors of the file system. The directory appears under its name only
+/// after the comparison, so an export that differs leaves nothing behind and replaces nothing.
 pub fn export_mxfp4(
     model: &GptOss,
     dir: &Path,
@@ -38,20 +39,18 @@ pub fn export_mxfp4(
 ) -> Result<ExportReport, QatError> {
     let specs = tensor_specs(model.config());
     check_quantizers(model, &specs)?;
+    let mut verified_weights = 0;
     let saved = CheckpointWriter::new(CheckpointForm::Mxfp4)
         .with_source(source)
         .with_overwrite(overwrite)
-        .save(model, dir, progress)?;
-    match verify(model, dir, &specs) {
-        Ok(verified_weights) => Ok(ExportReport {
-            saved,
-            verified_weights,
-        }),
-        Err(error) => {
-            let _ = std::fs::remove_dir_all(dir);
-            Err(error)
-        }
-    }
+        .save_checked(model, dir, progress, |written| {
+            verified_weights = verify(model, written, &specs)?;
+            Ok::<_, QatError>(())
+        })?;
+    Ok(ExportReport {
+        saved,
+        verified_weights,
+    })
 }
 
 /// The format quantizes every expert matrix and nothing else.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use burn_gpt_oss::OutputDirectory;
 use burn_qat_train::{Curve, History, ResultTable, loss_plot};
 use serde_json::json;
@@ -35,7 +35,31 @@ pub fn check(args: &Args) -> Result<PathBuf> {
         None => PathBuf::from("runs").join(timestamp()),
     };
     OutputDirectory::check(&out, args.overwrite)?;
+    let occupied = out
+        .read_dir()
+        .is_ok_and(|mut entries| entries.next().is_some());
+    ensure!(
+        !occupied || out.join("recipe.json").is_file(),
+        "{}: --overwrite replaces the results of an earlier run, but there is no recipe.json of one; \
+         choose another directory",
+        out.display()
+    );
+    for input in [&args.model, &args.data].into_iter().flatten() {
+        ensure!(
+            !inside(input, &out),
+            "{}: lies in the output directory, whose contents are replaced; choose another one",
+            input.display()
+        );
+    }
     Ok(out)
+}
+
+/// Whether a path is a directory or lies in it, links resolved.
+fn inside(path: &Path, dir: &Path) -> bool {
+    match (path.canonicalize(), dir.canonicalize()) {
+        (Ok(path), Ok(dir)) => path.starts_with(dir),
+        _ => false,
+    }
 }
 
 /// Creates the output directory, without the results of an earlier run.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, FloatDType};
-use burn_gpt_oss::{CheckpointForm, CheckpointReader, CheckpointWriter, GptOss, GptOssConfig};
+use burn_gpt_oss::{
+    CheckpointForm, CheckpointReader, CheckpointWriter, GptOss, GptOssConfig, Tokenizer,
+};
 use burn_qat_train::{
     EvalData, History, MemoryEstimate, QuantizedWeight, ResultRow, ResultTable, StageOutcome,
     TrainConfig, available_memory, evaluate_checkpoint, export_mxfp4, insert_quantizers, train,
@@ -55,6 +57,7 @@ impl Run {
         let settings = Settings::resolve(args, data.train.len())?;
         if let Some(reader) = &given {
             check_fit(reader.config(), &settings, &data)?;
+            check_prompts(reader.config(), &settings, &data, &tokenizer)?;
         }
 
         output::create(&out)?;
@@ -112,6 +115,9 @@ impl Run {
         let original = self.original.clone();
         self.evaluate(ORIGINAL, 0, &original)?;
 
+        if self.cancel.pressed() {
+            return Ok(());
+        }
         let bar = Bar::new("loading");
         let model = self
             .source
@@ -240,16 +246,20 @@ impl Run {
     pub fn conclude(&self) {
         println!("\n{}\n", self.table.to_markdown());
         let table = &self.table;
-        if let (Some(gap), Some(recovered)) =
-            (table.ptq_gap(SFT, PTQ), table.recovered(SFT, PTQ, QAT))
-        {
-            println!(
+        match (table.ptq_gap(SFT, PTQ), table.recovered(SFT, PTQ, QAT)) {
+            (Some(gap), Some(recovered)) => println!(
                 "Quantizing after SFT costs {gap:.4} nats of validation loss; QAT wins back {:.0} % of it.",
                 recovered * 100.0
-            );
+            ),
+            (Some(_), None) if table.row(QAT).is_some() => {
+                println!("Quantizing after SFT costs nothing here: there is nothing to win back.");
+            }
+            _ => {}
         }
         println!("results  {}", self.out.join("results.md").display());
-        println!("curves   {}", self.out.join("loss.svg").display());
+        if self.out.join("loss.svg").exists() {
+            println!("curves   {}", self.out.join("loss.svg").display());
+        }
         if table.row(QAT).is_some() {
             println!(
                 "model    {} (MXFP4, ready to serve)",
@@ -279,6 +289,27 @@ fn check_fit(config: &GptOssConfig, settings: &Settings, data: &input::Data) -> 
         .unwrap_or(0);
     let estimate = MemoryEstimate::full_parameter(config, &settings.sft, longest);
     Ok(available_memory().map_or(Ok(()), |available| estimate.check(available))?)
+}
+
+/// Refuses prompts that leave no room for an answer, before anything is computed.
+fn check_prompts(
+    config: &GptOssConfig,
+    settings: &Settings,
+    data: &input::Data,
+    tokenizer: &Tokenizer,
+) -> Result<()> {
+    for record in data.valid_records.iter().take(settings.prompts) {
+        let (prompt, _) = settings.format.prompt(record, tokenizer)?;
+        ensure!(
+            prompt.len() + settings.eval.max_new_tokens <= config.max_position_embeddings,
+            "dataset line {}: {} prompt tokens and --max-new-tokens {} exceed the context of {} tokens",
+            record.line.unwrap_or(0),
+            prompt.len(),
+            settings.eval.max_new_tokens,
+            config.max_position_embeddings
+        );
+    }
+    Ok(())
 }
 
 fn print_quantized(policy: &str, weights: &[QuantizedWeight]) {

@@ -99,7 +99,7 @@ impl Settings {
             policy: QuantPolicy::preset(&args.quantize)?,
             format: chat_format(args, defaults.system),
             eval: EvalOptions {
-                batch_size: 32,
+                batch_size: if embedded { 32 } else { sft.micro_batch_size },
                 parallel: sft.parallel_micro_batches,
                 max_new_tokens: args.max_new_tokens.unwrap_or(defaults.max_new_tokens),
             },

@@ -218,3 +218,47 @@ fn edit(path: &Path, from: &str, to: &str) {
     assert!(text.contains(from), "{from}");
     std::fs::write(path, text.replacen(from, to, 1)).expect("a text file");
 }
+
+#[test]
+fn overwriting_touches_nothing_but_earlier_results() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let out = text(dir.path());
+    let data = dir.path().join("train.jsonl");
+    std::fs::write(&data, LINE).expect("a file");
+    let error = refusal(&["--smoke", "--overwrite", "--out", &out]);
+    mentions(&error, &["recipe.json", "another directory"]);
+    // Even a directory of an earlier run may hold what this run reads.
+    std::fs::write(dir.path().join("recipe.json"), "{}").expect("a file");
+    let model = checkpoint(dir.path());
+    let args = [
+        "--model",
+        &text(&model),
+        "--data",
+        &text(&data),
+        "--overwrite",
+        "--out",
+        &out,
+    ];
+    mentions(&refusal(&args), &["model", "lies in the output directory"]);
+    assert_eq!(entries(dir.path()), ["model", "recipe.json", "train.jsonl"]);
+}
+
+#[test]
+fn prompts_too_long_for_the_context() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let model = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny-gpt-oss"));
+    let data = dataset(dir.path(), &[LINE; 20]);
+    let out = text(&dir.path().join("out"));
+    let args = [
+        "--model",
+        &model,
+        "--data",
+        &data,
+        "--out",
+        &out,
+        "--max-new-tokens",
+        "5000",
+    ];
+    mentions(&refusal(&args), &["dataset line", "5000", "context"]);
+    assert_eq!(entries(dir.path()), ["data.jsonl"]);
+}

@@ -41,20 +41,19 @@ impl OutputDirectory {
     /// Whether [`create`](Self::create) would accept the target.
     ///
     /// # Errors
-    /// [`GptOssError::OutputExists`] if it is a directory with content and may not be overwritten, or a
-    /// file or link, which never is.
+    /// [`GptOssError::OutputExists`] for a directory with content that may not be overwritten,
+    /// [`GptOssError::OutputNotADirectory`] for a file or link.
     pub fn check(target: &Path, overwrite: bool) -> Result<(), GptOssError> {
-        let is_link = target
-            .symlink_metadata()
-            .is_ok_and(|metadata| metadata.is_symlink());
-        let (occupied, replaceable) = match std::fs::read_dir(target) {
-            Ok(mut entries) => (entries.next().is_some(), !is_link),
-            Err(_) => (target.exists() || is_link, false),
+        let path = || target.to_path_buf();
+        let Ok(metadata) = target.symlink_metadata() else {
+            return Ok(());
         };
-        if occupied && !(overwrite && replaceable) {
-            return Err(GptOssError::OutputExists {
-                path: target.to_path_buf(),
-            });
+        if !metadata.is_dir() {
+            return Err(GptOssError::OutputNotADirectory { path: path() });
+        }
+        let mut entries = std::fs::read_dir(target).map_err(GptOssError::io(target, "list"))?;
+        if entries.next().is_some() && !overwrite {
+            return Err(GptOssError::OutputExists { path: path() });
         }
         Ok(())
     }

@@ -97,9 +97,36 @@ impl<'a> CheckpointWriter<'a> {
         target: impl AsRef<Path>,
         progress: impl FnMut(CheckpointProgress<'_>),
     ) -> Result<SaveReport, GptOssError> {
+        self.save_checked(model, target, progress, |_| Ok(()))
+    }
+
+    /// As [`save`](Self::save), with a look at the complete directory before it is put in place: if
+    /// `check` fails, an older directory stays as it was and nothing new is left behind.
+    ///
+    /// # Errors
+    /// Those of [`save`](Self::save) and those of `check`.
+    pub fn save_checked<E: From<GptOssError>>(
+        &self,
+        model: &GptOss,
+        target: impl AsRef<Path>,
+        progress: impl FnMut(CheckpointProgress<'_>),
+        check: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<SaveReport, E> {
+        let (output, report) = self.write(model, target.as_ref(), progress)?;
+        check(output.path())?;
+        output.commit()?;
+        Ok(report)
+    }
+
+    fn write(
+        &self,
+        model: &GptOss,
+        target: &Path,
+        progress: impl FnMut(CheckpointProgress<'_>),
+    ) -> Result<(OutputDirectory, SaveReport), GptOssError> {
         let specs = tensor_specs(model.config());
         self.check_blocks(&specs)?;
-        let output = OutputDirectory::create(&target, self.overwrite)?;
+        let output = OutputDirectory::create(target, self.overwrite)?;
         if let Some(dir) = self.companions {
             carry_over(dir, output.path())?;
         }
@@ -123,13 +150,16 @@ impl<'a> CheckpointWriter<'a> {
             write_shard(&path, shard, &mut encoder, &mut progress)?;
         }
         let (copied, bytes, shards) = (encoder.copied, progress.total, files.len());
-        output.commit()?;
-        Ok(SaveReport {
-            dir: target.as_ref().to_path_buf(),
-            bytes,
-            shards,
-            copied,
-        })
+        let dir = target.to_path_buf();
+        Ok((
+            output,
+            SaveReport {
+                dir,
+                bytes,
+                shards,
+                copied,
+            },
+        ))
     }
 
     fn config(&self, config: &GptOssConfig) -> Value {

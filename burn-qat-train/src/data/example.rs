@@ -62,7 +62,7 @@ impl ChatFormat {
     /// Tokens of all records that have targets.
     ///
     /// # Errors
-    /// The first record that cannot be rendered, by number, or no usable record at all.
+    /// The first record that cannot be rendered, by its line or number, or no usable record at all.
     pub fn tokenize_all(
         &self,
         records: &[ChatRecord],
@@ -73,7 +73,11 @@ impl ChatFormat {
             let example = self
                 .tokenize(record, encoder)
                 .map_err(|error| QatError::Dataset {
-                    path: format!("conversation {}", i + 1).into(),
+                    path: match record.line {
+                        Some(line) => format!("dataset line {line}"),
+                        None => format!("conversation {}", i + 1),
+                    }
+                    .into(),
                     message: error.to_string(),
                 })?;
             examples.extend(example);

@@ -18,6 +18,9 @@ pub struct ChatRecord {
     /// What a right final answer must contain; only used by the evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+    /// Line of the file it was read from, from 1; for messages.
+    #[serde(skip)]
+    pub line: Option<usize>,
 }
 
 /// Reads a JSONL file. Blank lines are skipped.
@@ -34,11 +37,12 @@ pub fn read_jsonl(path: impl AsRef<Path>) -> Result<Vec<ChatRecord>, QatError> {
         if line.trim().is_empty() {
             continue;
         }
-        let record = parse_line(&line).map_err(|message| QatError::DatasetLine {
+        let mut record = parse_line(&line).map_err(|message| QatError::DatasetLine {
             path: path.to_path_buf(),
             line: i + 1,
             message,
         })?;
+        record.line = Some(i + 1);
         records.push(record);
     }
     if records.is_empty() {

@@ -80,12 +80,10 @@ impl Language {
 impl FromStr for Language {
     type Err = ();
 
-    /// The English name, as datasets spell it.
+    /// The English name, in any case.
     fn from_str(name: &str) -> Result<Self, ()> {
-        Self::ALL
-            .into_iter()
-            .find(|language| format!("{language:?}") == name.trim())
-            .ok_or(())
+        let is = |language: &Self| format!("{language:?}").eq_ignore_ascii_case(name.trim());
+        Self::ALL.into_iter().find(is).ok_or(())
     }
 }
 

@@ -27,6 +27,9 @@ pub struct LossReport {
 ///
 /// # Errors
 /// A loss that cannot be read from the device.
+///
+/// # Panics
+/// If there are no examples, one has no target, or the batch size is zero.
 pub fn evaluate_loss(
     model: &GptOss,
     examples: &[TokenizedExample],

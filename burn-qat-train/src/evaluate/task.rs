@@ -1,4 +1,4 @@
-use burn_gpt_oss::{Completion, Role};
+use burn_gpt_oss::{Completion, Message, Role};
 
 use super::Language;
 use crate::data::ChatRecord;
@@ -6,7 +6,8 @@ use crate::data::ChatRecord;
 /// Whether a completion passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The analysis is written in the asked language; true where none is asked.
+    /// The analysis is written in the asked language; true where none is asked, false for languages
+    /// that cannot be recognized.
     pub language: bool,
     /// The final answer contains the expected one; where none is given, it is not empty.
     pub answer: bool,
@@ -24,7 +25,11 @@ impl Verdict {
 pub fn judge(record: &ChatRecord, completion: &Completion) -> Verdict {
     let thinking = completion.thinking.as_deref().unwrap_or_default();
     let content = completion.content.as_deref().unwrap_or_default();
-    let language = asked_language(record).is_none_or(|asked| Language::of(thinking) == Some(asked));
+    let is_language = |asked: &str| match asked.parse() {
+        Ok(asked) => Language::of(thinking) == Some(asked),
+        Err(()) => false,
+    };
+    let language = asked_language(record).is_none_or(is_language);
     let answer = match &record.answer {
         Some(expected) => contains_words(content, expected),
         None => !content.trim().is_empty(),
@@ -36,16 +41,17 @@ pub fn judge(record: &ChatRecord, completion: &Completion) -> Verdict {
 }
 
 /// The language a record asks for: its column, or `reasoning language: X` in its first message.
-fn asked_language(record: &ChatRecord) -> Option<Language> {
+fn asked_language(record: &ChatRecord) -> Option<&str> {
     if let Some(name) = &record.reasoning_language {
-        return name.parse().ok();
+        return Some(name);
     }
-    let first = record
-        .messages
-        .first()
-        .filter(|m| matches!(m.role, Role::System | Role::Developer))?;
-    let line = first.content.lines().next()?;
-    line.strip_prefix("reasoning language:")?.parse().ok()
+    let instructs = |m: &&Message| matches!(m.role, Role::System | Role::Developer);
+    let first = record.messages.first().filter(instructs)?;
+    first
+        .content
+        .lines()
+        .next()?
+        .strip_prefix("reasoning language:")
 }
 
 /// Whether the words of `expected` occur in `text` one after the other, in any case.
@@ -67,7 +73,6 @@ fn contains_words(text: &str, expected: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn_gpt_oss::Message;
 
     fn record(language: &str, answer: Option<&str>) -> ChatRecord {
         ChatRecord {
@@ -76,6 +81,7 @@ mod tests {
             ))],
             reasoning_language: None,
             answer: answer.map(str::to_string),
+            line: None,
         }
     }
 

@@ -37,10 +37,12 @@ impl ResultTable {
         Some(self.row(ptq)?.report.loss.loss - self.row(sft)?.report.loss.loss)
     }
 
-    /// The share of the gap that `qat` wins back; above 1 if it ends below `sft`.
+    /// The share of the gap that `qat` wins back; above 1 if it ends below `sft`,
+    /// `None` where there is no gap.
     pub fn recovered(&self, sft: &str, ptq: &str, qat: &str) -> Option<f64> {
         let won = self.row(ptq)?.report.loss.loss - self.row(qat)?.report.loss.loss;
-        Some(won / self.ptq_gap(sft, ptq)?)
+        let gap = self.ptq_gap(sft, ptq)?;
+        (gap > 0.0).then(|| won / gap)
     }
 
     /// A Markdown table whose columns also line up as plain text.

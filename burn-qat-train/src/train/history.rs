@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{LineWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -71,13 +71,16 @@ struct State {
     names: HashMap<MetricId, String>,
     entries: HashMap<(String, usize, &'static str), Vec<NumericEntry>>,
     history: History,
-    jsonl: BufWriter<File>,
+    jsonl: LineWriter<File>,
+    /// Batches of one complete evaluation, and of the one going on.
+    valid_batches: usize,
+    valid_seen: usize,
     write_error: Option<std::io::Error>,
 }
 
 impl RunLog {
     /// Starts a log that writes one JSON object per step and per evaluation to a file.
-    pub fn create(stage: &str, path: &Path) -> Result<Self, QatError> {
+    pub fn create(stage: &str, path: &Path, valid_batches: usize) -> Result<Self, QatError> {
         let file = File::create(path).map_err(QatError::io(path, "create"))?;
         Ok(Self(Arc::new(Mutex::new(State {
             stage: stage.into(),
@@ -85,7 +88,9 @@ impl RunLog {
             names: HashMap::new(),
             entries: HashMap::new(),
             history: History::default(),
-            jsonl: BufWriter::new(file),
+            jsonl: LineWriter::new(file),
+            valid_batches,
+            valid_seen: 0,
             write_error: None,
         }))))
     }
@@ -172,13 +177,17 @@ fn split_name(split: &Split) -> &'static str {
 impl MetricLogger for RunLog {
     fn log(&mut self, update: MetricsUpdate, epoch: usize, split: &Split) {
         let mut state = self.lock();
-        let values = state.values(&update);
+        let (values, valid_batches) = (state.values(&update), state.valid_batches);
         let is_final = values
             .iter()
             .any(|(_, entry)| matches!(entry, NumericEntry::Final(_)));
         match (split, is_final) {
             (Split::Train, false) => state.add_train(&values),
-            (Split::Valid, true) => state.add_valid(&values),
+            (Split::Valid, false) => state.valid_seen += 1,
+            // The mean over an evaluation that was interrupted covers a part of the data.
+            (Split::Valid, true) if std::mem::take(&mut state.valid_seen) == valid_batches => {
+                state.add_valid(&values);
+            }
             _ => {}
         }
         for (name, entry) in values {

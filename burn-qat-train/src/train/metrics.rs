@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, TensorReadError};
+use burn::tensor::TensorReadError;
 use burn::train::metric::state::{FormatOptions, NumericMetricState};
 use burn::train::metric::{
     Adaptor, Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
@@ -14,101 +14,79 @@ pub(super) const LOSS: &str = "Loss";
 /// Name of the token count.
 pub(super) const TOKENS: &str = "Tokens";
 
-/// Mean loss per target, weighted by the number of targets (Burn's own weighs by batch).
-#[derive(Clone, Default)]
-pub(super) struct TargetLoss {
+/// A number of each step, averaged over an interval.
+#[derive(Clone)]
+pub(super) struct StepMetric {
+    name: &'static str,
+    unit: Option<&'static str>,
+    precision: usize,
+    /// The value and its weight in the mean.
+    read: fn(&StepOutput) -> Result<(f64, usize), TensorReadError>,
     state: NumericMetricState,
 }
 
-/// Tokens per step, padding excluded.
-#[derive(Clone, Default)]
-pub(super) struct Tokens {
-    state: NumericMetricState,
-}
-
-pub(super) struct LossInput(Tensor<1>, usize);
-pub(super) struct TokensInput(usize);
-
-impl Adaptor<LossInput> for StepOutput {
-    fn adapt(&self) -> LossInput {
-        LossInput(self.loss.clone(), self.n_targets)
-    }
-}
-
-impl Adaptor<TokensInput> for StepOutput {
-    fn adapt(&self) -> TokensInput {
-        TokensInput(self.n_tokens)
-    }
-}
-
-impl Metric for TargetLoss {
-    type Input = LossInput;
-
-    fn name(&self) -> MetricName {
-        Arc::new(LOSS.into())
-    }
-
-    fn attributes(&self) -> MetricAttributes {
-        NumericAttributes {
-            unit: Some("nats".into()),
-            higher_is_better: false,
+impl StepMetric {
+    /// Mean loss per target, weighted by the number of targets (Burn's own weighs by batch).
+    pub fn loss() -> Self {
+        Self {
+            name: LOSS,
+            unit: Some("nats"),
+            precision: 4,
+            read: |step| Ok((step.loss.clone().try_into_scalar()?, step.n_targets)),
+            state: NumericMetricState::default(),
         }
-        .into()
     }
 
-    fn update(
-        &mut self,
-        input: &LossInput,
-        _: &MetricMetadata,
-    ) -> Result<SerializedEntry, TensorReadError> {
-        self.state
-            .update(input.0.clone().try_into_scalar::<f64>()?, input.1);
-        Ok(self
-            .state
-            .compute_update(FormatOptions::new(self.name()).precision(4)))
-    }
-
-    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        Ok(self
-            .state
-            .compute_final(FormatOptions::new(self.name()).precision(4)))
-    }
-
-    fn clear(&mut self) {
-        self.state.reset();
-    }
-}
-
-impl Metric for Tokens {
-    type Input = TokensInput;
-
-    fn name(&self) -> MetricName {
-        Arc::new(TOKENS.into())
-    }
-
-    fn attributes(&self) -> MetricAttributes {
-        NumericAttributes {
+    /// Tokens per step, padding excluded.
+    pub fn tokens() -> Self {
+        Self {
+            name: TOKENS,
             unit: None,
-            higher_is_better: true,
+            precision: 0,
+            read: |step| Ok((step.n_tokens as f64, 1)),
+            state: NumericMetricState::default(),
+        }
+    }
+
+    fn format(&self) -> FormatOptions {
+        FormatOptions::new(self.name()).precision(self.precision)
+    }
+}
+
+impl Adaptor<StepOutput> for StepOutput {
+    fn adapt(&self) -> StepOutput {
+        self.clone()
+    }
+}
+
+impl Metric for StepMetric {
+    type Input = StepOutput;
+
+    fn name(&self) -> MetricName {
+        Arc::new(self.name.into())
+    }
+
+    fn attributes(&self) -> MetricAttributes {
+        let unit = self.unit.map(str::to_string);
+        NumericAttributes {
+            unit,
+            higher_is_better: self.name != LOSS,
         }
         .into()
     }
 
     fn update(
         &mut self,
-        input: &TokensInput,
+        step: &StepOutput,
         _: &MetricMetadata,
     ) -> Result<SerializedEntry, TensorReadError> {
-        self.state.update(input.0 as f64, 1);
-        Ok(self
-            .state
-            .compute_update(FormatOptions::new(self.name()).precision(0)))
+        let (value, weight) = (self.read)(step)?;
+        self.state.update(value, weight);
+        Ok(self.state.compute_update(self.format()))
     }
 
     fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        Ok(self
-            .state
-            .compute_final(FormatOptions::new(self.name()).precision(0)))
+        Ok(self.state.compute_final(self.format()))
     }
 
     fn clear(&mut self) {
@@ -116,25 +94,15 @@ impl Metric for Tokens {
     }
 }
 
-impl Numeric for TargetLoss {
+impl Numeric for StepMetric {
     fn value(&self) -> Option<NumericEntry> {
         Some(self.state.current_value())
     }
-    fn running_value(&self) -> Option<NumericEntry> {
-        Some(self.state.running_value())
-    }
-    fn final_value(&self) -> NumericEntry {
-        self.state.final_value()
-    }
-}
 
-impl Numeric for Tokens {
-    fn value(&self) -> Option<NumericEntry> {
-        Some(self.state.current_value())
-    }
     fn running_value(&self) -> Option<NumericEntry> {
         Some(self.state.running_value())
     }
+
     fn final_value(&self) -> NumericEntry {
         self.state.final_value()
     }

@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use burn::data::dataloader::DataLoader;
 use burn::module::Module;
 use burn::optim::AdamWConfig;
 use burn::store::ModuleRecord;
@@ -13,7 +14,7 @@ use burn_gpt_oss::GptOss;
 
 use super::discard::Discard;
 use super::history::RunLog;
-use super::metrics::{TargetLoss, Tokens};
+use super::metrics::StepMetric;
 use super::{Console, FineTune, History, StageProgress, TrainConfig, WarmupCosine};
 use crate::QatError;
 use crate::data::{StepLoader, TokenizedExample};
@@ -48,11 +49,14 @@ pub fn train(
     interrupter: Interrupter,
 ) -> Result<StageOutcome, QatError> {
     config.check()?;
+    for (key, examples) in [("training data", &data.0), ("validation data", &data.1)] {
+        check_examples(key, examples)?;
+    }
     let device = model.devices().into_iter().next().unwrap_or_default();
     let device = Device::without_autodiff(device);
     let (train_loader, valid_loader) = loaders(data, config, &device);
     let metrics_path = dir.join("metrics.jsonl");
-    let log = RunLog::create(stage, &metrics_path)?;
+    let log = RunLog::create(stage, &metrics_path, valid_loader.num_items())?;
     let divergence = Arc::new(Mutex::new(None));
     let progress = StageProgress::new(
         console,
@@ -63,9 +67,9 @@ pub fn train(
     );
 
     let mut training = SupervisedTraining::new(dir, train_loader, valid_loader)
-        .metric_train_numeric(TargetLoss::default())
-        .metric_valid_numeric(TargetLoss::default())
-        .metric_train_numeric(Tokens::default())
+        .metric_train_numeric(StepMetric::loss())
+        .metric_valid_numeric(StepMetric::loss())
+        .metric_train_numeric(StepMetric::tokens())
         .metric_train_numeric(LearningRateMetric::new())
         .num_epochs(config.steps.div_ceil(config.eval_steps))
         .with_metric_logger(log.clone())
@@ -73,7 +77,7 @@ pub fn train(
         .with_interrupter(interrupter)
         .with_custom_checkpointers(FileCheckpointer::new(dir, "model"), Discard, Discard)
         .with_checkpointing_strategy(MetricCheckpointingStrategy::new(
-            &TargetLoss::default(),
+            &StepMetric::loss(),
             Aggregate::Mean,
             Direction::Lowest,
             Split::Valid,
@@ -104,9 +108,29 @@ pub fn train(
     Ok(StageOutcome {
         model: model.model,
         best_step,
-        interrupted: history.train.len() < config.steps,
+        interrupted: history.train.len() < config.steps
+            || history
+                .valid
+                .last()
+                .is_none_or(|point| point.step < config.steps),
         history,
     })
+}
+
+fn check_examples(key: &'static str, examples: &[TokenizedExample]) -> Result<(), QatError> {
+    let unusable = examples.iter().position(|example| example.n_targets() == 0);
+    let (holds, found) = match unusable {
+        Some(i) => (false, format!("example {i} without a target")),
+        None => (!examples.is_empty(), "empty".into()),
+    };
+    match holds {
+        true => Ok(()),
+        false => Err(QatError::Setting {
+            key,
+            expected: "examples with targets".into(),
+            found,
+        }),
+    }
 }
 
 type Loaders = (Arc<StepLoader>, Arc<StepLoader>);
@@ -125,7 +149,7 @@ fn loaders(
         config.seed,
         device,
     );
-    let valid = StepLoader::valid(valid, config.batch_size.max(16), device);
+    let valid = StepLoader::valid(valid, config.micro_batch_size, device);
     (Arc::new(train), Arc::new(valid))
 }
 
