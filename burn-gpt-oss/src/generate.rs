@@ -28,7 +28,7 @@ pub struct Generated {
 /// Continues each prompt with the most likely token, again and again. Every token recomputes its
 /// whole sequence: exact and simple, for evaluation of short answers.
 ///
-/// `observe` is called after every pass over a batch with the number of finished prompts so far;
+/// `observe` is called after every pass over a batch with the number of prompts done so far;
 /// [`ControlFlow::Break`] ends the generation with what was reached.
 ///
 /// # Errors

@@ -40,15 +40,19 @@ fn generate(model: &GptOss, prompts: &[Vec<u32>], new: usize, device: &Device) -
         batch_size: prompts.len(),
     };
     let mut calls = 0;
-    let results = generate_greedy(model, prompts, &options, device, |finished| {
-        assert_eq!(finished, 0, "no prompt can finish without stop tokens");
+    let results = generate_greedy(model, prompts, &options, device, |done| {
         calls += 1;
+        assert!(
+            done == 0 || calls == new,
+            "no prompt can end before the limit"
+        );
         ControlFlow::Continue(())
     });
     assert_eq!(calls, new, "one call per token");
     results
         .expect("valid prompts")
         .into_iter()
+        .inspect(|generated| assert!(!generated.finished, "there is no stop token"))
         .map(|generated| generated.tokens)
         .collect()
 }
