@@ -1,7 +1,7 @@
 //! Loading and saving of an MXFP4 checkpoint, in bytes of the file per second, and peak memory.
 //!
 //! Floor of loading: the file is read once (0.53 bytes per expert weight) and every weight written
-//! once (4 bytes in float32). A plain copy of as many bytes runs beside it.
+//! once (4 bytes in float32). A plain copy of as many bytes on one thread runs beside it.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -65,9 +65,9 @@ fn load_float32(bencher: Bencher) {
     });
 }
 
-/// The file's bytes read and the model's bytes written, without any decoding.
+/// The same bytes read and written by one thread without any decoding.
 #[divan::bench(sample_count = 8, sample_size = 1)]
-fn floor_of_load(bencher: Bencher) {
+fn copy_on_one_thread(bencher: Bencher) {
     let path = checkpoint().join("model.safetensors");
     let file = std::fs::metadata(&path).expect("own checkpoint").len();
     let weights = config().num_expert_weights() + config().num_dense_weights();
