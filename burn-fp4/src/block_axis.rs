@@ -16,8 +16,8 @@ pub(crate) struct BlockAxis {
 impl BlockAxis {
     /// Collapses `shape` around `axis`.
     ///
-    /// Fails if the axis does not exist, if its length is not a multiple of the block size, or if
-    /// the number of elements overflows.
+    /// Fails if the axis does not exist, if its length is not a multiple of the block size, if it is
+    /// the axis of the experts that have global scales, or if the number of elements overflows.
     pub fn new(shape: &[usize], axis: usize, scheme: &Fp4Scheme) -> Result<Self, Fp4Error> {
         let &len = shape.get(axis).ok_or_else(|| Fp4Error::Axis {
             axis,
@@ -30,6 +30,9 @@ impl BlockAxis {
                 length: len,
                 block_size,
             });
+        }
+        if axis == 0 && scheme.has_expert_scales() {
+            return Err(Fp4Error::ExpertAxis);
         }
         // Zero-sized dimensions must not hide an overflow of the others.
         let capacity = |dims: &[usize]| {

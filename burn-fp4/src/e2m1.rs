@@ -32,15 +32,26 @@ pub fn encode(value: f32) -> u8 {
 
 /// [`encode`] in the 32-bit lanes the vector loops work with.
 #[inline(always)]
-pub(crate) fn encode_bits(value: f32) -> u32 {
-    let rounding = Rounding::of(value.abs());
-    rounding.code() | (value.to_bits() >> 31 << 3)
+fn encode_bits(value: f32) -> u32 {
+    magnitude_code(value.abs()) | (value.to_bits() >> 31 << 3)
 }
 
-/// The representable value nearest to `value`: `decode(encode(value))` without the table.
+/// Code of `value >= 0` or NaN, without a sign.
 #[inline(always)]
-pub(crate) fn round(value: f32) -> f32 {
-    let magnitude = Rounding::of(value.abs()).magnitude();
+pub(crate) fn magnitude_code(value: f32) -> u32 {
+    Rounding::of(value).code()
+}
+
+/// The magnitude nearest to `value >= 0`; 6 for NaN.
+#[inline(always)]
+pub(crate) fn round_magnitude(value: f32) -> f32 {
+    Rounding::of(value).magnitude()
+}
+
+/// The representable value nearest to `value`: `decode(encode(value))`, so NaN becomes 6.
+#[inline(always)]
+pub fn round(value: f32) -> f32 {
+    let magnitude = round_magnitude(value.abs());
     f32::from_bits(magnitude.to_bits() | (value.to_bits() & 0x8000_0000))
 }
 

@@ -32,26 +32,57 @@ pub const fn inverse(byte: u8) -> f32 {
 /// `amax / scale <= 6`, at least `2^-127`.
 ///
 /// `amax` is the largest magnitude of a block; its sign is ignored. Zero gives byte 0, infinity
-/// counts as `f32::MAX` and gives 253, the largest byte this rule produces. NaN gives 255.
+/// counts as `f32::MAX` and gives 253, the largest byte the rules produce. NaN gives 255.
 #[inline]
 pub const fn from_amax_ceil(amax: f32) -> u8 {
     if amax.is_nan() {
         return NAN;
     }
-    // At most 253, see `biased_ceil`.
-    biased_ceil(amax.abs()) as u8
+    // At most 253, see `biased_exponent`.
+    biased_exponent(amax.abs(), CEIL_BIAS) as u8
 }
 
-/// Biased exponent of the `Ceil` rule for `amax >= 0`, not NaN; in `0..=253`.
+/// Scale byte of [`ScaleRule::Floor`](crate::ScaleRule::Floor): `floor(log2(amax)) - 2`, at least
+/// `2^-127` (OCP MX v1.0, section 6.3).
 ///
-/// `6 * 2^k` has mantissa 1.5, bits `0x40_0000`, and an exponent two above that of `2^k`. Adding
-/// `0x3f_ffff` carries into the exponent exactly if the mantissa is larger. Subnormal `amax` end
-/// below `2^-127`, where the subtraction saturates. No logarithm, no division, no rounding. The
-/// addition cannot overflow; it is a wrapping one because overflow checks would keep the loops of
-/// debug builds scalar. The same holds for the rest of the crate.
+/// Zero, infinity and NaN as in [`from_amax_ceil`].
+#[inline]
+pub const fn from_amax_floor(amax: f32) -> u8 {
+    if amax.is_nan() {
+        return NAN;
+    }
+    // Infinity has the exponent field 255.
+    biased_exponent(amax.abs().min(f32::MAX), 0) as u8
+}
+
+/// Scale byte of [`ScaleRule::Even`](crate::ScaleRule::Even): the exponent of `Floor` for `amax`
+/// rounded to one mantissa bit, half up.
+///
+/// Zero, infinity and NaN as in [`from_amax_ceil`].
+#[inline]
+pub const fn from_amax_even(amax: f32) -> u8 {
+    if amax.is_nan() {
+        return NAN;
+    }
+    biased_exponent(amax.abs().min(f32::MAX), EVEN_BIAS) as u8
+}
+
+/// Carries into the exponent exactly if the mantissa is above 1.5, that is if `amax` is above
+/// `6 * 2^k` with an exponent two above `k`.
+pub(crate) const CEIL_BIAS: u32 = 0x3f_ffff;
+
+/// Carries into the exponent if the mantissa is at least 1.75, which rounds up to 2.
+pub(crate) const EVEN_BIAS: u32 = 0x20_0000;
+
+/// Biased exponent of a scale for a finite `amax >= 0`; in `0..=253`.
+///
+/// The exponent of `amax`, raised by the carry of `bias`, less the two of the largest element.
+/// Subnormal `amax` end below `2^-127`, where the subtraction saturates. No logarithm, no division,
+/// no rounding. The addition cannot overflow; it is a wrapping one because overflow checks would
+/// keep the loops of debug builds scalar. The same holds for the rest of the crate.
 #[inline(always)]
-pub(crate) const fn biased_ceil(amax: f32) -> u32 {
-    (amax.to_bits().wrapping_add(0x3f_ffff) >> 23).saturating_sub(2)
+pub(crate) const fn biased_exponent(amax: f32, bias: u32) -> u32 {
+    (amax.to_bits().wrapping_add(bias) >> 23).saturating_sub(2)
 }
 
 /// `2^(biased - 127)` for `biased <= 254`.
@@ -127,6 +158,58 @@ mod tests {
                 if amax.is_finite() {
                     assert_eq!(from_amax_ceil(amax), oracle_ceil(amax), "amax {amax:e}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn floor_and_even_step_where_they_are_defined_to() {
+        // amax, Floor, Even: the table of the field, and one ulp around the steps.
+        let rows = [
+            (1.5, 125, 125),
+            (1.75, 125, 126),
+            (4.0, 127, 127),
+            (6.0, 127, 127),
+        ];
+        let more = [
+            (6.031_25, 127, 127),
+            (7.0, 127, 128),
+            (7.5, 127, 128),
+            (0.0, 0, 0),
+        ];
+        for (amax, floor, even) in rows.into_iter().chain(more) {
+            assert_eq!(from_amax_floor(amax), floor, "amax {amax}");
+            assert_eq!(from_amax_even(amax), even, "amax {amax}");
+        }
+        assert_eq!(from_amax_even(7f32.next_down()), 127);
+        assert_eq!(from_amax_floor(8f32.next_down()), 127);
+        assert_eq!((from_amax_floor(8.0), from_amax_even(8.0)), (128, 128));
+        for amax in [f32::INFINITY, f32::MAX] {
+            assert_eq!((from_amax_floor(amax), from_amax_even(amax)), (252, 253));
+        }
+        assert_eq!(
+            (from_amax_floor(f32::NAN), from_amax_even(f32::NAN)),
+            (NAN, NAN)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn floor_is_two_below_the_exponent(bits in 0x0080_0000u32..0x7f80_0000) {
+            let amax = f32::from_bits(bits);
+            let exponent = f64::from(amax).log2().floor() as i32 - 2;
+            // log2 rounds up just below a power of two.
+            let exponent = if 2f64.powi(exponent + 2) > f64::from(amax) { exponent - 1 } else { exponent };
+            prop_assert_eq!(i32::from(from_amax_floor(amax)), exponent.max(-127) + 127);
+        }
+    }
+
+    #[test]
+    fn floor_is_never_above_ceil() {
+        for byte in 0..=253u8 {
+            let step = (6.0 * 2f64.powi(i32::from(byte) - 127)) as f32;
+            for amax in [step.next_down(), step.next_up()] {
+                assert!(from_amax_floor(amax.min(f32::MAX)) <= from_amax_ceil(amax));
             }
         }
     }

@@ -30,6 +30,8 @@ pub(crate) mod private {
         fn widen(self) -> f32;
         /// Inverse of `widen` for values that `Self` represents.
         fn narrow(value: f32) -> Self;
+        /// Nearest value of `Self`, ties to even; NaN stays NaN.
+        fn round(value: f32) -> Self;
         /// Zeros straight from the allocator, which for large buffers touches no memory.
         fn zeros(n_elements: usize) -> Vec<Self>;
     }
@@ -62,6 +64,11 @@ impl Lane for f32 {
 
     #[inline(always)]
     fn narrow(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn round(value: f32) -> Self {
         value
     }
 
@@ -100,6 +107,14 @@ impl Lane for bf16 {
         Self::from_bits((value.to_bits() >> 16) as u16)
     }
 
+    // The only NaN that arrives here is the canonical one, whose low half is zero.
+    #[inline(always)]
+    fn round(value: f32) -> Self {
+        let bits = value.to_bits();
+        let ties = 0x7fffu32.wrapping_add((bits >> 16) & 1);
+        Self::from_bits((bits.wrapping_add(ties) >> 16) as u16)
+    }
+
     fn zeros(n_elements: usize) -> Vec<Self> {
         vec![0u16; n_elements].reinterpret_into()
     }
@@ -133,6 +148,11 @@ impl Lane for f16 {
         Self::from_f32(value)
     }
 
+    #[inline(always)]
+    fn round(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
     fn zeros(n_elements: usize) -> Vec<Self> {
         vec![0u16; n_elements].reinterpret_into()
     }
@@ -148,6 +168,14 @@ mod tests {
             let x = bf16::from_bits(bits);
             assert_eq!(x.widen().to_bits(), u32::from(bits) << 16);
             assert_eq!(bf16::narrow(x.widen()).to_bits(), bits);
+            // Around every value and every midpoint between two of them.
+            for low in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
+                let value = f32::from_bits(u32::from(bits) << 16 | low);
+                if !value.is_nan() {
+                    let wanted = bf16::from_f32(value).to_bits();
+                    assert_eq!(<bf16 as Lane>::round(value).to_bits(), wanted, "{value:e}");
+                }
+            }
             assert_eq!(bf16::finite(x.magnitude()), x.is_finite());
             if x.is_finite() {
                 assert_eq!(bf16::amax(x.magnitude()), x.to_f32().abs());

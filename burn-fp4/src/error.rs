@@ -99,4 +99,37 @@ pub enum Fp4Error {
         /// Shape of the `_scales` tensor.
         scales: Vec<usize>,
     },
+
+    /// NVFP4 in a block size that nothing computes with.
+    #[error(
+        "NVFP4 blocks of {found} elements are not offered: hardware and runtimes use 16, ModelOpt \
+         also knows 32 (`Fp4Scheme::nvfp4_block32`)"
+    )]
+    Nvfp4BlockSize {
+        /// The block size asked for.
+        found: usize,
+    },
+
+    /// The wrong number of global scales, or of magnitudes to make them from.
+    #[error("{found} global scales or magnitudes, but this scheme and shape need {expected}")]
+    GlobalScales {
+        /// How many the scheme needs for the shape.
+        expected: usize,
+        /// How many were given.
+        found: usize,
+    },
+
+    /// A frozen largest magnitude that is negative, infinite or NaN.
+    #[error("global amax {value} is not a finite number >= 0; calibrate again")]
+    GlobalAmax {
+        /// The magnitude given.
+        value: f32,
+    },
+
+    /// Blocks along the leading axis, which also tells the experts apart.
+    #[error(
+        "blocks cannot run along axis 0 when every index of it has its own global scale; choose \
+         another axis or one scale per tensor"
+    )]
+    ExpertAxis,
 }

@@ -1,30 +1,24 @@
 //! Fake quantization of slices: quantize and dequantize in one pass over memory.
 //!
 //! This is the CPU path; the Flex backend calls it. The result of each block depends on that block
-//! alone, so the number of threads never changes a bit.
+//! and the global scale alone, so the number of threads never changes a bit.
 
 mod contiguous;
-mod scale;
 mod strided;
 
 use rayon::prelude::*;
 
 use crate::block_axis::BlockAxis;
+use crate::format::{Format, FormatTask};
 use crate::simd::dispatch;
-use crate::{Fp4Element, Fp4Error, Fp4Scheme};
-
-pub(crate) use scale::block_max;
+use crate::{Fp4Element, Fp4Error, Fp4Scheme, NonFinite, SliceQuantizer};
 
 /// Elements per task where blocks are contiguous: large against the cost of a task, small enough
 /// to balance the load. A multiple of every block size.
 const CHUNK: usize = 1 << 15;
 
-/// Rounds `values` to what the FP4 format can represent.
-///
-/// The result equals packing and decoding again, bit for bit. NaN is ignored when the block scale
-/// is chosen and infinity counts as `f32::MAX`; both then saturate to `6 * scale` with their sign,
-/// as in ModelOpt's training kernel. A block of nothing but zeros and NaN has scale 1. Results
-/// above the range of `T` become infinite, which only a block maximum just below it can reach.
+/// Rounds `values` to what the FP4 format can represent: [`SliceQuantizer::fake_quantize`] with a
+/// dynamic global scale and [`NonFinite::Saturate`].
 ///
 /// # Shapes
 ///
@@ -41,11 +35,7 @@ pub fn fake_quantize_slice<T: Fp4Element>(
     axis: usize,
     scheme: &Fp4Scheme,
 ) -> Result<Vec<T>, Fp4Error> {
-    let geometry = BlockAxis::new(shape, axis, scheme)?;
-    geometry.check_len("values", shape, values.len())?;
-    let mut out = T::zeros(values.len());
-    fake_quantize_layout(values, geometry, scheme, &mut out);
-    Ok(out)
+    training(scheme).fake_quantize(values, shape, axis)
 }
 
 /// [`fake_quantize_slice`] into memory that the caller has.
@@ -64,39 +54,72 @@ pub fn fake_quantize_into<T: Fp4Element>(
     scheme: &Fp4Scheme,
     out: &mut [T],
 ) -> Result<(), Fp4Error> {
-    let geometry = BlockAxis::new(shape, axis, scheme)?;
-    geometry.check_len("values", shape, values.len())?;
-    geometry.check_len("out", shape, out.len())?;
-    fake_quantize_layout(values, geometry, scheme, out);
-    Ok(())
+    training(scheme).fake_quantize_into(values, shape, axis, out)
 }
 
-fn fake_quantize_layout<T: Fp4Element>(
-    values: &[T],
-    geometry: BlockAxis,
-    scheme: &Fp4Scheme,
-    out: &mut [T],
-) {
-    if values.is_empty() {
-        return;
-    }
-    let rule = scheme.scale_rule();
-    let BlockAxis { inner, .. } = geometry;
-    if inner == 1 {
-        let chunks = values.par_chunks(CHUNK).zip(out.par_chunks_mut(CHUNK));
-        chunks.for_each(|(values, out)| dispatch(contiguous::Blocks { values, out, rule }));
-    } else {
-        let slab = scheme.block_size() * inner;
-        let slabs = values.par_chunks(slab).zip(out.par_chunks_mut(slab));
-        slabs.for_each(|(values, out)| {
-            dispatch(strided::Slab {
-                values,
-                out,
-                inner,
-                rule,
-            });
+fn training(scheme: &Fp4Scheme) -> SliceQuantizer {
+    SliceQuantizer::new(*scheme).with_non_finite(NonFinite::Saturate)
+}
+
+/// Fake quantization of a whole tensor, a [`FormatTask`] that returns whether all values are finite.
+pub(crate) struct FakeQuantize<'a, T> {
+    pub values: &'a [T],
+    pub out: &'a mut [T],
+    pub geometry: BlockAxis,
+}
+
+impl<T: Fp4Element> FormatTask for FakeQuantize<'_, T> {
+    type Output = bool;
+
+    fn run<F: Format, const N: usize>(self, formats: &[F]) -> bool {
+        let part = self.values.len() / formats.len();
+        let inner = self.geometry.inner;
+        let parts = self.values.par_chunks(part);
+        let parts = parts.zip(self.out.par_chunks_mut(part)).zip(formats);
+        let finite = parts.map(|((values, out), &format)| {
+            if inner == 1 {
+                contiguous::<T, F, N>(values, out, format)
+            } else {
+                strided::<T, F, N>(values, out, inner, format)
+            }
         });
+        finite.reduce(|| true, |a, b| a & b)
     }
+}
+
+fn contiguous<T: Fp4Element, F: Format, const N: usize>(
+    values: &[T],
+    out: &mut [T],
+    format: F,
+) -> bool {
+    let chunks = values.par_chunks(CHUNK).zip(out.par_chunks_mut(CHUNK));
+    let finite = chunks.map(|(values, out)| {
+        dispatch(contiguous::Blocks::<T, F, N> {
+            values,
+            out,
+            format,
+        })
+    });
+    finite.reduce(|| true, |a, b| a & b)
+}
+
+fn strided<T: Fp4Element, F: Format, const N: usize>(
+    values: &[T],
+    out: &mut [T],
+    inner: usize,
+    format: F,
+) -> bool {
+    let slab = N * inner;
+    let slabs = values.par_chunks(slab).zip(out.par_chunks_mut(slab));
+    let finite = slabs.map(|(values, out)| {
+        dispatch(strided::Slab::<T, F, N> {
+            values,
+            out,
+            inner,
+            format,
+        })
+    });
+    finite.reduce(|| true, |a, b| a & b)
 }
 
 #[cfg(test)]

@@ -4,21 +4,31 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod e2m1;
+pub mod e4m3;
 pub mod e8m0;
 pub mod layout;
 
+mod amax;
 mod block_axis;
+mod block_scales;
 mod element;
 mod error;
 mod fake_quantize;
+mod format;
+mod global_scale;
 mod ops;
 mod packed;
+mod scale_rule;
 mod scheme;
 mod simd;
+mod slice_quantizer;
 
 pub use element::Fp4Element;
 pub use error::Fp4Error;
 pub use fake_quantize::{fake_quantize_into, fake_quantize_slice};
+pub use global_scale::{GlobalAmax, GlobalScope};
 pub use ops::{Fp4Backend, fake_quantize, fake_quantize_along};
 pub use packed::{PackedFp4, PackedFp4Ref};
-pub use scheme::{Fp4Scheme, ScaleRule};
+pub use scale_rule::{Nvfp4ScaleRule, ScaleRule};
+pub use scheme::{Fp4Scheme, Nvfp4BlockSize};
+pub use slice_quantizer::{NonFinite, SliceQuantizer};

@@ -6,31 +6,39 @@ mod quantize;
 use crate::block_axis::BlockAxis;
 use crate::{Fp4Error, Fp4Scheme};
 
-/// A tensor in FP4: two codes per byte and one scale byte per block.
+pub(crate) use quantize::Pack;
+
+/// A tensor in FP4: two codes per byte, one scale byte per block, in NVFP4 also global scales.
 ///
 /// Row-major with the block axis last. Element `2i` is in the low nibble of code byte `i`, element
 /// `2i + 1` in the high nibble; nibbles are [`e2m1`](crate::e2m1) codes, scale bytes are
-/// [`e8m0`](crate::e8m0). For MXFP4 these are exactly the bytes of the gpt-oss `_blocks` and
-/// `_scales` tensors, see [`layout::gpt_oss`](crate::layout::gpt_oss).
+/// [`e8m0`](crate::e8m0) in MXFP4 and [`e4m3`](crate::e4m3) in NVFP4. For MXFP4 these are exactly the
+/// bytes of the gpt-oss `_blocks` and `_scales` tensors; [`layout`](crate::layout) has this and other
+/// layouts.
+///
+/// An element is worth `code * scale` in MXFP4 and `code * (scale * global_scale)` in NVFP4, each
+/// product rounded to `f32`.
 ///
 /// `S` is what holds the bytes: `Vec<u8>` by default, or a borrowed slice ([`PackedFp4Ref`]), so
 /// that a memory-mapped checkpoint decodes without a copy.
 ///
 /// Bytes are not validated beyond their number: every nibble is a value and every scale byte a
-/// power of two, except that a block with scale byte 255 decodes to NaN (OCP MX v1.0).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// scale, except that a block decodes to NaN if its scale byte means that: 255 in E8M0 (OCP MX v1.0),
+/// 127 and 255 in E4M3.
+#[derive(Clone, Debug, PartialEq)]
 pub struct PackedFp4<S = Vec<u8>> {
     scheme: Fp4Scheme,
     shape: Vec<usize>,
     codes: S,
     scales: S,
+    global_scales: Vec<f32>,
 }
 
 /// A [`PackedFp4`] that borrows its bytes.
 pub type PackedFp4Ref<'a> = PackedFp4<&'a [u8]>;
 
 impl<S: AsRef<[u8]>> PackedFp4<S> {
-    /// Puts a packed tensor together from its parts.
+    /// Puts a packed tensor without global scales together, that is one in MXFP4.
     ///
     /// # Shapes
     ///
@@ -40,13 +48,35 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
     ///
     /// # Errors
     ///
-    /// If `shape` is empty, its last dimension is not a multiple of the block size, or the number
-    /// of bytes is wrong.
+    /// Those of [`from_parts_with_global`](Self::from_parts_with_global).
     pub fn from_parts(
         scheme: Fp4Scheme,
         shape: Vec<usize>,
         codes: S,
         scales: S,
+    ) -> Result<Self, Fp4Error> {
+        Self::from_parts_with_global(scheme, shape, codes, scales, Vec::new())
+    }
+
+    /// Puts a packed tensor together from its parts.
+    ///
+    /// # Shapes
+    ///
+    /// - shape: `[..., len]`, logical elements, block axis last
+    /// - codes: `[..., len / 2]` bytes
+    /// - scales: `[..., len / block_size]` bytes
+    /// - global_scales: none for MXFP4, one per tensor or per index of the leading axis for NVFP4
+    ///
+    /// # Errors
+    ///
+    /// If `shape` is empty, its last dimension is not a multiple of the block size, or the number
+    /// of bytes or of global scales is wrong.
+    pub fn from_parts_with_global(
+        scheme: Fp4Scheme,
+        shape: Vec<usize>,
+        codes: S,
+        scales: S,
+        global_scales: Vec<f32>,
     ) -> Result<Self, Fp4Error> {
         let axis = BlockAxis::new(&shape, shape.len().saturating_sub(1), &scheme)?;
         let n_elements = axis.n_elements();
@@ -67,11 +97,19 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
                 block_size,
             });
         }
+        let n_global_scales = scheme.n_global_scales(&shape);
+        if global_scales.len() != n_global_scales {
+            return Err(Fp4Error::GlobalScales {
+                expected: n_global_scales,
+                found: global_scales.len(),
+            });
+        }
         Ok(Self {
             scheme,
             shape,
             codes,
             scales,
+            global_scales,
         })
     }
 
@@ -95,6 +133,14 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
         self.scales.as_ref()
     }
 
+    /// Global scales: none for MXFP4, one per tensor or per index of the leading axis for NVFP4.
+    ///
+    /// ModelOpt calls them `weight_scale_2`; compressed-tensors stores their reciprocals as
+    /// `weight_global_scale`.
+    pub fn global_scales(&self) -> &[f32] {
+        &self.global_scales
+    }
+
     /// Number of elements.
     pub fn n_elements(&self) -> usize {
         self.codes().len() * 2
@@ -112,6 +158,7 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
             shape: self.shape.clone(),
             codes: self.codes(),
             scales: self.scales(),
+            global_scales: self.global_scales.clone(),
         }
     }
 }

@@ -1,40 +1,36 @@
-//! Blocks along the last axis: each is 32 neighbours in memory.
+//! Blocks along the last axis: each is `N` neighbours in memory.
 
-use super::scale::{Scale, block_max};
-use crate::element::private::Lane;
-use crate::scheme::MXFP4_BLOCK_SIZE;
+use crate::Fp4Element;
+use crate::block_scales::{SPAN, of_contiguous};
+use crate::format::Format;
 use crate::simd::Kernel;
-use crate::{Fp4Element, ScaleRule};
 
 /// Whole blocks one after the other.
-pub(super) struct Blocks<'a, T> {
+pub(super) struct Blocks<'a, T, F, const N: usize> {
     pub values: &'a [T],
     pub out: &'a mut [T],
-    pub rule: ScaleRule,
+    pub format: F,
 }
 
-impl<T: Fp4Element> Kernel for Blocks<'_, T> {
-    type Output = ();
+impl<T: Fp4Element, F: Format, const N: usize> Kernel for Blocks<'_, T, F, N> {
+    /// Whether all values are finite.
+    type Output = bool;
 
     #[inline(always)]
-    fn run(self) {
-        let (values, _) = self.values.as_chunks::<MXFP4_BLOCK_SIZE>();
-        let (out, _) = self.out.as_chunks_mut::<MXFP4_BLOCK_SIZE>();
-        for (block, out) in values.iter().zip(out) {
-            let scale = block_scale(self.rule, block);
-            for (out, &x) in out.iter_mut().zip(block) {
-                *out = scale.fake_quantize(x);
+    fn run(self) -> bool {
+        let (values, _) = self.values.as_chunks::<N>();
+        let (out, _) = self.out.as_chunks_mut::<N>();
+        let mut scales = [1.0; SPAN];
+        let mut finite = true;
+        for (blocks, out) in values.chunks(SPAN).zip(out.chunks_mut(SPAN)) {
+            finite &= of_contiguous(self.format, blocks, &mut scales);
+            for ((block, out), &scale) in blocks.iter().zip(out).zip(&scales) {
+                let key = self.format.key(scale);
+                for (out, &x) in out.iter_mut().zip(block) {
+                    *out = self.format.fake_quantize(x, key);
+                }
             }
         }
-    }
-}
-
-#[inline(always)]
-fn block_scale<T: Lane>(rule: ScaleRule, block: &[T; MXFP4_BLOCK_SIZE]) -> Scale {
-    let max = block_max(block);
-    if T::finite(max) {
-        Scale::new(rule, T::amax(max))
-    } else {
-        Scale::of_non_finite(rule, block.iter().copied())
+        finite
     }
 }

@@ -4,9 +4,10 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::*;
-use crate::PackedFp4;
 use crate::e2m1::VALUES;
+use crate::format::with_format;
 use crate::simd::Kernel;
+use crate::{Nvfp4ScaleRule, PackedFp4, ScaleRule};
 
 const SCHEME: Fp4Scheme = Fp4Scheme::mxfp4();
 
@@ -168,28 +169,78 @@ fn wide_rows_equal_the_definition() {
 }
 
 /// `run` without `dispatch` is what a processor without AVX2 executes.
+struct Baseline<'a> {
+    values: &'a [f32],
+    out: &'a mut [f32],
+    inner: usize,
+}
+
+impl FormatTask for Baseline<'_> {
+    type Output = ();
+
+    fn run<F: Format, const N: usize>(self, formats: &[F]) {
+        let (values, out, format) = (self.values, self.out, formats[0]);
+        if self.inner == 1 {
+            contiguous::Blocks::<f32, F, N> {
+                values,
+                out,
+                format,
+            }
+            .run();
+            return;
+        }
+        let slab = N * self.inner;
+        for (values, out) in values.chunks(slab).zip(out.chunks_mut(slab)) {
+            strided::Slab::<f32, F, N> {
+                values,
+                out,
+                inner: self.inner,
+                format,
+            }
+            .run();
+        }
+    }
+}
+
 #[test]
 fn both_instruction_sets_give_the_same_bits() {
-    let rule = SCHEME.scale_rule();
     let values = sample(32 * WIDE);
-    let mut out = vec![0.0; values.len()];
-    contiguous::Blocks {
-        values: &values,
-        out: &mut out,
-        rule,
+    let amax = values.iter().fold(0f32, |max, x| max.max(x.abs()));
+    for scheme in every_scheme() {
+        let global_scales = match scheme {
+            Fp4Scheme::Mxfp4 { .. } => vec![],
+            Fp4Scheme::Nvfp4 { scale_rule, .. } => vec![scale_rule.global_scale(amax)],
+        };
+        for (shape, axis, inner) in [([WIDE, 32], 1, 1), ([32, WIDE], 0, WIDE)] {
+            let mut out = vec![0.0; values.len()];
+            let task = Baseline {
+                values: &values,
+                out: &mut out,
+                inner,
+            };
+            with_format(&scheme, &global_scales, task);
+            let wanted = fake_quantize_slice(&values, &shape, axis, &scheme).unwrap();
+            assert_eq!(bits(&out), bits(&wanted), "{scheme}, {shape:?}");
+        }
     }
-    .run();
-    let wanted = fake_quantize_slice(&values, &[WIDE, 32], 1, &SCHEME).unwrap();
-    assert_eq!(bits(&out), bits(&wanted));
-    strided::Slab {
-        values: &values,
-        out: &mut out,
-        inner: WIDE,
-        rule,
-    }
-    .run();
-    let wanted = fake_quantize_slice(&values, &[32, WIDE], 0, &SCHEME).unwrap();
-    assert_eq!(bits(&out), bits(&wanted));
+}
+
+/// Every rule of both formats.
+fn every_scheme() -> Vec<Fp4Scheme> {
+    let mx = [
+        ScaleRule::Ceil,
+        ScaleRule::Floor,
+        ScaleRule::Even,
+        ScaleRule::Mse,
+    ];
+    let nv = [
+        Nvfp4ScaleRule::Nearest,
+        Nvfp4ScaleRule::Mse,
+        Nvfp4ScaleRule::FourOverSix,
+    ];
+    let mx = mx.map(Fp4Scheme::mxfp4_with).into_iter();
+    let nv = nv.map(Fp4Scheme::nvfp4_with).into_iter();
+    mx.chain(nv).chain([Fp4Scheme::nvfp4_block32()]).collect()
 }
 
 #[test]

@@ -4,31 +4,37 @@ use rayon::prelude::*;
 
 use super::PackedFp4;
 use crate::block_axis::BlockAxis;
-use crate::scheme::MXFP4_BLOCK_SIZE;
+use crate::format::{Format, FormatTask, with_format};
 use crate::simd::{Kernel, dispatch};
-use crate::{Fp4Element, Fp4Error, e2m1, e8m0};
+use crate::{Fp4Element, Fp4Error, e2m1};
 
-const BLOCK: usize = MXFP4_BLOCK_SIZE;
-const BLOCK_BYTES: usize = BLOCK / 2;
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;
 /// Columns that are turned together where they are not.
 const TILE: usize = 64;
-/// Rows of blocks per task there: their codes fill one 64-byte cache line per column.
+/// Rows of blocks per task there: the codes of MXFP4 fill one 64-byte cache line per column.
 const SLABS: usize = 4;
+/// Code bytes of the largest block.
+const MAX_BLOCK_BYTES: usize = 16;
 
 impl<S: AsRef<[u8]>> PackedFp4<S> {
-    /// Decodes to `f32`, exactly, in the order of [`shape`](Self::shape).
+    /// Decodes to `f32` in the order of [`shape`](Self::shape).
     pub fn dequantize(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.n_elements()];
-        self.decode_contiguous(&mut out);
+        let geometry = BlockAxis {
+            outer: 1,
+            len: out.len(),
+            inner: 1,
+        };
+        self.decode(geometry, &mut out);
         out
     }
 
     /// Decodes into `out` with the block axis moved from the end to `axis`.
     ///
-    /// The inverse of [`quantize`](PackedFp4::quantize) with the same axis. Exact for `f32` and
-    /// `bf16`, apart from scale byte 254, where 4 and 6 overflow to infinity; `f16` rounds.
+    /// The inverse of [`quantize`](PackedFp4::quantize) with the same axis. MXFP4 is exact in `f32`
+    /// and `bf16`, apart from scale byte 254, where 4 and 6 overflow to infinity; NVFP4 is `f32`
+    /// arithmetic rounded once to a narrower type; `f16` rounds in both.
     ///
     /// # Shapes
     ///
@@ -38,7 +44,8 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
     ///
     /// # Errors
     ///
-    /// If `axis` does not exist or `out` does not have as many elements as this tensor.
+    /// If `axis` does not exist, is the axis of the experts that have global scales, or `out` does
+    /// not have as many elements as this tensor.
     pub fn dequantize_along<T: Fp4Element>(
         &self,
         axis: usize,
@@ -53,64 +60,116 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
         }
         let geometry = BlockAxis::new(&shape, axis, &self.scheme)?;
         geometry.check_len("out", &shape, out.len())?;
-        if out.is_empty() {
-            return Ok(());
-        }
-        if geometry.inner == 1 {
-            self.decode_contiguous(out);
-        } else {
-            self.decode_strided(geometry, out);
-        }
+        self.decode(geometry, out);
         Ok(())
     }
 
-    fn decode_contiguous<T: Fp4Element>(&self, out: &mut [T]) {
-        let codes = self.codes().par_chunks(CHUNK * BLOCK_BYTES);
-        let packed = codes.zip(self.scales().par_chunks(CHUNK));
-        let chunks = out.par_chunks_mut(CHUNK * BLOCK).zip(packed);
-        chunks.for_each(|(out, (codes, scales))| dispatch(Blocks { codes, scales, out }));
+    fn decode<T: Fp4Element>(&self, geometry: BlockAxis, out: &mut [T]) {
+        if out.is_empty() {
+            return;
+        }
+        let unpack = Unpack {
+            codes: self.codes(),
+            scales: self.scales(),
+            geometry,
+            out,
+        };
+        with_format(&self.scheme, &self.global_scales, unpack);
     }
+}
 
-    fn decode_strided<T: Fp4Element>(&self, geometry: BlockAxis, out: &mut [T]) {
-        let BlockAxis { len, inner, .. } = geometry;
-        let n_blocks = len / BLOCK;
-        let codes = self.codes().par_chunks(inner * len / 2);
-        let packed = codes.zip(self.scales().par_chunks(inner * n_blocks));
-        let matrices = out.par_chunks_mut(len * inner).zip(packed);
-        matrices.for_each(|(out, (codes, scales))| {
-            let slabs = out.par_chunks_mut(SLABS * BLOCK * inner).enumerate();
-            slabs.for_each(|(slab, out)| {
-                dispatch(Slabs {
-                    codes,
-                    scales,
-                    n_blocks,
-                    first: slab * SLABS,
-                    out,
-                });
-            });
+/// Decoding of a whole tensor.
+struct Unpack<'a, T> {
+    codes: &'a [u8],
+    scales: &'a [u8],
+    geometry: BlockAxis,
+    out: &'a mut [T],
+}
+
+impl<T: Fp4Element> FormatTask for Unpack<'_, T> {
+    type Output = ();
+
+    fn run<F: Format, const N: usize>(self, formats: &[F]) {
+        let part = self.out.len() / formats.len();
+        let geometry = self.geometry;
+        let packed = self.codes.par_chunks(part / 2);
+        let packed = packed.zip(self.scales.par_chunks(part / N));
+        let parts = self.out.par_chunks_mut(part).zip(packed).zip(formats);
+        parts.for_each(|((out, (codes, scales)), &format)| {
+            if geometry.inner == 1 {
+                contiguous::<T, F, N>(codes, scales, format, out);
+            } else {
+                strided::<T, F, N>(codes, scales, format, geometry, out);
+            }
         });
     }
 }
 
+fn contiguous<T: Fp4Element, F: Format, const N: usize>(
+    codes: &[u8],
+    scales: &[u8],
+    format: F,
+    out: &mut [T],
+) {
+    let codes = codes.par_chunks(CHUNK * N / 2);
+    let packed = codes.zip(scales.par_chunks(CHUNK));
+    let chunks = out.par_chunks_mut(CHUNK * N).zip(packed);
+    chunks.for_each(|(out, (codes, scales))| {
+        dispatch(Blocks::<T, F, N> {
+            codes,
+            scales,
+            format,
+            out,
+        });
+    });
+}
+
+fn strided<T: Fp4Element, F: Format, const N: usize>(
+    codes: &[u8],
+    scales: &[u8],
+    format: F,
+    BlockAxis { len, inner, .. }: BlockAxis,
+    out: &mut [T],
+) {
+    let n_blocks = len / N;
+    let codes = codes.par_chunks(inner * len / 2);
+    let packed = codes.zip(scales.par_chunks(inner * n_blocks));
+    let matrices = out.par_chunks_mut(len * inner).zip(packed);
+    matrices.for_each(|(out, (codes, scales))| {
+        let slabs = out.par_chunks_mut(SLABS * N * inner).enumerate();
+        slabs.for_each(|(slab, out)| {
+            dispatch(Slabs::<T, F, N> {
+                codes,
+                scales,
+                format,
+                n_blocks,
+                first: slab * SLABS,
+                out,
+            });
+        });
+    });
+}
+
 /// Whole blocks one after the other.
-struct Blocks<'a, T> {
+struct Blocks<'a, T, F, const N: usize> {
     codes: &'a [u8],
     scales: &'a [u8],
+    format: F,
     out: &'a mut [T],
 }
 
-impl<T: Fp4Element> Kernel for Blocks<'_, T> {
+impl<T: Fp4Element, F: Format, const N: usize> Kernel for Blocks<'_, T, F, N> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let (codes, _) = self.codes.as_chunks::<BLOCK_BYTES>();
-        let (out, _) = self.out.as_chunks_mut::<BLOCK>();
-        for ((codes, &scale), out) in codes.iter().zip(self.scales).zip(out) {
-            let scale = e8m0::decode(scale);
+        let codes = self.codes.chunks_exact(N / 2);
+        let (out, _) = self.out.as_chunks_mut::<N>();
+        for ((codes, &scale), out) in codes.zip(self.scales).zip(out) {
+            let factor = self.format.factor_of_byte(scale);
             for (pair, &byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(codes) {
-                pair[0] = decode(low(byte), scale);
-                pair[1] = decode(high(byte), scale);
+                pair[0] = decode::<T, F>(low(byte), factor);
+                pair[1] = decode::<T, F>(high(byte), factor);
             }
         }
     }
@@ -118,32 +177,31 @@ impl<T: Fp4Element> Kernel for Blocks<'_, T> {
 
 /// Some consecutive rows of blocks of one `[len, inner]` matrix, whose packed form is
 /// `[inner, len]`.
-struct Slabs<'a, T> {
+struct Slabs<'a, T, F, const N: usize> {
     codes: &'a [u8],
     scales: &'a [u8],
+    format: F,
     n_blocks: usize,
     first: usize,
     out: &'a mut [T],
 }
 
-impl<T: Fp4Element> Kernel for Slabs<'_, T> {
+impl<T: Fp4Element, F: Format, const N: usize> Kernel for Slabs<'_, T, F, N> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self {
-            codes,
-            scales,
-            n_blocks,
-            first,
-            out,
-        } = self;
-        let inner = scales.len() / n_blocks;
+        let inner = self.scales.len() / self.n_blocks;
         for start in (0..inner).step_by(TILE) {
             let columns = start..inner.min(start + TILE);
-            for (slab, out) in out.chunks_exact_mut(BLOCK * inner).enumerate() {
-                let tile = Tile::load(codes, scales, n_blocks, first + slab, columns.clone());
-                tile.store(out, inner, columns.clone());
+            for (slab, out) in self.out.chunks_exact_mut(N * inner).enumerate() {
+                let mut tile = Tile::ZERO;
+                for (slot, column) in columns.clone().enumerate() {
+                    let index = column * self.n_blocks + self.first + slab;
+                    let factor = self.format.factor_of_byte(self.scales[index]);
+                    tile.load(slot, &self.codes[index * N / 2..][..N / 2], factor);
+                }
+                tile.store::<T, F>(out, inner, columns.clone());
             }
         }
     }
@@ -151,44 +209,39 @@ impl<T: Fp4Element> Kernel for Slabs<'_, T> {
 
 /// The codes of one block of up to `TILE` columns, turned: a row of bytes is two rows of output.
 struct Tile {
-    bytes: [[u8; TILE]; BLOCK_BYTES],
-    scales: [f32; TILE],
+    bytes: [[u8; TILE]; MAX_BLOCK_BYTES],
+    factors: [f32; TILE],
 }
 
 impl Tile {
+    const ZERO: Self = Self {
+        bytes: [[0; TILE]; MAX_BLOCK_BYTES],
+        factors: [0.0; TILE],
+    };
+
     #[inline(always)]
-    fn load(
-        codes: &[u8],
-        scales: &[u8],
-        n_blocks: usize,
-        block: usize,
-        columns: core::ops::Range<usize>,
-    ) -> Self {
-        let mut tile = Self {
-            bytes: [[0; TILE]; BLOCK_BYTES],
-            scales: [0.0; TILE],
-        };
-        for (slot, column) in columns.enumerate() {
-            let index = column * n_blocks + block;
-            tile.scales[slot] = e8m0::decode(scales[index]);
-            let column = &codes[index * BLOCK_BYTES..][..BLOCK_BYTES];
-            for (bytes, &byte) in tile.bytes.iter_mut().zip(column) {
-                bytes[slot] = byte;
-            }
+    fn load(&mut self, slot: usize, codes: &[u8], factor: f32) {
+        self.factors[slot] = factor;
+        for (bytes, &byte) in self.bytes.iter_mut().zip(codes) {
+            bytes[slot] = byte;
         }
-        tile
     }
 
     #[inline(always)]
-    fn store<T: Fp4Element>(&self, out: &mut [T], inner: usize, columns: core::ops::Range<usize>) {
+    fn store<T: Fp4Element, F: Format>(
+        &self,
+        out: &mut [T],
+        inner: usize,
+        columns: core::ops::Range<usize>,
+    ) {
         for (pair, bytes) in out.chunks_exact_mut(2 * inner).zip(&self.bytes) {
             let (even, odd) = pair.split_at_mut(inner);
-            let packed = bytes.iter().zip(&self.scales);
-            for (out, (&byte, &scale)) in even[columns.clone()].iter_mut().zip(packed.clone()) {
-                *out = decode(low(byte), scale);
+            let packed = bytes.iter().zip(&self.factors);
+            for (out, (&byte, &factor)) in even[columns.clone()].iter_mut().zip(packed.clone()) {
+                *out = decode::<T, F>(low(byte), factor);
             }
-            for (out, (&byte, &scale)) in odd[columns.clone()].iter_mut().zip(packed) {
-                *out = decode(high(byte), scale);
+            for (out, (&byte, &factor)) in odd[columns.clone()].iter_mut().zip(packed) {
+                *out = decode::<T, F>(high(byte), factor);
             }
         }
     }
@@ -205,6 +258,6 @@ fn high(byte: u8) -> u32 {
 }
 
 #[inline(always)]
-fn decode<T: Fp4Element>(code: u32, scale: f32) -> T {
-    T::narrow(e2m1::decode_bits(code) * scale)
+fn decode<T: Fp4Element, F: Format>(code: u32, factor: f32) -> T {
+    F::narrow(e2m1::decode_bits(code) * factor)
 }

@@ -4,23 +4,22 @@ use rayon::prelude::*;
 
 use super::PackedFp4;
 use crate::block_axis::BlockAxis;
+use crate::block_scales::{SPAN, of_columns, of_contiguous};
 use crate::element::private::Lane;
-use crate::fake_quantize::block_max;
-use crate::scheme::MXFP4_BLOCK_SIZE;
+use crate::format::{Format, FormatTask};
 use crate::simd::{Kernel, dispatch};
-use crate::{Fp4Element, Fp4Error, Fp4Scheme, ScaleRule, e2m1, e8m0};
+use crate::{Fp4Element, Fp4Error, Fp4Scheme, SliceQuantizer};
 
-const BLOCK: usize = MXFP4_BLOCK_SIZE;
-const BLOCK_BYTES: usize = BLOCK / 2;
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;
 /// Columns per task where they are not.
 const TILE: usize = 64;
+/// Code bytes of the largest block.
+const MAX_BLOCK_BYTES: usize = 16;
 
 impl PackedFp4 {
-    /// Quantizes `values` and moves the block axis last.
-    ///
-    /// A block of zeros gets scale byte 0 and keeps the signs of its zeros.
+    /// Quantizes `values` and moves the block axis last: [`SliceQuantizer::quantize`] with a dynamic
+    /// global scale and [`NonFinite::Error`](crate::NonFinite::Error).
     ///
     /// # Shapes
     ///
@@ -38,55 +37,67 @@ impl PackedFp4 {
         axis: usize,
         scheme: Fp4Scheme,
     ) -> Result<Self, Fp4Error> {
-        let geometry = BlockAxis::new(shape, axis, &scheme)?;
-        geometry.check_len("values", shape, values.len())?;
-        let mut codes = vec![0; values.len() / 2];
-        let mut scales = vec![0; values.len() / BLOCK];
-        let rule = scheme.scale_rule();
-        let finite = match geometry.inner {
-            _ if values.is_empty() => true,
-            1 => quantize_contiguous(values, rule, &mut codes, &mut scales),
-            _ => quantize_strided(values, geometry, rule, &mut codes, &mut scales),
-        };
-        if !finite {
-            return Err(first_non_finite(values));
-        }
-        let mut logical = shape.to_vec();
-        let len = logical.remove(axis);
-        logical.push(len);
-        Self::from_parts(scheme, logical, codes, scales)
+        SliceQuantizer::new(scheme).quantize(values, shape, axis)
     }
 }
 
-/// Returns whether all values are finite; what is written is meaningless otherwise.
-fn quantize_contiguous<T: Fp4Element>(
+/// Packing of a whole tensor, a [`FormatTask`] that returns whether all values are finite.
+pub(crate) struct Pack<'a, T> {
+    pub values: &'a [T],
+    pub geometry: BlockAxis,
+    pub codes: &'a mut [u8],
+    pub scales: &'a mut [u8],
+}
+
+impl<T: Fp4Element> FormatTask for Pack<'_, T> {
+    type Output = bool;
+
+    fn run<F: Format, const N: usize>(self, formats: &[F]) -> bool {
+        let part = self.values.len() / formats.len();
+        let geometry = self.geometry;
+        let codes = self.codes.par_chunks_mut(part / 2);
+        let packed = codes.zip(self.scales.par_chunks_mut(part / N));
+        let parts = self.values.par_chunks(part).zip(packed).zip(formats);
+        let finite = parts.map(|((values, (codes, scales)), &format)| {
+            if geometry.inner == 1 {
+                contiguous::<T, F, N>(values, format, codes, scales)
+            } else {
+                strided::<T, F, N>(values, geometry, format, codes, scales)
+            }
+        });
+        finite.reduce(|| true, |a, b| a & b)
+    }
+}
+
+/// Returns whether all values are finite.
+fn contiguous<T: Fp4Element, F: Format, const N: usize>(
     values: &[T],
-    rule: ScaleRule,
+    format: F,
     codes: &mut [u8],
     scales: &mut [u8],
 ) -> bool {
-    let codes = codes.par_chunks_mut(CHUNK * BLOCK_BYTES);
+    let codes = codes.par_chunks_mut(CHUNK * N / 2);
     let packed = codes.zip(scales.par_chunks_mut(CHUNK));
-    let chunks = values.par_chunks(CHUNK * BLOCK).zip(packed);
+    let chunks = values.par_chunks(CHUNK * N).zip(packed);
     let finite = chunks.map(|(values, (codes, scales))| {
-        dispatch(Blocks {
+        dispatch(Blocks::<T, F, N> {
             values,
             codes,
             scales,
-            rule,
+            format,
         })
     });
     finite.reduce(|| true, |a, b| a & b)
 }
 
-fn quantize_strided<T: Fp4Element>(
+fn strided<T: Fp4Element, F: Format, const N: usize>(
     values: &[T],
     BlockAxis { len, inner, .. }: BlockAxis,
-    rule: ScaleRule,
+    format: F,
     codes: &mut [u8],
     scales: &mut [u8],
 ) -> bool {
-    let (row_codes, row_scales) = (len / 2, len / BLOCK);
+    let (row_codes, row_scales) = (len / 2, len / N);
     let codes = codes.par_chunks_mut(inner * row_codes);
     let packed = codes.zip(scales.par_chunks_mut(inner * row_scales));
     let matrices = values.par_chunks(len * inner).zip(packed);
@@ -94,13 +105,13 @@ fn quantize_strided<T: Fp4Element>(
         let codes = codes.par_chunks_mut(TILE * row_codes);
         let packed = codes.zip(scales.par_chunks_mut(TILE * row_scales));
         let finite = packed.enumerate().map(|(tile, (codes, scales))| {
-            dispatch(Columns {
+            dispatch(Columns::<T, F, N> {
                 values,
                 inner,
                 start: tile * TILE,
                 codes,
                 scales,
-                rule,
+                format,
             })
         });
         finite.reduce(|| true, |a, b| a & b)
@@ -108,68 +119,72 @@ fn quantize_strided<T: Fp4Element>(
     finite.reduce(|| true, |a, b| a & b)
 }
 
-/// The error for `values`, one of which a kernel found not to be finite.
-#[cold]
-fn first_non_finite<T: Lane>(values: &[T]) -> Fp4Error {
-    let position = values.iter().position(|x| !x.widen().is_finite());
-    let index = position.unwrap_or_default();
-    Fp4Error::NonFinite {
-        index,
-        value: values[index].widen(),
-    }
-}
-
 /// Whole blocks one after the other.
-struct Blocks<'a, T> {
+struct Blocks<'a, T, F, const N: usize> {
     values: &'a [T],
     codes: &'a mut [u8],
     scales: &'a mut [u8],
-    rule: ScaleRule,
+    format: F,
 }
 
-impl<T: Fp4Element> Kernel for Blocks<'_, T> {
+impl<T: Fp4Element, F: Format, const N: usize> Kernel for Blocks<'_, T, F, N> {
     type Output = bool;
 
     #[inline(always)]
     fn run(self) -> bool {
-        let (values, _) = self.values.as_chunks::<BLOCK>();
-        let (codes, _) = self.codes.as_chunks_mut::<BLOCK_BYTES>();
+        let format = self.format;
+        let (values, _) = self.values.as_chunks::<N>();
+        let spans = self.codes.chunks_mut(SPAN * N / 2);
+        let spans = spans.zip(self.scales.chunks_mut(SPAN));
+        let mut scales = [1.0; SPAN];
         let mut finite = true;
-        for ((block, codes), scale) in values.iter().zip(codes).zip(self.scales) {
-            let max = block_max(block);
-            finite &= T::finite(max);
-            let biased = self.rule.biased_exponent(T::amax(max));
-            let inverse = e8m0::inverse_scale(biased);
-            let mut nibbles = [0u8; BLOCK];
-            for (nibble, x) in nibbles.iter_mut().zip(block) {
-                *nibble = e2m1::encode_bits(x.widen() * inverse) as u8;
+        for (blocks, (codes, bytes)) in values.chunks(SPAN).zip(spans) {
+            finite &= of_contiguous(format, blocks, &mut scales);
+            for (byte, &scale) in bytes.iter_mut().zip(&scales) {
+                *byte = format.byte(scale);
             }
-            for (byte, pair) in codes.iter_mut().zip(nibbles.as_chunks::<2>().0) {
-                *byte = pair[0] | (pair[1] << 4);
+            let codes = codes.chunks_exact_mut(N / 2);
+            for ((block, codes), &scale) in blocks.iter().zip(codes).zip(&scales) {
+                pack_block(format, block, format.key(scale), codes);
             }
-            *scale = biased as u8;
         }
         finite
     }
 }
 
+#[inline(always)]
+fn pack_block<T: Lane, F: Format, const N: usize>(
+    format: F,
+    block: &[T; N],
+    key: f32,
+    codes: &mut [u8],
+) {
+    let mut nibbles = [0u8; N];
+    for (nibble, x) in nibbles.iter_mut().zip(block) {
+        *nibble = format.code(x.widen(), key) as u8;
+    }
+    for (byte, pair) in codes.iter_mut().zip(nibbles.as_chunks::<2>().0) {
+        *byte = pair[0] | (pair[1] << 4);
+    }
+}
+
 /// Up to `TILE` columns of a `[len, inner]` matrix, from column `start`; every column becomes a row
 /// of `codes` and of `scales`.
-struct Columns<'a, T> {
+struct Columns<'a, T, F, const N: usize> {
     values: &'a [T],
     inner: usize,
     start: usize,
     codes: &'a mut [u8],
     scales: &'a mut [u8],
-    rule: ScaleRule,
+    format: F,
 }
 
-impl<T: Fp4Element> Kernel for Columns<'_, T> {
+impl<T: Fp4Element, F: Format, const N: usize> Kernel for Columns<'_, T, F, N> {
     type Output = bool;
 
     #[inline(always)]
     fn run(mut self) -> bool {
-        let slabs = self.values.chunks_exact(BLOCK * self.inner);
+        let slabs = self.values.chunks_exact(N * self.inner);
         let n_blocks = slabs.len();
         let mut finite = true;
         for (block, slab) in slabs.enumerate() {
@@ -179,43 +194,40 @@ impl<T: Fp4Element> Kernel for Columns<'_, T> {
     }
 }
 
-impl<T: Fp4Element> Columns<'_, T> {
+impl<T: Fp4Element, F: Format, const N: usize> Columns<'_, T, F, N> {
     /// Packs block number `block` of every column of the tile.
     #[inline(always)]
     fn pack_slab(&mut self, slab: &[T], block: usize, n_blocks: usize) -> bool {
+        let (format, inner) = (self.format, self.inner);
         let width = self.scales.len() / n_blocks;
         let columns = self.start..self.start + width;
         let mut maxima = [<T as Lane>::Magnitude::default(); TILE];
-        for row in slab.chunks_exact(self.inner) {
-            for (max, x) in maxima.iter_mut().zip(&row[columns.clone()]) {
-                *max = (*max).max(x.magnitude());
-            }
-        }
-        let mut inverse = [1.0f32; TILE];
-        let scales = self.scales[block..].iter_mut().step_by(n_blocks);
-        for ((scale, inverse), &max) in scales.zip(&mut inverse).zip(&maxima) {
-            let biased = self.rule.biased_exponent(T::amax(max));
-            *scale = biased as u8;
-            *inverse = e8m0::inverse_scale(biased);
+        let mut keys = [1f32; TILE];
+        let (maxima, keys) = (&mut maxima[..width], &mut keys[..width]);
+        let finite = of_columns::<T, F, N>(format, slab, inner, self.start, maxima, keys);
+        let bytes = self.scales[block..].iter_mut().step_by(n_blocks);
+        for (byte, key) in bytes.zip(keys.iter_mut()) {
+            *byte = format.byte(*key);
+            *key = format.key(*key);
         }
         // Two rows make one row of bytes; turning bytes moves half as much as turning elements.
-        let mut bytes = [[0u8; TILE]; BLOCK_BYTES];
-        for (bytes, pair) in bytes.iter_mut().zip(slab.chunks_exact(2 * self.inner)) {
-            let (low, high) = pair.split_at(self.inner);
+        let mut turned = [[0u8; TILE]; MAX_BLOCK_BYTES];
+        for (bytes, pair) in turned.iter_mut().zip(slab.chunks_exact(2 * inner)) {
+            let (low, high) = pair.split_at(inner);
             let pairs = low[columns.clone()].iter().zip(&high[columns.clone()]);
-            for ((byte, (low, high)), &inverse) in bytes.iter_mut().zip(pairs).zip(&inverse) {
-                let low = e2m1::encode_bits(low.widen() * inverse);
-                let high = e2m1::encode_bits(high.widen() * inverse);
+            for ((byte, (low, high)), &key) in bytes.iter_mut().zip(pairs).zip(keys.iter()) {
+                let low = format.code(low.widen(), key);
+                let high = format.code(high.widen(), key);
                 *byte = (low | (high << 4)) as u8;
             }
         }
-        let rows = self.codes.chunks_exact_mut(n_blocks * BLOCK_BYTES);
+        let rows = self.codes.chunks_exact_mut(n_blocks * N / 2);
         for (column, row) in rows.enumerate() {
-            let row = &mut row[block * BLOCK_BYTES..][..BLOCK_BYTES];
-            for (byte, turned) in row.iter_mut().zip(&bytes) {
+            let row = &mut row[block * N / 2..][..N / 2];
+            for (byte, turned) in row.iter_mut().zip(&turned) {
                 *byte = turned[column];
             }
         }
-        T::finite(maxima.iter().copied().max().unwrap_or_default())
+        finite
     }
 }
