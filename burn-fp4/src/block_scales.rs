@@ -2,6 +2,7 @@
 
 use crate::element::private::Lane;
 use crate::format::Format;
+use crate::scheme::MXFP4_BLOCK_SIZE;
 
 /// Contiguous blocks whose scales are chosen together: vector lanes work on neighbouring blocks.
 pub(crate) const SPAN: usize = 64;
@@ -14,9 +15,7 @@ pub(crate) fn of_contiguous<T: Lane, F: Format, const N: usize>(
     scales: &mut [f32; SPAN],
 ) -> bool {
     let mut maxima = [T::Magnitude::default(); SPAN];
-    for (max, block) in maxima.iter_mut().zip(blocks) {
-        *max = max_magnitude(block);
-    }
+    block_maxima(blocks, &mut maxima);
     if format.searches() {
         for ((scale, block), &max) in scales.iter_mut().zip(blocks).zip(&maxima) {
             *scale = format.search(&block.map(T::widen), T::amax(max));
@@ -105,6 +104,39 @@ fn of_non_finite<T: Lane, F: Format, const N: usize>(format: F, block: &[T; N]) 
         format.search(&finite, amax)
     } else {
         format.scale(amax)
+    }
+}
+
+/// Largest magnitude of every block, at most [`SPAN`].
+///
+/// Neighbours are compared pair by pair until one number per block is left: loops over flat memory,
+/// which become vector instructions. A loop over the elements of each block would not: the compiler
+/// puts neighbouring blocks side by side and gathers their elements one by one.
+#[inline(always)]
+fn block_maxima<T: Lane, const N: usize>(blocks: &[[T; N]], maxima: &mut [T::Magnitude; SPAN]) {
+    const MOST: usize = SPAN * MXFP4_BLOCK_SIZE / 2;
+    let mut winners = [T::Magnitude::default(); MOST];
+    let mut next = [T::Magnitude::default(); MOST / 2];
+    let pairs = blocks.as_flattened().as_chunks::<2>().0;
+    for (winner, pair) in winners.iter_mut().zip(pairs) {
+        *winner = pair[0].magnitude().max(pair[1].magnitude());
+    }
+    // Two rounds at a time: from one array to the other and back; N / 2 is 8 or 16.
+    halve::<T>(&winners, &mut next, pairs.len() / 2);
+    halve::<T>(&next, &mut winners, pairs.len() / 4);
+    halve::<T>(&winners, &mut next, pairs.len() / 8);
+    if N == 2 * 8 {
+        maxima.copy_from_slice(&next[..SPAN]);
+    } else {
+        halve::<T>(&next, maxima, pairs.len() / 16);
+    }
+}
+
+/// The larger of every two neighbours, `n` times.
+#[inline(always)]
+fn halve<T: Lane>(from: &[T::Magnitude], to: &mut [T::Magnitude], n: usize) {
+    for (to, pair) in to[..n].iter_mut().zip(from.as_chunks::<2>().0) {
+        *to = pair[0].max(pair[1]);
     }
 }
 

@@ -110,10 +110,9 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
     format: F,
 ) -> bool {
     let slab = N * inner;
-    let slabs = values.par_chunks(slab).zip(out.par_chunks_mut(slab));
-    let finite = slabs.map(|(values, out)| {
+    let finite = out.par_chunks_mut(slab).enumerate().map(|(i, out)| {
         dispatch(strided::Slab::<T, F, N> {
-            values,
+            values: &values[i * slab..],
             out,
             inner,
             format,

@@ -16,6 +16,7 @@ mod error;
 mod fake_quantize;
 mod format;
 mod global_scale;
+mod nibbles;
 mod ops;
 mod packed;
 mod scale_rule;

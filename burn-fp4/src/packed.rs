@@ -2,6 +2,7 @@
 
 mod dequantize;
 mod quantize;
+mod sheet;
 
 use crate::block_axis::BlockAxis;
 use crate::{Fp4Error, Fp4Scheme};

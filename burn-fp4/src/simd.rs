@@ -29,3 +29,30 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
+
+/// Asks for the cache lines of `values` ahead of their use.
+///
+/// A loop that alternates between reading memory and computing on what it read waits for the memory
+/// otherwise: hardware prefetchers run ahead of reads alone.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(crate) fn prefetch<T>(values: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        const LINE: usize = 64;
+        for first in values.iter().step_by(LINE / size_of::<T>()) {
+            // SAFETY: the address is that of an element; the instruction changes no memory.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(first).cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
+
+/// As much of `len` elements from `start` as there is.
+#[inline(always)]
+pub(crate) fn window<T>(values: &[T], start: usize, len: usize) -> &[T] {
+    let end = values.len().min(start + len);
+    values.get(start..end).unwrap_or_default()
+}

@@ -3,7 +3,7 @@
 use crate::Fp4Element;
 use crate::block_scales::{SPAN, of_contiguous};
 use crate::format::Format;
-use crate::simd::Kernel;
+use crate::simd::{Kernel, prefetch};
 
 /// Whole blocks one after the other.
 pub(super) struct Blocks<'a, T, F, const N: usize> {
@@ -22,9 +22,13 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Blocks<'_, T, F, N> {
         let (out, _) = self.out.as_chunks_mut::<N>();
         let mut scales = [1.0; SPAN];
         let mut finite = true;
-        for (blocks, out) in values.chunks(SPAN).zip(out.chunks_mut(SPAN)) {
+        for (span, (blocks, out)) in values.chunks(SPAN).zip(out.chunks_mut(SPAN)).enumerate() {
             finite &= of_contiguous(self.format, blocks, &mut scales);
-            for ((block, out), &scale) in blocks.iter().zip(out).zip(&scales) {
+            let next = &values[values.len().min((span + 1) * SPAN)..];
+            for (i, ((block, out), &scale)) in blocks.iter().zip(out).zip(&scales).enumerate() {
+                if let Some(next) = next.get(i) {
+                    prefetch(next);
+                }
                 let key = self.format.key(scale);
                 for (out, &x) in out.iter_mut().zip(block) {
                     *out = self.format.fake_quantize(x, key);

@@ -3,19 +3,15 @@
 use rayon::prelude::*;
 
 use super::PackedFp4;
+use super::sheet::{ByteRow, SHEET_COLUMNS, SHEET_ROWS, Sheet};
 use crate::block_axis::BlockAxis;
 use crate::format::{Format, FormatTask, with_format};
+use crate::nibbles;
 use crate::simd::{Kernel, dispatch};
 use crate::{Fp4Element, Fp4Error, e2m1};
 
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;
-/// Columns that are turned together where they are not.
-const TILE: usize = 64;
-/// Rows of blocks per task there: the codes of MXFP4 fill one 64-byte cache line per column.
-const SLABS: usize = 4;
-/// Code bytes of the largest block.
-const MAX_BLOCK_BYTES: usize = 16;
 
 impl<S: AsRef<[u8]>> PackedFp4<S> {
     /// Decodes to `f32` in the order of [`shape`](Self::shape).
@@ -136,14 +132,14 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
     let packed = codes.zip(scales.par_chunks(inner * n_blocks));
     let matrices = out.par_chunks_mut(len * inner).zip(packed);
     matrices.for_each(|(out, (codes, scales))| {
-        let slabs = out.par_chunks_mut(SLABS * N * inner).enumerate();
-        slabs.for_each(|(slab, out)| {
+        let sheets = out.par_chunks_mut(SHEET_ROWS * inner).enumerate();
+        sheets.for_each(|(sheet, out)| {
             dispatch(Slabs::<T, F, N> {
                 codes,
                 scales,
                 format,
                 n_blocks,
-                first: slab * SLABS,
+                first: sheet * (SHEET_ROWS / N),
                 out,
             });
         });
@@ -167,16 +163,16 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Blocks<'_, T, F, N> {
         let (out, _) = self.out.as_chunks_mut::<N>();
         for ((codes, &scale), out) in codes.zip(self.scales).zip(out) {
             let factor = self.format.factor_of_byte(scale);
-            for (pair, &byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(codes) {
-                pair[0] = decode::<T, F>(low(byte), factor);
-                pair[1] = decode::<T, F>(high(byte), factor);
+            let codes = nibbles::unpack::<N>(codes);
+            for (out, &code) in out.iter_mut().zip(&codes) {
+                *out = decode::<T, F>(u32::from(code), factor);
             }
         }
     }
 }
 
-/// Some consecutive rows of blocks of one `[len, inner]` matrix, whose packed form is
-/// `[inner, len]`.
+/// Consecutive blocks of every column of one `[len, inner]` matrix, whose packed form is
+/// `[inner, len]`: at most [`SHEET_ROWS`] rows.
 struct Slabs<'a, T, F, const N: usize> {
     codes: &'a [u8],
     scales: &'a [u8],
@@ -191,70 +187,50 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Slabs<'_, T, F, N> {
 
     #[inline(always)]
     fn run(self) {
-        let inner = self.scales.len() / self.n_blocks;
-        for start in (0..inner).step_by(TILE) {
-            let columns = start..inner.min(start + TILE);
-            for (slab, out) in self.out.chunks_exact_mut(N * inner).enumerate() {
-                let mut tile = Tile::ZERO;
-                for (slot, column) in columns.clone().enumerate() {
-                    let index = column * self.n_blocks + self.first + slab;
-                    let factor = self.format.factor_of_byte(self.scales[index]);
-                    tile.load(slot, &self.codes[index * N / 2..][..N / 2], factor);
+        let Self {
+            codes,
+            scales,
+            format,
+            n_blocks,
+            first,
+            out,
+        } = self;
+        let inner = scales.len() / n_blocks;
+        let row = n_blocks * N / 2;
+        let mut sheet = Sheet::ZERO;
+        let mut factors = [0f32; SHEET_COLUMNS];
+        for start in (0..inner).step_by(SHEET_COLUMNS) {
+            let columns = start..inner.min(start + SHEET_COLUMNS);
+            let codes = &codes[start * row..columns.end * row];
+            sheet.load(out.len() / inner / 2, &codes[first * N / 2..], row);
+            let rows = sheet.rows.chunks_exact(N / 2);
+            for (slab, (out, rows)) in out.chunks_exact_mut(N * inner).zip(rows).enumerate() {
+                let scales = scales[start * n_blocks + first + slab..].iter();
+                let factors = &mut factors[..columns.len()];
+                for (factor, &scale) in factors.iter_mut().zip(scales.step_by(n_blocks)) {
+                    *factor = format.factor_of_byte(scale);
                 }
-                tile.store::<T, F>(out, inner, columns.clone());
+                for (pair, bytes) in out.chunks_exact_mut(2 * inner).zip(rows) {
+                    let (even, odd) = pair.split_at_mut(inner);
+                    decode_row::<T, F>(bytes, factors, &mut even[columns.clone()], 0);
+                    decode_row::<T, F>(bytes, factors, &mut odd[columns.clone()], 4);
+                }
             }
         }
     }
 }
 
-/// The codes of one block of up to `TILE` columns, turned: a row of bytes is two rows of output.
-struct Tile {
-    bytes: [[u8; TILE]; MAX_BLOCK_BYTES],
-    factors: [f32; TILE],
-}
-
-impl Tile {
-    const ZERO: Self = Self {
-        bytes: [[0; TILE]; MAX_BLOCK_BYTES],
-        factors: [0.0; TILE],
-    };
-
-    #[inline(always)]
-    fn load(&mut self, slot: usize, codes: &[u8], factor: f32) {
-        self.factors[slot] = factor;
-        for (bytes, &byte) in self.bytes.iter_mut().zip(codes) {
-            bytes[slot] = byte;
-        }
-    }
-
-    #[inline(always)]
-    fn store<T: Fp4Element, F: Format>(
-        &self,
-        out: &mut [T],
-        inner: usize,
-        columns: core::ops::Range<usize>,
-    ) {
-        for (pair, bytes) in out.chunks_exact_mut(2 * inner).zip(&self.bytes) {
-            let (even, odd) = pair.split_at_mut(inner);
-            let packed = bytes.iter().zip(&self.factors);
-            for (out, (&byte, &factor)) in even[columns.clone()].iter_mut().zip(packed.clone()) {
-                *out = decode::<T, F>(low(byte), factor);
-            }
-            for (out, (&byte, &factor)) in odd[columns.clone()].iter_mut().zip(packed) {
-                *out = decode::<T, F>(high(byte), factor);
-            }
-        }
-    }
-}
-
+/// Decodes the codes that begin at bit `shift` of every byte.
 #[inline(always)]
-fn low(byte: u8) -> u32 {
-    u32::from(byte) & 0xf
-}
-
-#[inline(always)]
-fn high(byte: u8) -> u32 {
-    u32::from(byte) >> 4
+fn decode_row<T: Fp4Element, F: Format>(
+    bytes: &ByteRow,
+    factors: &[f32],
+    out: &mut [T],
+    shift: u32,
+) {
+    for (out, (&byte, &factor)) in out.iter_mut().zip(bytes.iter().zip(factors)) {
+        *out = decode::<T, F>(u32::from(byte) >> shift & 0xf, factor);
+    }
 }
 
 #[inline(always)]

@@ -3,19 +3,19 @@
 use rayon::prelude::*;
 
 use super::PackedFp4;
+use super::sheet::{ByteRow, SHEET_COLUMNS, SHEET_ROWS, Sheet};
 use crate::block_axis::BlockAxis;
 use crate::block_scales::{SPAN, of_columns, of_contiguous};
 use crate::element::private::Lane;
 use crate::format::{Format, FormatTask};
-use crate::simd::{Kernel, dispatch};
+use crate::nibbles;
+use crate::simd::{Kernel, dispatch, prefetch, window};
 use crate::{Fp4Element, Fp4Error, Fp4Scheme, SliceQuantizer};
 
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;
-/// Columns per task where they are not.
-const TILE: usize = 64;
-/// Code bytes of the largest block.
-const MAX_BLOCK_BYTES: usize = 16;
+/// Columns between two requests for the next rows.
+const PIECE: usize = 128;
 
 impl PackedFp4 {
     /// Quantizes `values` and moves the block axis last: [`SliceQuantizer::quantize`] with a dynamic
@@ -102,13 +102,13 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
     let packed = codes.zip(scales.par_chunks_mut(inner * row_scales));
     let matrices = values.par_chunks(len * inner).zip(packed);
     let finite = matrices.map(|(values, (codes, scales))| {
-        let codes = codes.par_chunks_mut(TILE * row_codes);
-        let packed = codes.zip(scales.par_chunks_mut(TILE * row_scales));
+        let codes = codes.par_chunks_mut(SHEET_COLUMNS * row_codes);
+        let packed = codes.zip(scales.par_chunks_mut(SHEET_COLUMNS * row_scales));
         let finite = packed.enumerate().map(|(tile, (codes, scales))| {
             dispatch(Columns::<T, F, N> {
                 values,
                 inner,
-                start: tile * TILE,
+                start: tile * SHEET_COLUMNS,
                 codes,
                 scales,
                 format,
@@ -138,13 +138,17 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Blocks<'_, T, F, N> {
         let spans = spans.zip(self.scales.chunks_mut(SPAN));
         let mut scales = [1.0; SPAN];
         let mut finite = true;
-        for (blocks, (codes, bytes)) in values.chunks(SPAN).zip(spans) {
+        for (span, (blocks, (codes, bytes))) in values.chunks(SPAN).zip(spans).enumerate() {
+            let next = &values[values.len().min((span + 1) * SPAN)..];
             finite &= of_contiguous(format, blocks, &mut scales);
             for (byte, &scale) in bytes.iter_mut().zip(&scales) {
                 *byte = format.byte(scale);
             }
             let codes = codes.chunks_exact_mut(N / 2);
-            for ((block, codes), &scale) in blocks.iter().zip(codes).zip(&scales) {
+            for (i, ((block, codes), &scale)) in blocks.iter().zip(codes).zip(&scales).enumerate() {
+                if let Some(next) = next.get(i) {
+                    prefetch(next);
+                }
                 pack_block(format, block, format.key(scale), codes);
             }
         }
@@ -163,13 +167,11 @@ fn pack_block<T: Lane, F: Format, const N: usize>(
     for (nibble, x) in nibbles.iter_mut().zip(block) {
         *nibble = format.code(x.widen(), key) as u8;
     }
-    for (byte, pair) in codes.iter_mut().zip(nibbles.as_chunks::<2>().0) {
-        *byte = pair[0] | (pair[1] << 4);
-    }
+    nibbles::pack(&nibbles, codes);
 }
 
-/// Up to `TILE` columns of a `[len, inner]` matrix, from column `start`; every column becomes a row
-/// of `codes` and of `scales`.
+/// Up to [`SHEET_COLUMNS`] columns of a `[len, inner]` matrix, from column `start`; every column
+/// becomes a row of `codes` and of `scales`.
 struct Columns<'a, T, F, const N: usize> {
     values: &'a [T],
     inner: usize,
@@ -184,48 +186,63 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Columns<'_, T, F, N> {
 
     #[inline(always)]
     fn run(mut self) -> bool {
-        let slabs = self.values.chunks_exact(N * self.inner);
-        let n_blocks = slabs.len();
+        let inner = self.inner;
+        let n_blocks = self.values.len() / (N * inner);
+        let mut sheet = Sheet::ZERO;
         let mut finite = true;
-        for (block, slab) in slabs.enumerate() {
-            finite &= self.pack_slab(slab, block, n_blocks);
+        for first in (0..n_blocks).step_by(SHEET_ROWS / N) {
+            let blocks = first..n_blocks.min(first + SHEET_ROWS / N);
+            let rows = sheet.rows.chunks_exact_mut(N / 2);
+            for (block, bytes) in blocks.clone().zip(rows) {
+                let values = &self.values[block * N * inner..];
+                finite &= self.pack_slab(values, block, n_blocks, bytes);
+            }
+            let codes = &mut self.codes[first * N / 2..];
+            sheet.store(blocks.len() * N / 2, codes, n_blocks * N / 2);
         }
         finite
     }
 }
 
 impl<T: Fp4Element, F: Format, const N: usize> Columns<'_, T, F, N> {
-    /// Packs block number `block` of every column of the tile.
+    /// Packs block number `block` of every column; `values` begins with its rows and goes on with
+    /// those that are packed next.
     #[inline(always)]
-    fn pack_slab(&mut self, slab: &[T], block: usize, n_blocks: usize) -> bool {
+    fn pack_slab(
+        &mut self,
+        values: &[T],
+        block: usize,
+        n_blocks: usize,
+        bytes: &mut [ByteRow],
+    ) -> bool {
         let (format, inner) = (self.format, self.inner);
+        let (slab, next) = values.split_at(N * inner);
         let width = self.scales.len() / n_blocks;
-        let columns = self.start..self.start + width;
-        let mut maxima = [<T as Lane>::Magnitude::default(); TILE];
-        let mut keys = [1f32; TILE];
+        let mut maxima = [<T as Lane>::Magnitude::default(); SHEET_COLUMNS];
+        let mut keys = [1f32; SHEET_COLUMNS];
         let (maxima, keys) = (&mut maxima[..width], &mut keys[..width]);
         let finite = of_columns::<T, F, N>(format, slab, inner, self.start, maxima, keys);
-        let bytes = self.scales[block..].iter_mut().step_by(n_blocks);
-        for (byte, key) in bytes.zip(keys.iter_mut()) {
+        let scales = self.scales[block..].iter_mut().step_by(n_blocks);
+        for (byte, key) in scales.zip(keys.iter_mut()) {
             *byte = format.byte(*key);
             *key = format.key(*key);
         }
-        // Two rows make one row of bytes; turning bytes moves half as much as turning elements.
-        let mut turned = [[0u8; TILE]; MAX_BLOCK_BYTES];
-        for (bytes, pair) in turned.iter_mut().zip(slab.chunks_exact(2 * inner)) {
+        let pairs = slab.chunks_exact(2 * inner);
+        for (row, (bytes, pair)) in bytes.iter_mut().zip(pairs).enumerate() {
             let (low, high) = pair.split_at(inner);
-            let pairs = low[columns.clone()].iter().zip(&high[columns.clone()]);
-            for ((byte, (low, high)), &key) in bytes.iter_mut().zip(pairs).zip(keys.iter()) {
-                let low = format.code(low.widen(), key);
-                let high = format.code(high.widen(), key);
-                *byte = (low | (high << 4)) as u8;
-            }
-        }
-        let rows = self.codes.chunks_exact_mut(n_blocks * N / 2);
-        for (column, row) in rows.enumerate() {
-            let row = &mut row[block * N / 2..][..N / 2];
-            for (byte, turned) in row.iter_mut().zip(&turned) {
-                *byte = turned[column];
+            for from in (0..width).step_by(PIECE) {
+                let piece = from..width.min(from + PIECE);
+                for row in [2 * row, 2 * row + 1] {
+                    prefetch(window(next, row * inner + self.start + from, PIECE));
+                }
+                let columns = self.start + piece.start..self.start + piece.end;
+                let pairs = low[columns.clone()].iter().zip(&high[columns]);
+                let bytes = bytes[piece.clone()].iter_mut();
+                for ((byte, (low, high)), &key) in bytes.zip(pairs).zip(&keys[piece]) {
+                    let low = format.code(low.widen(), key);
+                    let high = format.code(high.widen(), key);
+                    *byte = (low | (high << 4)) as u8;
+                }
             }
         }
         finite

@@ -1,0 +1,86 @@
+//! Codes on their way between rows and columns.
+//!
+//! Where the block axis is not the last, neighbouring elements belong to different blocks, but their
+//! codes are stored block by block. A sheet holds the codes of 32 rows, two rows to a byte: in the
+//! packed form 16 consecutive bytes of every column.
+
+use crate::nibbles::{Rows, SQUARES, transpose};
+
+/// Rows of elements in a sheet: one block of MXFP4, two of NVFP4.
+pub(super) const SHEET_ROWS: usize = 32;
+/// Columns in a sheet: so many that rows are long runs of memory, so few that its rows and the lines
+/// its columns are written to stay in the cache.
+pub(super) const SHEET_COLUMNS: usize = 2048;
+
+/// Columns that are turned together.
+const GROUP: usize = 8 * SQUARES;
+
+/// Bytes of two rows of elements.
+pub(super) type ByteRow = [u8; SHEET_COLUMNS];
+
+/// The codes of up to [`SHEET_ROWS`] rows and [`SHEET_COLUMNS`] columns.
+pub(super) struct Sheet {
+    /// Byte `c` of row `r` holds the codes of the rows `2r` and `2r + 1` in column `c`.
+    pub rows: [ByteRow; SHEET_ROWS / 2],
+}
+
+impl Sheet {
+    /// An empty sheet.
+    pub const ZERO: Self = Self {
+        rows: [[0; SHEET_COLUMNS]; SHEET_ROWS / 2],
+    };
+
+    /// Writes the first `n_rows` byte rows, a multiple of eight, to the starts of the columns of
+    /// `codes`, which are `stride` bytes apart.
+    #[inline(always)]
+    pub fn store(&self, n_rows: usize, codes: &mut [u8], stride: usize) {
+        for (group, codes) in codes.chunks_mut(GROUP * stride).enumerate() {
+            for (part, rows) in self.rows[..n_rows].as_chunks::<8>().0.iter().enumerate() {
+                let mut squares = [[0; SQUARES]; 8];
+                for (squares, row) in squares.iter_mut().zip(rows) {
+                    let bytes = row[group * GROUP..][..GROUP].as_chunks::<8>().0;
+                    for (square, bytes) in squares.iter_mut().zip(bytes) {
+                        *square = u64::from_le_bytes(*bytes);
+                    }
+                }
+                transpose(&mut squares);
+                let columns = codes.chunks_mut(stride);
+                for (codes, square) in columns.zip(in_column_order(&squares)) {
+                    codes[part * 8..][..8].copy_from_slice(&square.to_le_bytes());
+                }
+            }
+        }
+    }
+
+    /// The inverse of [`store`](Self::store).
+    #[inline(always)]
+    pub fn load(&mut self, n_rows: usize, codes: &[u8], stride: usize) {
+        for (group, codes) in codes.chunks(GROUP * stride).enumerate() {
+            for (part, rows) in self.rows[..n_rows]
+                .as_chunks_mut::<8>()
+                .0
+                .iter_mut()
+                .enumerate()
+            {
+                let mut squares: Rows = [[0; SQUARES]; 8];
+                for (column, codes) in codes.chunks(stride).enumerate() {
+                    let bytes = codes[part * 8..].first_chunk::<8>();
+                    let bytes = bytes.copied().unwrap_or_default();
+                    squares[column % 8][column / 8] = u64::from_le_bytes(bytes);
+                }
+                transpose(&mut squares);
+                for (row, squares) in rows.iter_mut().zip(&squares) {
+                    let bytes = row[group * GROUP..][..GROUP].as_chunks_mut::<8>().0;
+                    for (bytes, square) in bytes.iter_mut().zip(squares) {
+                        *bytes = square.to_le_bytes();
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn in_column_order(squares: &Rows) -> impl Iterator<Item = u64> {
+    (0..GROUP).map(|column| squares[column % 8][column / 8])
+}
