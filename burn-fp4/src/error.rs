@@ -1,5 +1,7 @@
 //! What can be wrong with data handed to this crate.
 
+use crate::Fp4Scheme;
+
 /// Errors of packing, unpacking and of the slice functions.
 ///
 /// Every message names the sizes involved and what would be accepted.
@@ -132,4 +134,55 @@ pub enum Fp4Error {
          another axis or one scale per tensor"
     )]
     ExpertAxis,
+
+    /// A tensor in a format that an operation or a layout has no place for.
+    #[error("{what} needs {expected}, but this tensor is in {found}")]
+    Scheme {
+        /// The operation or layout.
+        what: &'static str,
+        /// What it accepts.
+        expected: &'static str,
+        /// The format of the tensor.
+        found: Fp4Scheme,
+    },
+
+    /// A scale byte that is NaN, or in E4M3 negative, where only a positive scale makes sense.
+    #[error(
+        "scale byte {byte:#04x} of block {index} is not a positive number; the tensor is damaged, \
+         make it again from its source"
+    )]
+    ScaleByte {
+        /// Index of the block, row-major, the first one found.
+        index: usize,
+        /// The byte there.
+        byte: u8,
+    },
+
+    /// A global scale that the reciprocal of a layout cannot express.
+    #[error(
+        "global scale {value:e} has no finite, normal reciprocal, which is what compressed-tensors \
+         stores; quantize the tensor again"
+    )]
+    GlobalScale {
+        /// The value given, the first one found.
+        value: f32,
+    },
+
+    /// The shapes of the tensors of a layout do not belong together.
+    #[error(
+        "codes {codes:?}, scales {scales:?} and global scales {global_scales:?} do not describe \
+         one tensor in the layout {layout}: expected {expected}"
+    )]
+    LayoutShapes {
+        /// The layout.
+        layout: &'static str,
+        /// The shapes it has.
+        expected: &'static str,
+        /// Shape of the tensor of codes.
+        codes: Vec<usize>,
+        /// Shape of the tensor of block scales; empty if the layout has none.
+        scales: Vec<usize>,
+        /// Shape of the tensor of global scales; empty if there is none, or one without axes.
+        global_scales: Vec<usize>,
+    },
 }

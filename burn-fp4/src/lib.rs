@@ -11,6 +11,7 @@ pub mod layout;
 mod amax;
 mod block_axis;
 mod block_scales;
+mod cast;
 mod element;
 mod error;
 mod fake_quantize;
@@ -24,6 +25,7 @@ mod scheme;
 mod simd;
 mod slice_quantizer;
 
+pub use cast::CastReport;
 pub use element::Fp4Element;
 pub use error::Fp4Error;
 pub use fake_quantize::{fake_quantize_into, fake_quantize_slice};
