@@ -1,5 +1,7 @@
 //! What can be wrong with data handed to this crate.
 
+use crate::Fp4Scheme;
+
 /// Errors of packing, unpacking and of the slice functions.
 ///
 /// Every message names the sizes involved and what would be accepted.
@@ -132,4 +134,20 @@ pub enum Fp4Error {
          another axis or one scale per tensor"
     )]
     ExpertAxis,
+
+    /// Two packed tensors that cannot be compared code by code.
+    #[error(
+        "{expected} of shape {expected_shape:?} cannot be compared with {found} of shape \
+         {found_shape:?}: format, block size, shape and number of global scales must be equal"
+    )]
+    PackedMismatch {
+        /// Format of the first one.
+        expected: Fp4Scheme,
+        /// Shape of the first one.
+        expected_shape: Vec<usize>,
+        /// Format of the second one.
+        found: Fp4Scheme,
+        /// Shape of the second one.
+        found_shape: Vec<usize>,
+    },
 }
