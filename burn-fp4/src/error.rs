@@ -185,4 +185,20 @@ pub enum Fp4Error {
         /// Shape of the tensor of global scales; empty if there is none, or one without axes.
         global_scales: Vec<usize>,
     },
+
+    /// Two packed tensors that cannot be compared code by code.
+    #[error(
+        "{expected} of shape {expected_shape:?} cannot be compared with {found} of shape \
+         {found_shape:?}: format, block size, shape and number of global scales must be equal"
+    )]
+    PackedMismatch {
+        /// Format of the first one.
+        expected: Fp4Scheme,
+        /// Shape of the first one.
+        expected_shape: Vec<usize>,
+        /// Format of the second one.
+        found: Fp4Scheme,
+        /// Shape of the second one.
+        found_shape: Vec<usize>,
+    },
 }

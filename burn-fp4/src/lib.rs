@@ -24,6 +24,7 @@ mod scale_rule;
 mod scheme;
 mod simd;
 mod slice_quantizer;
+mod stats;
 
 pub use cast::CastReport;
 pub use element::Fp4Element;
@@ -35,3 +36,4 @@ pub use packed::{PackedFp4, PackedFp4Ref};
 pub use scale_rule::{Nvfp4ScaleRule, ScaleRule};
 pub use scheme::{Fp4Scheme, Nvfp4BlockSize};
 pub use slice_quantizer::{NonFinite, SliceQuantizer};
+pub use stats::{CodeChanges, QuantStats, codes_changed};

@@ -204,7 +204,7 @@ impl SliceQuantizer {
     }
 
     /// Global scale of every part that has its own; empty for MXFP4.
-    fn global_scales<T: Fp4Element>(
+    pub(crate) fn global_scales<T: Fp4Element>(
         &self,
         values: &[T],
         shape: &[usize],
@@ -224,7 +224,7 @@ impl SliceQuantizer {
             .collect())
     }
 
-    fn geometry<T: Fp4Element>(
+    pub(crate) fn geometry<T: Fp4Element>(
         &self,
         values: &[T],
         shape: &[usize],
@@ -235,7 +235,7 @@ impl SliceQuantizer {
         Ok(geometry)
     }
 
-    fn check_finite<T: Lane>(&self, finite: bool, values: &[T]) -> Result<(), Fp4Error> {
+    pub(crate) fn check_finite<T: Lane>(&self, finite: bool, values: &[T]) -> Result<(), Fp4Error> {
         if finite || self.non_finite == NonFinite::Saturate {
             return Ok(());
         }

@@ -29,8 +29,8 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
     /// Decodes into `out` with the block axis moved from the end to `axis`.
     ///
     /// The inverse of [`quantize`](PackedFp4::quantize) with the same axis. MXFP4 is exact in `f32`
-    /// and `bf16`, apart from scale byte 254, where 4 and 6 overflow to infinity; NVFP4 is `f32`
-    /// arithmetic rounded once to a narrower type; `f16` rounds in both.
+    /// and `bf16`, apart from scale bytes 253, where 4 and 6 overflow to infinity, and 254, where all
+    /// from 2 do; NVFP4 is `f32` arithmetic rounded once to a narrower type; `f16` rounds in both.
     ///
     /// # Shapes
     ///
