@@ -98,3 +98,6 @@ fn squared_error<const N: usize>(block: &[f32; N], normalize: impl Fn(f32) -> f3
     let [a, b, c, d, e, f, g, h] = sums;
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
+
+#[cfg(test)]
+mod tests;

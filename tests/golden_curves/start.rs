@@ -2,6 +2,7 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
+use burn_fp4::{Fp4Scheme, ScaleRule};
 use burn_gpt_oss::{GptOss, router_aux_loss};
 use burn_qat_train::{QuantPolicy, insert_quantizers};
 
@@ -40,9 +41,32 @@ pub fn model(device: &Device) -> GptOss {
     model
 }
 
-/// The start model with MXFP4 quantizers on all expert matrices and on nothing else.
-pub fn quantized(device: &Device) -> GptOss {
-    let policy = QuantPolicy::mxfp4_mlp_weight_only();
+/// The start model in training for MXFP4.
+pub fn mxfp4(device: &Device) -> GptOss {
+    quantized(device, Fp4Scheme::mxfp4())
+}
+
+/// The same with the scale rule of OCP MX v1.0.
+pub fn mxfp4_ocp(device: &Device) -> GptOss {
+    quantized(device, Fp4Scheme::mxfp4_with(ScaleRule::Floor))
+}
+
+/// The start model in training for NVFP4, with a global scale from the weights of every step.
+pub fn nvfp4(device: &Device) -> GptOss {
+    quantized(device, Fp4Scheme::nvfp4())
+}
+
+/// The same with the global scale of step 0 kept, as soon as quantizers can be inserted that do so.
+pub fn nvfp4_frozen(device: &Device) -> GptOss {
+    quantized(device, Fp4Scheme::nvfp4())
+}
+
+/// The start model with quantizers on all expert matrices and on nothing else.
+fn quantized(device: &Device, scheme: Fp4Scheme) -> GptOss {
+    let mut policy = QuantPolicy::mxfp4_mlp_weight_only();
+    for rule in &mut policy.rules {
+        rule.scheme = rule.scheme.map(|_| scheme);
+    }
     let (model, inserted) = insert_quantizers(model(device), &policy).expect("the preset fits");
     let mut found: Vec<_> = inserted
         .into_iter()

@@ -24,17 +24,34 @@ pub fn gradients_of(model: &GptOss, golden: &Golden) -> (Pass, Named) {
 
 pub fn check(mode: &str, model: &GptOss, golden: &Golden) {
     let mut deviations = Deviations::new(&format!("step 0, {mode}"));
-    let (pass, grads) = gradients_of(model, golden);
-    for (name, found) in [("ce", &pass.ce), ("aux", &pass.aux)] {
-        let expected = golden.f32(&format!("{mode}.{name}")).scalar();
-        deviations.scalar(name, scalar(found), expected.into(), LOSS);
-    }
-    check_logits(mode, &pass, golden, &mut deviations);
+    let grads = check_forward(mode, model, golden, &mut deviations);
     for (key, name) in entries(golden, mode, "grad") {
         let expected = golden.f32(&key);
         let found = part(&grads, &key, &name, &expected);
         check_gradient(&key, &found, &expected.values, &mut deviations);
     }
+}
+
+/// Losses and logits alone.
+pub fn check_losses(mode: &str, model: &GptOss, golden: &Golden) {
+    let mut deviations = Deviations::new(&format!("step 0, {mode}"));
+    check_forward(mode, model, golden, &mut deviations);
+}
+
+/// Compares losses and logits; returns the gradients.
+fn check_forward(
+    mode: &str,
+    model: &GptOss,
+    golden: &Golden,
+    deviations: &mut Deviations,
+) -> Named {
+    let (pass, grads) = gradients_of(model, golden);
+    for (name, found) in [("ce", &pass.ce), ("aux", &pass.aux)] {
+        let expected = golden.f32(&format!("{mode}.{name}")).scalar();
+        deviations.scalar(name, scalar(found), expected.into(), LOSS);
+    }
+    check_logits(mode, &pass, golden, deviations);
+    grads
 }
 
 /// Logits of the last positions, as many as the golden tensor has.

@@ -23,7 +23,23 @@ impl Nv {
     #[inline(always)]
     fn error<const N: usize>(self, block: &[f32; N], scale: f32) -> f32 {
         let key = self.key(scale);
-        squared_error(block, |x| self.normalize(x, key)) * (scale * scale)
+        // Zero is on every grid: a scale whose product underflows is never the better one.
+        if key == 0.0 {
+            return f32::INFINITY;
+        }
+        let unit = self.unit(scale, key);
+        squared_error(block, |x| self.normalize(x, key)) * (unit * unit)
+    }
+
+    /// What a scale is worth relative to the others; subnormal products round too coarsely to be in
+    /// proportion to it.
+    #[inline(always)]
+    fn unit(self, scale: f32, key: f32) -> f32 {
+        if key < f32::MIN_POSITIVE {
+            key / self.global_scale
+        } else {
+            scale
+        }
     }
 
     /// The better of the scales that bring `amax` to 6 and to 4.
@@ -46,8 +62,9 @@ impl Nv {
         // Downwards the largest element is clipped more and more; its error alone is a bound.
         for code in (1..first).rev() {
             let scale = e4m3::decode_bits(code);
-            let clipped = self.normalize(amax, self.key(scale)) - e2m1::MAX;
-            if clipped > 0.0 && clipped * clipped * (scale * scale) > best.1 {
+            let key = self.key(scale);
+            let clipped = (self.normalize(amax, key) - e2m1::MAX) * self.unit(scale, key);
+            if clipped > 0.0 && clipped * clipped > best.1 {
                 break;
             }
             let error = self.error(block, scale);
