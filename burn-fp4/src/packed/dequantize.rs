@@ -12,6 +12,8 @@ use crate::{Fp4Element, Fp4Error, e2m1};
 
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;
+/// Rows per task where they are not: 64 bytes of codes in every column, a cache line.
+const TASK_ROWS: usize = 4 * SHEET_ROWS;
 
 impl<S: AsRef<[u8]>> PackedFp4<S> {
     /// Decodes to `f32` in the order of [`shape`](Self::shape).
@@ -132,14 +134,14 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
     let packed = codes.zip(scales.par_chunks(inner * n_blocks));
     let matrices = out.par_chunks_mut(len * inner).zip(packed);
     matrices.for_each(|(out, (codes, scales))| {
-        let sheets = out.par_chunks_mut(SHEET_ROWS * inner).enumerate();
+        let sheets = out.par_chunks_mut(TASK_ROWS * inner).enumerate();
         sheets.for_each(|(sheet, out)| {
             dispatch(Slabs::<T, F, N> {
                 codes,
                 scales,
                 format,
                 n_blocks,
-                first: sheet * (SHEET_ROWS / N),
+                first: sheet * (TASK_ROWS / N),
                 out,
             });
         });
@@ -172,7 +174,7 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Blocks<'_, T, F, N> {
 }
 
 /// Consecutive blocks of every column of one `[len, inner]` matrix, whose packed form is
-/// `[inner, len]`: at most [`SHEET_ROWS`] rows.
+/// `[inner, len]`: at most [`TASK_ROWS`] rows.
 struct Slabs<'a, T, F, const N: usize> {
     codes: &'a [u8],
     scales: &'a [u8],
@@ -202,18 +204,21 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Slabs<'_, T, F, N> {
         for start in (0..inner).step_by(SHEET_COLUMNS) {
             let columns = start..inner.min(start + SHEET_COLUMNS);
             let codes = &codes[start * row..columns.end * row];
-            sheet.load(out.len() / inner / 2, &codes[first * N / 2..], row);
-            let rows = sheet.rows.chunks_exact(N / 2);
-            for (slab, (out, rows)) in out.chunks_exact_mut(N * inner).zip(rows).enumerate() {
-                let scales = scales[start * n_blocks + first + slab..].iter();
-                let factors = &mut factors[..columns.len()];
-                for (factor, &scale) in factors.iter_mut().zip(scales.step_by(n_blocks)) {
-                    *factor = format.factor_of_byte(scale);
-                }
-                for (pair, bytes) in out.chunks_exact_mut(2 * inner).zip(rows) {
-                    let (even, odd) = pair.split_at_mut(inner);
-                    decode_row::<T, F>(bytes, factors, &mut even[columns.clone()], 0);
-                    decode_row::<T, F>(bytes, factors, &mut odd[columns.clone()], 4);
+            let factors = &mut factors[..columns.len()];
+            for (i, out) in out.chunks_mut(SHEET_ROWS * inner).enumerate() {
+                let first = first + i * (SHEET_ROWS / N);
+                sheet.load(out.len() / inner / 2, &codes[first * N / 2..], row);
+                let rows = sheet.rows.chunks_exact(N / 2);
+                for (slab, (out, rows)) in out.chunks_exact_mut(N * inner).zip(rows).enumerate() {
+                    let scales = scales[start * n_blocks + first + slab..].iter();
+                    for (factor, &scale) in factors.iter_mut().zip(scales.step_by(n_blocks)) {
+                        *factor = format.factor_of_byte(scale);
+                    }
+                    for (pair, bytes) in out.chunks_exact_mut(2 * inner).zip(rows) {
+                        let (even, odd) = pair.split_at_mut(inner);
+                        decode_row::<T, F>(bytes, factors, &mut even[columns.clone()], 0);
+                        decode_row::<T, F>(bytes, factors, &mut odd[columns.clone()], 4);
+                    }
                 }
             }
         }

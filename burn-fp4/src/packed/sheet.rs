@@ -5,6 +5,7 @@
 //! packed form 16 consecutive bytes of every column.
 
 use crate::nibbles::{Rows, SQUARES, transpose};
+use crate::simd::prefetch;
 
 /// Rows of elements in a sheet: one block of MXFP4, two of NVFP4.
 pub(super) const SHEET_ROWS: usize = 32;
@@ -34,7 +35,11 @@ impl Sheet {
     /// `codes`, which are `stride` bytes apart.
     #[inline(always)]
     pub fn store(&self, n_rows: usize, codes: &mut [u8], stride: usize) {
-        for (group, codes) in codes.chunks_mut(GROUP * stride).enumerate() {
+        let mut groups = codes.chunks_mut(GROUP * stride).enumerate().peekable();
+        while let Some((group, codes)) = groups.next() {
+            if let Some((_, next)) = groups.peek() {
+                prefetch_columns(next, stride);
+            }
             for (part, rows) in self.rows[..n_rows].as_chunks::<8>().0.iter().enumerate() {
                 let mut squares = [[0; SQUARES]; 8];
                 for (squares, row) in squares.iter_mut().zip(rows) {
@@ -55,7 +60,11 @@ impl Sheet {
     /// The inverse of [`store`](Self::store).
     #[inline(always)]
     pub fn load(&mut self, n_rows: usize, codes: &[u8], stride: usize) {
-        for (group, codes) in codes.chunks(GROUP * stride).enumerate() {
+        let mut groups = codes.chunks(GROUP * stride).enumerate().peekable();
+        while let Some((group, codes)) = groups.next() {
+            if let Some((_, next)) = groups.peek() {
+                prefetch_columns(next, stride);
+            }
             for (part, rows) in self.rows[..n_rows]
                 .as_chunks_mut::<8>()
                 .0
@@ -77,6 +86,14 @@ impl Sheet {
                 }
             }
         }
+    }
+}
+
+/// Asks for the start of every column, which are too far apart for hardware prefetchers.
+#[inline(always)]
+fn prefetch_columns(codes: &[u8], stride: usize) {
+    for column in codes.chunks(stride) {
+        prefetch(&column[..1]);
     }
 }
 
