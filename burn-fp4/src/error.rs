@@ -132,4 +132,20 @@ pub enum Fp4Error {
          another axis or one scale per tensor"
     )]
     ExpertAxis,
+
+    /// A packed tensor of another rank than the tensor type says.
+    #[error("shape {shape:?} does not have the {expected} dimensions that were asked for")]
+    Rank {
+        /// The rank of the type.
+        expected: usize,
+        /// The shape that was given.
+        shape: Vec<usize>,
+    },
+
+    /// The bytes of a packed tensor could not be read from its device.
+    #[error("a packed tensor could not be read from its device: {reason}")]
+    Read {
+        /// What the device, or the conversion, said.
+        reason: String,
+    },
 }

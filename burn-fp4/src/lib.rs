@@ -11,10 +11,13 @@ pub mod layout;
 mod amax;
 mod block_axis;
 mod block_scales;
+mod clip_gradient;
 mod element;
 mod error;
 mod fake_quantize;
 mod format;
+mod fp4_linear;
+mod fp4_tensor;
 mod global_scale;
 mod ops;
 mod packed;
@@ -26,8 +29,13 @@ mod slice_quantizer;
 pub use element::Fp4Element;
 pub use error::Fp4Error;
 pub use fake_quantize::{fake_quantize_into, fake_quantize_slice};
+pub use fp4_linear::{Fp4Linear, fp4_linear};
+pub use fp4_tensor::Fp4Tensor;
 pub use global_scale::{GlobalAmax, GlobalScope};
-pub use ops::{Fp4Backend, fake_quantize, fake_quantize_along};
+pub use ops::{
+    FakeQuantizer, Fp4Backend, Fp4Primitive, GradientRule, dequantize, fake_quantize,
+    fake_quantize_along, global_amax, quantize,
+};
 pub use packed::{PackedFp4, PackedFp4Ref};
 pub use scale_rule::{Nvfp4ScaleRule, ScaleRule};
 pub use scheme::{Fp4Scheme, Nvfp4BlockSize};
