@@ -18,7 +18,9 @@ mod fake_quantize;
 mod format;
 mod fp4_linear;
 mod fp4_tensor;
+mod fp8;
 mod global_scale;
+mod learned_scales;
 mod ops;
 mod packed;
 mod scale_rule;
@@ -31,10 +33,11 @@ pub use error::Fp4Error;
 pub use fake_quantize::{fake_quantize_into, fake_quantize_slice};
 pub use fp4_linear::{Fp4Linear, fp4_linear};
 pub use fp4_tensor::Fp4Tensor;
+pub use fp8::fp8_fake_quantize_slice;
 pub use global_scale::{GlobalAmax, GlobalScope};
 pub use ops::{
-    FakeQuantizer, Fp4Backend, Fp4Primitive, GradientRule, dequantize, fake_quantize,
-    fake_quantize_along, global_amax, quantize,
+    FakeQuantizer, Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, LearnedQuantizer,
+    dequantize, fake_quantize, fake_quantize_along, fp8_fake_quantize, global_amax, quantize,
 };
 pub use packed::{PackedFp4, PackedFp4Ref};
 pub use scale_rule::{Nvfp4ScaleRule, ScaleRule};

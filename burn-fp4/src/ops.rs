@@ -5,16 +5,20 @@ mod extension;
 mod fake_quantizer;
 #[cfg(feature = "flex")]
 mod flex;
+mod fp8;
 mod gradient_rule;
+mod learned_quantizer;
 mod linear;
 
 use burn::tensor::{FloatDType, Tensor};
 
 use crate::{Fp4Scheme, Fp4Tensor};
 
-pub use extension::{Fp4Backend, Fp4Primitive};
+pub use extension::{Fp4Backend, Fp4Primitive, LearnedGradients};
 pub use fake_quantizer::{FakeQuantizer, global_amax};
+pub use fp8::fp8_fake_quantize;
 pub use gradient_rule::GradientRule;
+pub use learned_quantizer::LearnedQuantizer;
 
 /// Rounds a tensor to what the FP4 format can represent, in blocks along the last axis.
 ///

@@ -243,7 +243,7 @@ impl SliceQuantizer {
     }
 
     /// Global scale of every part that has its own; empty for MXFP4.
-    fn global_scales<T: Fp4Element>(
+    pub(crate) fn global_scales<T: Fp4Element>(
         &self,
         values: &[T],
         shape: &[usize],
@@ -263,7 +263,7 @@ impl SliceQuantizer {
             .collect())
     }
 
-    fn geometry<T: Fp4Element>(
+    pub(crate) fn geometry<T: Fp4Element>(
         &self,
         values: &[T],
         shape: &[usize],

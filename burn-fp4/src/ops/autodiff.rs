@@ -1,6 +1,8 @@
 //! Gradients, for every backend that has the forward operations.
 
 mod fake_quantize;
+mod fp8;
+mod learned;
 mod linear;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -8,7 +10,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 use burn::tensor::FloatDType;
 
-use super::{Fp4Backend, Fp4Primitive, GradientRule};
+use super::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients};
 use crate::Fp4Scheme;
 
 impl<B: Fp4Backend, C: CheckpointStrategy> Fp4Backend for Autodiff<B, C> {
@@ -88,6 +90,47 @@ impl<B: Fp4Backend, C: CheckpointStrategy> Fp4Backend for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let (grad, weight) = (grad.into_primitive(), inner::<B, C>(weight));
         <FloatTensor<Self>>::new(B::fp4_linear_backward(grad, weight, scheme))
+    }
+
+    fn fp4_learned_quantize(
+        tensor: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        let options = fake_quantize::Options {
+            amax: amax.into_primitive(),
+            axis,
+            scheme,
+        };
+        learned::quantize::<B, C>(tensor, parameter, options)
+    }
+
+    fn fp4_learned_gradients(
+        grad: FloatTensor<Self>,
+        tensor: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> LearnedGradients<Self> {
+        let gradients = B::fp4_learned_gradients(
+            grad.into_primitive(),
+            tensor.into_primitive(),
+            parameter.into_primitive(),
+            amax.into_primitive(),
+            axis,
+            scheme,
+        );
+        LearnedGradients {
+            tensor: <FloatTensor<Self>>::new(gradients.tensor),
+            parameter: <FloatTensor<Self>>::new(gradients.parameter),
+        }
+    }
+
+    fn fp8_fake_quantize(tensor: FloatTensor<Self>, amax: FloatTensor<Self>) -> FloatTensor<Self> {
+        fp8::fake_quantize::<B, C>(tensor, amax.into_primitive())
     }
 }
 

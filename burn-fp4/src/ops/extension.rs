@@ -19,6 +19,15 @@ pub struct Fp4Primitive<B: Backend> {
     pub global_scales: FloatTensor<B>,
 }
 
+/// Gradients of both inputs of [`Fp4Backend::fp4_learned_quantize`].
+#[derive(Clone, Debug, ExtensionType)]
+pub struct LearnedGradients<B: Backend> {
+    /// That of the tensor, with its shape and dtype.
+    pub tensor: FloatTensor<B>,
+    /// That of the parameter, f32 with its shape.
+    pub parameter: FloatTensor<B>,
+}
+
 /// A Burn backend with FP4 operations.
 ///
 /// Call the functions of this crate that take a [`Tensor`](burn::tensor::Tensor) instead of the
@@ -125,4 +134,47 @@ pub trait Fp4Backend: Backend {
         #[extension_type] weight: Fp4Primitive<Self>,
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self>;
+
+    /// Quantizes and dequantizes with a learned parameter for every block scale, see
+    /// [`LearnedQuantizer`](crate::LearnedQuantizer).
+    ///
+    /// # Shapes
+    ///
+    /// - tensor, output: `[..., len, ...]` with `len` at position `axis`
+    /// - parameter: f32 `[..., len / block_size, ...]`
+    /// - amax: f32 `[n]`
+    #[fusion(dtype = tensor, shape = tensor)]
+    fn fp4_learned_quantize(
+        tensor: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self>;
+
+    /// Gradients of [`fp4_learned_quantize`](Self::fp4_learned_quantize); not differentiable itself.
+    ///
+    /// # Shapes
+    ///
+    /// - grad, tensor: `[..., len, ...]` with `len` at position `axis`
+    /// - parameter: f32 `[..., len / block_size, ...]`
+    /// - amax: f32 `[n]`
+    fn fp4_learned_gradients(
+        grad: FloatTensor<Self>,
+        tensor: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> LearnedGradients<Self>;
+
+    /// Rounds to E4M3 with one scale for the whole tensor, see
+    /// [`fp8_fake_quantize`](crate::fp8_fake_quantize).
+    ///
+    /// # Shapes
+    ///
+    /// - tensor, output: any
+    /// - amax: f32 `[1]`
+    #[fusion(dtype = tensor, shape = tensor)]
+    fn fp8_fake_quantize(tensor: FloatTensor<Self>, amax: FloatTensor<Self>) -> FloatTensor<Self>;
 }

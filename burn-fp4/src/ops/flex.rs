@@ -1,6 +1,7 @@
 //! Flex, Burn's pure Rust CPU backend: the slice functions on its buffers.
 
 mod elementwise;
+mod learned;
 mod packed;
 
 use std::borrow::Cow;
@@ -11,7 +12,7 @@ use burn::tensor::{DType, Element, FloatDType, TensorData};
 use burn_flex::FlexTensor;
 use half::{bf16, f16};
 
-use super::{Fp4Backend, Fp4Primitive, GradientRule, linear};
+use super::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, linear};
 use crate::{Fp4Element, Fp4Scheme, GlobalAmax, NonFinite, SliceQuantizer};
 
 /// The float types of Flex that this crate has loops for.
@@ -106,6 +107,49 @@ impl Fp4Backend for Flex {
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self> {
         linear::backward::<Self>(grad, &weight, scheme)
+    }
+
+    fn fp4_learned_quantize(
+        tensor: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        let quantizer = quantizer(scheme, &amax);
+        match tensor.dtype() {
+            DType::F32 => learned::quantize::<f32>(&tensor, &parameter, axis, &quantizer),
+            DType::BF16 => learned::quantize::<bf16>(&tensor, &parameter, axis, &quantizer),
+            DType::F16 => learned::quantize::<f16>(&tensor, &parameter, axis, &quantizer),
+            other => unsupported(other),
+        }
+    }
+
+    fn fp4_learned_gradients(
+        grad: FloatTensor<Self>,
+        tensor: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> LearnedGradients<Self> {
+        let quantizer = quantizer(scheme, &amax);
+        let gradients = match tensor.dtype() {
+            DType::F32 => learned::gradients::<f32>,
+            DType::BF16 => learned::gradients::<bf16>,
+            DType::F16 => learned::gradients::<f16>,
+            other => unsupported(other),
+        };
+        gradients(&grad, &tensor, &parameter, axis, &quantizer)
+    }
+
+    fn fp8_fake_quantize(tensor: FloatTensor<Self>, amax: FloatTensor<Self>) -> FloatTensor<Self> {
+        match tensor.dtype() {
+            DType::F32 => elementwise::fp8_fake_quantize::<f32>(&tensor, &amax),
+            DType::BF16 => elementwise::fp8_fake_quantize::<bf16>(&tensor, &amax),
+            DType::F16 => elementwise::fp8_fake_quantize::<f16>(&tensor, &amax),
+            other => unsupported(other),
+        }
     }
 }
 

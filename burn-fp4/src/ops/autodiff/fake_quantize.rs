@@ -44,7 +44,7 @@ impl<B: Fp4Backend> RetroForward for Recompute<B> {
 
 /// Backward rule: the derivative of rounding is taken to be 1 everywhere.
 #[derive(Debug)]
-struct StraightThrough;
+pub(super) struct StraightThrough;
 
 impl<B: Backend> Backward<B, 1> for StraightThrough {
     type State = ();

@@ -4,7 +4,7 @@ use burn::backend::TensorMetadata;
 use burn_flex::FlexTensor;
 
 use super::{FlexElement, elements, expect, new};
-use crate::{Fp4Scheme, SliceQuantizer};
+use crate::{Fp4Scheme, SliceQuantizer, fp8_fake_quantize_slice};
 
 pub(super) fn amax<T: FlexElement>(tensor: &FlexTensor, scheme: Fp4Scheme) -> FlexTensor {
     let shape = tensor.shape();
@@ -37,4 +37,23 @@ pub(super) fn clip_gradient<T: FlexElement>(
     let (values, grad) = (elements::<T>(tensor), elements::<T>(grad));
     let out = quantizer.clip_gradient(&values, &grad, &shape, axis);
     new(expect(out), shape)
+}
+
+pub(super) fn fp8_fake_quantize<T: FlexElement>(
+    tensor: &FlexTensor,
+    amax: &FlexTensor,
+) -> FlexTensor {
+    let &[amax] = &*elements::<f32>(amax) else {
+        panic!(
+            "fp8_fake_quantize: amax has shape {:?}, not [1]",
+            amax.shape()
+        );
+    };
+    let mut out = T::zeros(tensor.shape().num_elements());
+    expect(fp8_fake_quantize_slice(
+        &elements::<T>(tensor),
+        amax,
+        &mut out,
+    ));
+    new(out, tensor.shape())
 }
