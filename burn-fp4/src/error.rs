@@ -148,4 +148,11 @@ pub enum Fp4Error {
         /// What the device, or the conversion, said.
         reason: String,
     },
+
+    /// A percentile outside of `(0, 100]`.
+    #[error("percentile {value} is not above 0 and at most 100")]
+    Percentile {
+        /// The percentage given.
+        value: f64,
+    },
 }

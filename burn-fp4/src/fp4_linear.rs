@@ -6,7 +6,7 @@ use burn::nn::Linear;
 use burn::tensor::Tensor;
 
 use crate::ops::Fp4Backend;
-use crate::{Fp4Error, Fp4Scheme, Fp4Tensor};
+use crate::{ActivationQuantizer, Fp4Error, Fp4Scheme, Fp4Tensor};
 
 /// `x @ weight^T + bias` with a packed weight, accumulated in `f32`.
 ///
@@ -57,6 +57,8 @@ pub struct Fp4Linear {
     pub weight: Fp4Tensor<2>,
     /// Bias `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
+    /// Quantizes the input, for W4A4 and W4A8.
+    pub input_quantizer: Option<ActivationQuantizer>,
 }
 
 impl Fp4Linear {
@@ -86,7 +88,11 @@ impl Fp4Linear {
                 });
             }
         }
-        Ok(Self { weight, bias })
+        Ok(Self {
+            weight,
+            bias,
+            input_quantizer: None,
+        })
     }
 
     /// Packs the weight of a dense layer, what its parameter evaluates to included (a
@@ -101,7 +107,14 @@ impl Fp4Linear {
             // Burn keeps the weight as [in, out].
             weight: Fp4Tensor::quantize(linear.weight.val(), 0, scheme),
             bias: linear.bias.clone(),
+            input_quantizer: None,
         }
+    }
+
+    /// Quantizes the input with `quantizer` from now on, as far as it is enabled.
+    pub fn with_input_quantizer(mut self, quantizer: ActivationQuantizer) -> Self {
+        self.input_quantizer = Some(quantizer);
+        self
     }
 
     /// Applies the layer, see [`fp4_linear`].
@@ -113,8 +126,12 @@ impl Fp4Linear {
     ///
     /// # Panics
     ///
-    /// Those of [`fp4_linear`].
+    /// Those of [`fp4_linear`] and of [`ActivationQuantizer::forward`].
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let x = match &self.input_quantizer {
+            Some(quantizer) => quantizer.forward(x),
+            None => x,
+        };
         fp4_linear(x, &self.weight, self.bias.as_ref().map(Param::val))
     }
 }

@@ -211,7 +211,7 @@ impl<const D: usize> Fp4Tensor<D> {
 }
 
 /// A parameter that is recorded and moved, but not trained.
-fn frozen(tensor: Tensor<1>) -> Param<Tensor<1>> {
+pub(crate) fn frozen(tensor: Tensor<1>) -> Param<Tensor<1>> {
     Param::initialized(ParamId::new(), tensor.set_require_grad(false))
 }
 
@@ -222,7 +222,7 @@ fn with_last<const D: usize>(mut shape: [usize; D], len: impl Fn(usize) -> usize
     shape
 }
 
-fn read<T: burn::tensor::Element, E: ToString>(
+pub(crate) fn read<T: burn::tensor::Element, E: ToString>(
     data: Result<TensorData, E>,
 ) -> Result<Vec<T>, Fp4Error> {
     let failed = |reason| Fp4Error::Read { reason };

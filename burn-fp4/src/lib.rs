@@ -8,6 +8,7 @@ pub mod e4m3;
 pub mod e8m0;
 pub mod layout;
 
+mod activation;
 mod amax;
 mod block_axis;
 mod block_scales;
@@ -28,6 +29,7 @@ mod scheme;
 mod simd;
 mod slice_quantizer;
 
+pub use activation::{ActivationFormat, ActivationQuantizer, ActivationState, Calibration};
 pub use element::Fp4Element;
 pub use error::Fp4Error;
 pub use fake_quantize::{fake_quantize_into, fake_quantize_slice};

@@ -5,7 +5,7 @@ use burn::nn::LinearConfig;
 use burn::tensor::{DType, Device, FloatDType, TensorData};
 
 use super::*;
-use crate::Nvfp4ScaleRule;
+use crate::{ActivationFormat, Calibration, Nvfp4ScaleRule, fp8_fake_quantize};
 
 const SCHEMES: [Fp4Scheme; 2] = [
     Fp4Scheme::mxfp4(),
@@ -121,6 +121,20 @@ fn layers_are_made_from_dense_ones() {
             "{difference}"
         );
     }
+}
+
+#[test]
+fn inputs_are_quantized_where_asked_for() {
+    let device = Device::flex();
+    let linear = LinearConfig::new(64, 5).init(&device);
+    let plain = Fp4Linear::from_linear(&linear, &Fp4Scheme::mxfp4());
+    let x = sample([3, 64], &device);
+    let quantizer = ActivationQuantizer::new(ActivationFormat::Fp8, Calibration::Max, &device);
+    let quantizer = quantizer.unwrap().with_amax(4.0).unwrap().enable().unwrap();
+    let layer = plain.clone().with_input_quantizer(quantizer);
+    let rounded = fp8_fake_quantize(x.clone(), Tensor::from_floats([4.0], &device));
+    let wanted = plain.forward(rounded).into_data();
+    layer.forward(x).into_data().assert_eq(&wanted, true);
 }
 
 #[test]
