@@ -201,4 +201,27 @@ pub enum Fp4Error {
         /// Shape of the second one.
         found_shape: Vec<usize>,
     },
+
+    /// A packed tensor of another rank than the tensor type says.
+    #[error("shape {shape:?} does not have the {expected} dimensions that were asked for")]
+    Rank {
+        /// The rank of the type.
+        expected: usize,
+        /// The shape that was given.
+        shape: Vec<usize>,
+    },
+
+    /// The bytes of a packed tensor could not be read from its device.
+    #[error("a packed tensor could not be read from its device: {reason}")]
+    Read {
+        /// What the device, or the conversion, said.
+        reason: String,
+    },
+
+    /// A percentile outside of `(0, 100]`.
+    #[error("percentile {value} is not above 0 and at most 100")]
+    Percentile {
+        /// The percentage given.
+        value: f64,
+    },
 }

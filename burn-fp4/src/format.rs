@@ -24,6 +24,12 @@ pub(crate) trait Format: Copy + Send + Sync {
     fn scale(self, amax: f32) -> f32;
     /// Scale of a block of finite values with the given largest magnitude.
     fn search<const N: usize>(self, block: &[f32; N], amax: f32) -> f32;
+    /// Scale of a block whose parameter is learned, from the scale that the rule chose; any parameter
+    /// is allowed.
+    fn learned(self, scale: f32, parameter: f32) -> f32;
+    /// Derivative of the factor of a learned `scale` by its parameter, where rounding has derivative
+    /// 1.
+    fn learned_slope(self, scale: f32, parameter: f32) -> f32;
     /// Byte of a scale.
     fn byte(self, scale: f32) -> u8;
     /// Key of a scale.

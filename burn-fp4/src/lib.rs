@@ -8,15 +8,21 @@ pub mod e4m3;
 pub mod e8m0;
 pub mod layout;
 
+mod activation;
 mod amax;
 mod block_axis;
 mod block_scales;
 mod cast;
+mod clip_gradient;
 mod element;
 mod error;
 mod fake_quantize;
 mod format;
+mod fp4_linear;
+mod fp4_tensor;
+mod fp8;
 mod global_scale;
+mod learned_scales;
 mod nibbles;
 mod ops;
 mod packed;
@@ -26,12 +32,19 @@ mod simd;
 mod slice_quantizer;
 mod stats;
 
+pub use activation::{ActivationFormat, ActivationQuantizer, ActivationState, Calibration};
 pub use cast::CastReport;
 pub use element::Fp4Element;
 pub use error::Fp4Error;
 pub use fake_quantize::{fake_quantize_into, fake_quantize_slice};
+pub use fp4_linear::{Fp4Linear, fp4_linear};
+pub use fp4_tensor::Fp4Tensor;
+pub use fp8::fp8_fake_quantize_slice;
 pub use global_scale::{GlobalAmax, GlobalScope};
-pub use ops::{Fp4Backend, fake_quantize, fake_quantize_along};
+pub use ops::{
+    FakeQuantizer, Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, LearnedQuantizer,
+    dequantize, fake_quantize, fake_quantize_along, fp8_fake_quantize, global_amax, quantize,
+};
 pub use packed::{PackedFp4, PackedFp4Ref};
 pub use scale_rule::{Nvfp4ScaleRule, ScaleRule};
 pub use scheme::{Fp4Scheme, Nvfp4BlockSize};

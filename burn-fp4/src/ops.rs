@@ -2,16 +2,23 @@
 
 mod autodiff;
 mod extension;
+mod fake_quantizer;
 #[cfg(feature = "flex")]
 mod flex;
+mod fp8;
+mod gradient_rule;
+mod learned_quantizer;
+mod linear;
 
-use burn::backend::Dispatch;
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
-use crate::Fp4Scheme;
-use crate::block_axis::BlockAxis;
+use crate::{Fp4Scheme, Fp4Tensor};
 
-pub use extension::Fp4Backend;
+pub use extension::{Fp4Backend, Fp4Primitive, LearnedGradients};
+pub use fake_quantizer::{FakeQuantizer, global_amax};
+pub use fp8::fp8_fake_quantize;
+pub use gradient_rule::GradientRule;
+pub use learned_quantizer::LearnedQuantizer;
 
 /// Rounds a tensor to what the FP4 format can represent, in blocks along the last axis.
 ///
@@ -31,12 +38,7 @@ pub fn fake_quantize<const D: usize>(tensor: Tensor<D>, scheme: &Fp4Scheme) -> T
 
 /// Rounds a tensor to what the FP4 format can represent, in blocks along `axis`.
 ///
-/// The result has the dtype of the input and equals packing and decoding again, bit for bit. The
-/// gradient passes through unchanged (straight-through estimator, no clipping). With gradient
-/// checkpointing the result is computed again in the backward pass, not kept.
-///
-/// NaN is ignored when the block scale is chosen and infinity counts as `f32::MAX`; both then
-/// saturate to `6 * scale` with their sign, as in ModelOpt's training kernel.
+/// [`FakeQuantizer::forward`] with [`GradientRule::StraightThrough`].
 ///
 /// # Shapes
 ///
@@ -52,11 +54,44 @@ pub fn fake_quantize_along<const D: usize>(
     axis: usize,
     scheme: &Fp4Scheme,
 ) -> Tensor<D> {
-    if let Err(error) = BlockAxis::new(&tensor.dims(), axis, scheme) {
-        panic!("fake_quantize: {error}");
-    }
-    let primitive = tensor.into_dispatch();
-    Tensor::from_dispatch(Dispatch::fp4_fake_quantize(primitive, axis, *scheme))
+    FakeQuantizer::new(*scheme).forward(tensor, axis)
+}
+
+/// Packs a tensor in blocks along `axis`: [`Fp4Tensor::quantize`].
+///
+/// # Shapes
+///
+/// - tensor: `[..., len, ...]` with `len` at position `axis`, a multiple of the block size
+/// - result: `axis` moved last
+///
+/// # Panics
+///
+/// Those of [`fake_quantize_along`].
+pub fn quantize<const D: usize>(
+    tensor: Tensor<D>,
+    axis: usize,
+    scheme: &Fp4Scheme,
+) -> Fp4Tensor<D> {
+    Fp4Tensor::quantize(tensor, axis, scheme)
+}
+
+/// Decodes a packed tensor with the block axis moved from the end to `axis`:
+/// [`Fp4Tensor::dequantize`].
+///
+/// # Shapes
+///
+/// - output: `[..., len, ...]` with `len` at position `axis`
+///
+/// # Panics
+///
+/// If `axis` does not exist, `dtype` is not `F32`, `BF16` or `F16`, or the backend does not implement
+/// [`Fp4Backend`].
+pub fn dequantize<const D: usize>(
+    tensor: &Fp4Tensor<D>,
+    axis: usize,
+    dtype: FloatDType,
+) -> Tensor<D> {
+    tensor.dequantize(axis, dtype)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -149,6 +149,22 @@ impl Fp4Scheme {
         }
     }
 
+    /// The same format with the scale rule that costs nothing where scales do not come from a rule.
+    pub(crate) const fn without_search(self) -> Self {
+        match self {
+            Self::Mxfp4 { .. } => self,
+            Self::Nvfp4 {
+                block_size,
+                global_scope,
+                ..
+            } => Self::Nvfp4 {
+                scale_rule: Nvfp4ScaleRule::Nearest,
+                block_size,
+                global_scope,
+            },
+        }
+    }
+
     /// Whether every index of the leading axis has its own global scale.
     pub(crate) const fn has_expert_scales(&self) -> bool {
         matches!(

@@ -2,6 +2,7 @@
 
 use crate::amax::amax_of_parts;
 use crate::block_axis::BlockAxis;
+use crate::clip_gradient::ClipGradient;
 use crate::element::private::Lane;
 use crate::fake_quantize::FakeQuantize;
 use crate::format::with_format;
@@ -141,6 +142,44 @@ impl SliceQuantizer {
         let geometry = self.geometry(values, shape, axis)?;
         geometry.check_len("out", shape, out.len())?;
         self.fake_quantize_geometry(values, shape, geometry, out)
+    }
+
+    /// The gradient of [`fake_quantize`](Self::fake_quantize) that knows about saturation: `grad`
+    /// where `|x| <= 6 * scale`, zero elsewhere.
+    ///
+    /// The scale of a block (in NVFP4 times the global scale) is made from `values` again. Elements
+    /// that are not finite have gradient zero, whatever [`NonFinite`] says.
+    ///
+    /// # Shapes
+    ///
+    /// - values, grad: `shape`, row-major; blocks run along `axis`
+    /// - output: `shape`
+    ///
+    /// # Errors
+    ///
+    /// Those of `fake_quantize`, apart from values that are not finite, and if `grad` does not have
+    /// as many elements as `shape`.
+    pub fn clip_gradient<T: Fp4Element>(
+        &self,
+        values: &[T],
+        grad: &[T],
+        shape: &[usize],
+        axis: usize,
+    ) -> Result<Vec<T>, Fp4Error> {
+        let geometry = self.geometry(values, shape, axis)?;
+        geometry.check_len("grad", shape, grad.len())?;
+        let global_scales = self.global_scales(values, shape)?;
+        let mut out = T::zeros(values.len());
+        if !values.is_empty() {
+            let task = ClipGradient {
+                values,
+                grad,
+                out: &mut out,
+                geometry,
+            };
+            with_format(&self.scheme, &global_scales, task);
+        }
+        Ok(out)
     }
 
     /// Quantizes `values` and moves the block axis last.

@@ -51,6 +51,21 @@ impl Format for Mx {
         }
     }
 
+    /// The parameter is an offset of the exponent.
+    #[inline(always)]
+    fn learned(self, scale: f32, parameter: f32) -> f32 {
+        // A conversion takes NaN to 0 and saturates.
+        let offset = parameter.round_ties_even() as i32;
+        let biased = i32::from(self.byte(scale)).saturating_add(offset);
+        // 2^126 is the largest scale of the rules, too; its reciprocal is normal.
+        e8m0::inverse_scale(biased.clamp(0, 253) as u32)
+    }
+
+    #[inline(always)]
+    fn learned_slope(self, scale: f32, _parameter: f32) -> f32 {
+        self.factor(self.key(scale)) * core::f32::consts::LN_2
+    }
+
     #[inline(always)]
     fn byte(self, scale: f32) -> u8 {
         254 - (scale.to_bits() >> 23) as u8

@@ -118,6 +118,29 @@ impl Format for Nv {
         }
     }
 
+    /// The parameter is the largest magnitude of the block. Unlike the one of a block of zeros, a
+    /// learned one of zero has the smallest scale: it is on its way from somewhere.
+    #[inline(always)]
+    fn learned(self, _scale: f32, parameter: f32) -> f32 {
+        let ratio = parameter / self.six;
+        let ratio = if ratio > e4m3::MIN_POSITIVE {
+            ratio
+        } else {
+            e4m3::MIN_POSITIVE
+        };
+        e4m3::round_magnitude(ratio)
+    }
+
+    /// Zero where E4M3 saturates. Below the smallest scale it is not, or no parameter would return.
+    #[inline(always)]
+    fn learned_slope(self, _scale: f32, parameter: f32) -> f32 {
+        if parameter / self.six <= e4m3::MAX {
+            1.0 / e2m1::MAX
+        } else {
+            0.0
+        }
+    }
+
     #[inline(always)]
     fn byte(self, scale: f32) -> u8 {
         e4m3::code_of(scale) as u8

@@ -1,71 +1,146 @@
-//! The straight-through estimator, for every backend that has the forward operation.
+//! Gradients, for every backend that has the forward operations.
 
-use core::marker::PhantomData;
+mod fake_quantize;
+mod fp8;
+mod learned;
+mod linear;
 
-use burn::backend::autodiff::NodeId;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::retro_forward::RetroForward;
-use burn::backend::autodiff::checkpoint::state::BackwardStates;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
+use burn::tensor::FloatDType;
 
-use super::Fp4Backend;
+use super::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients};
 use crate::Fp4Scheme;
 
-/// Backward rule: the derivative of rounding is taken to be 1 everywhere.
-#[derive(Debug)]
-struct StraightThrough;
-
-impl<B: Backend> Backward<B, 1> for StraightThrough {
-    type State = ();
-
-    fn backward(self, ops: Ops<(), 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let [parent] = ops.parents;
-        let grad = grads.consume::<B>(&ops.node);
-        if let Some(parent) = parent {
-            grads.register::<B>(parent.id, grad);
-        }
-    }
-}
-
-/// Computes the forward again where checkpointing did not keep its result.
-#[derive(Debug)]
-struct Recompute<B> {
-    input: NodeId,
-    axis: usize,
-    scheme: Fp4Scheme,
-    backend: PhantomData<B>,
-}
-
-impl<B: Fp4Backend> RetroForward for Recompute<B> {
-    fn forward(&self, states: &mut BackwardStates, out_node: NodeId) {
-        let input = states.get_state::<FloatTensor<B>>(&self.input);
-        let out = B::fp4_fake_quantize(input, self.axis, self.scheme);
-        states.save(out_node, out);
-    }
-}
-
 impl<B: Fp4Backend, C: CheckpointStrategy> Fp4Backend for Autodiff<B, C> {
+    fn fp4_amax(tensor: FloatTensor<Self>, scheme: Fp4Scheme) -> FloatTensor<Self> {
+        <FloatTensor<Self>>::new(B::fp4_amax(tensor.into_primitive(), scheme))
+    }
+
     fn fp4_fake_quantize(
         tensor: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+        gradient: GradientRule,
+    ) -> FloatTensor<Self> {
+        let options = fake_quantize::Options {
+            amax: amax.into_primitive(),
+            axis,
+            scheme,
+        };
+        match gradient {
+            GradientRule::StraightThrough => {
+                fake_quantize::straight_through::<B, C>(tensor, options)
+            }
+            GradientRule::ClipAware => fake_quantize::clip_aware::<B, C>(tensor, options),
+        }
+    }
+
+    fn fp4_clip_gradient(
+        grad: FloatTensor<Self>,
+        tensor: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
         axis: usize,
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self> {
-        let recompute = Recompute::<B> {
-            input: tensor.id(),
+        let (grad, tensor) = (grad.into_primitive(), tensor.into_primitive());
+        let amax = amax.into_primitive();
+        <FloatTensor<Self>>::new(B::fp4_clip_gradient(grad, tensor, amax, axis, scheme))
+    }
+
+    fn fp4_quantize(
+        tensor: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> Fp4Primitive<Self> {
+        let (tensor, amax) = (tensor.into_primitive(), amax.into_primitive());
+        let packed = B::fp4_quantize(tensor, amax, axis, scheme);
+        Fp4Primitive {
+            codes: packed.codes,
+            scales: packed.scales,
+            global_scales: <FloatTensor<Self>>::new(packed.global_scales),
+        }
+    }
+
+    fn fp4_dequantize(
+        packed: Fp4Primitive<Self>,
+        axis: usize,
+        dtype: FloatDType,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        let packed = inner::<B, C>(packed);
+        <FloatTensor<Self>>::new(B::fp4_dequantize(packed, axis, dtype, scheme))
+    }
+
+    fn fp4_linear(
+        rows: FloatTensor<Self>,
+        weight: Fp4Primitive<Self>,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        linear::linear::<B, C>(rows, inner::<B, C>(weight), scheme)
+    }
+
+    fn fp4_linear_backward(
+        grad: FloatTensor<Self>,
+        weight: Fp4Primitive<Self>,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        let (grad, weight) = (grad.into_primitive(), inner::<B, C>(weight));
+        <FloatTensor<Self>>::new(B::fp4_linear_backward(grad, weight, scheme))
+    }
+
+    fn fp4_learned_quantize(
+        tensor: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        let options = fake_quantize::Options {
+            amax: amax.into_primitive(),
             axis,
             scheme,
-            backend: PhantomData,
         };
-        // Memory-bound, although it does arithmetic: keeping the result would cost a second copy
-        // of every quantized weight, making it again costs one pass over memory.
-        let prepared = Backward::<B, 1>::prepare::<C>(StraightThrough, [tensor.node()])
-            .memory_bound()
-            .retro_forward(recompute)
-            .parents([&tensor]);
-        prepared.stateless(B::fp4_fake_quantize(tensor.into_primitive(), axis, scheme))
+        learned::quantize::<B, C>(tensor, parameter, options)
+    }
+
+    fn fp4_learned_gradients(
+        grad: FloatTensor<Self>,
+        tensor: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> LearnedGradients<Self> {
+        let gradients = B::fp4_learned_gradients(
+            grad.into_primitive(),
+            tensor.into_primitive(),
+            parameter.into_primitive(),
+            amax.into_primitive(),
+            axis,
+            scheme,
+        );
+        LearnedGradients {
+            tensor: <FloatTensor<Self>>::new(gradients.tensor),
+            parameter: <FloatTensor<Self>>::new(gradients.parameter),
+        }
+    }
+
+    fn fp8_fake_quantize(tensor: FloatTensor<Self>, amax: FloatTensor<Self>) -> FloatTensor<Self> {
+        fp8::fake_quantize::<B, C>(tensor, amax.into_primitive())
+    }
+}
+
+/// A packed tensor as the inner backend sees it.
+fn inner<B: Backend, C: CheckpointStrategy>(
+    packed: Fp4Primitive<Autodiff<B, C>>,
+) -> Fp4Primitive<B> {
+    Fp4Primitive {
+        codes: packed.codes,
+        scales: packed.scales,
+        global_scales: packed.global_scales.into_primitive(),
     }
 }

@@ -1,31 +1,180 @@
 //! The backend trait.
 
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, backend_extension};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, ExtensionType, backend_extension};
+use burn::tensor::FloatDType;
 
+use super::GradientRule;
 use crate::Fp4Scheme;
+
+/// A packed tensor of a backend, block axis last; the layout is that of
+/// [`PackedFp4`](crate::PackedFp4).
+#[derive(Clone, Debug, ExtensionType)]
+pub struct Fp4Primitive<B: Backend> {
+    /// Codes, U8 `[..., len / 2]`, low nibble first.
+    pub codes: IntTensor<B>,
+    /// Scale bytes, U8 `[..., len / block_size]`.
+    pub scales: IntTensor<B>,
+    /// Global scales, f32 `[n]` as in [`Fp4Backend::fp4_amax`].
+    pub global_scales: FloatTensor<B>,
+}
+
+/// Gradients of both inputs of [`Fp4Backend::fp4_learned_quantize`].
+#[derive(Clone, Debug, ExtensionType)]
+pub struct LearnedGradients<B: Backend> {
+    /// That of the tensor, with its shape and dtype.
+    pub tensor: FloatTensor<B>,
+    /// That of the parameter, f32 with its shape.
+    pub parameter: FloatTensor<B>,
+}
 
 /// A Burn backend with FP4 operations.
 ///
-/// Call [`fake_quantize`](crate::fake_quantize) instead of the methods. A further backend takes a
-/// selector in the attribute below (`Cube`, and `Fusion` for its lazy form, each behind the Cargo
-/// feature of the backend) and a file next to this one with its implementation.
+/// Call the functions of this crate that take a [`Tensor`](burn::tensor::Tensor) instead of the
+/// methods. A further backend takes a selector in the attribute below (`Cube`, and `Fusion` for its
+/// lazy form, each behind the Cargo feature of the backend) and a file next to this one with its
+/// implementation.
+///
+/// No method needs values on the host: largest magnitudes and global scales are tensors, too. A
+/// scheme without global scales (MXFP4) has one element there that nothing reads, because backends
+/// do not agree on empty tensors.
+///
+/// Every method panics if an axis does not exist, its length is not a multiple of the block size, or
+/// a dtype is not one of `f32`, `bf16` and `f16`.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
 pub trait Fp4Backend: Backend {
+    /// Largest finite magnitude of everything that has its own global scale; no gradient.
+    ///
+    /// # Shapes
+    ///
+    /// - tensor: any
+    /// - output: f32 `[n]`, `n` one, or the length of the leading axis where every index of it has a
+    ///   global scale; MXFP4: `[1]`, a 1
+    fn fp4_amax(tensor: FloatTensor<Self>, scheme: Fp4Scheme) -> FloatTensor<Self>;
+
     /// Quantizes and dequantizes in blocks along `axis`.
     ///
     /// # Shapes
     ///
     /// - tensor, output: `[..., len, ...]` with `len` at position `axis`
-    ///
-    /// # Panics
-    ///
-    /// If `axis` does not exist, `len` is not a multiple of the block size, or the dtype is not
-    /// `f32`, `bf16` or `f16`.
+    /// - amax: f32 `[n]` as in [`fp4_amax`](Self::fp4_amax), finite, not negative
     #[fusion(dtype = tensor, shape = tensor)]
     fn fp4_fake_quantize(
         tensor: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+        gradient: GradientRule,
+    ) -> FloatTensor<Self>;
+
+    /// `grad` where `tensor` does not saturate, zero elsewhere; not differentiable itself.
+    ///
+    /// # Shapes
+    ///
+    /// - grad, tensor, output: `[..., len, ...]` with `len` at position `axis`
+    /// - amax: f32 `[n]`
+    #[fusion(dtype = grad, shape = grad)]
+    fn fp4_clip_gradient(
+        grad: FloatTensor<Self>,
+        tensor: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
         axis: usize,
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self>;
+
+    /// Packs in blocks along `axis`; no gradient. NaN and infinity saturate.
+    ///
+    /// # Shapes
+    ///
+    /// - tensor: `[..., len, ...]` with `len` at position `axis`
+    /// - amax: f32 `[n]`
+    /// - output: as the fields of [`Fp4Primitive`] say, `axis` moved last
+    fn fp4_quantize(
+        tensor: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> Fp4Primitive<Self>;
+
+    /// Decodes with the block axis moved from the end to `axis`; no gradient.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[..., len, ...]` with `len` at position `axis`
+    fn fp4_dequantize(
+        #[extension_type] packed: Fp4Primitive<Self>,
+        axis: usize,
+        dtype: FloatDType,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self>;
+
+    /// Rows times the transposed packed weight, accumulated in `f32`; the gradient goes to the rows
+    /// alone.
+    ///
+    /// # Shapes
+    ///
+    /// - rows: `[n, in]`
+    /// - weight: packed `[out, in]`
+    /// - output: `[n, out]`, dtype of `rows`
+    fn fp4_linear(
+        rows: FloatTensor<Self>,
+        #[extension_type] weight: Fp4Primitive<Self>,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self>;
+
+    /// Gradient of the rows of [`fp4_linear`](Self::fp4_linear); not differentiable itself.
+    ///
+    /// # Shapes
+    ///
+    /// - grad: `[n, out]`
+    /// - weight: packed `[out, in]`
+    /// - output: `[n, in]`, dtype of `grad`
+    fn fp4_linear_backward(
+        grad: FloatTensor<Self>,
+        #[extension_type] weight: Fp4Primitive<Self>,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self>;
+
+    /// Quantizes and dequantizes with a learned parameter for every block scale, see
+    /// [`LearnedQuantizer`](crate::LearnedQuantizer).
+    ///
+    /// # Shapes
+    ///
+    /// - tensor, output: `[..., len, ...]` with `len` at position `axis`
+    /// - parameter: f32 `[..., len / block_size, ...]`
+    /// - amax: f32 `[n]`
+    #[fusion(dtype = tensor, shape = tensor)]
+    fn fp4_learned_quantize(
+        tensor: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self>;
+
+    /// Gradients of [`fp4_learned_quantize`](Self::fp4_learned_quantize); not differentiable itself.
+    ///
+    /// # Shapes
+    ///
+    /// - grad, tensor: `[..., len, ...]` with `len` at position `axis`
+    /// - parameter: f32 `[..., len / block_size, ...]`
+    /// - amax: f32 `[n]`
+    fn fp4_learned_gradients(
+        grad: FloatTensor<Self>,
+        tensor: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> LearnedGradients<Self>;
+
+    /// Rounds to E4M3 with one scale for the whole tensor, see
+    /// [`fp8_fake_quantize`](crate::fp8_fake_quantize).
+    ///
+    /// # Shapes
+    ///
+    /// - tensor, output: any
+    /// - amax: f32 `[1]`
+    #[fusion(dtype = tensor, shape = tensor)]
+    fn fp8_fake_quantize(tensor: FloatTensor<Self>, amax: FloatTensor<Self>) -> FloatTensor<Self>;
 }

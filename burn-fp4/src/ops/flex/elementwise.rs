@@ -1,0 +1,59 @@
+//! Operations whose result has the shape of the tensor, and the magnitudes they need.
+
+use burn::backend::TensorMetadata;
+use burn_flex::FlexTensor;
+
+use super::{FlexElement, elements, expect, new};
+use crate::{Fp4Scheme, SliceQuantizer, fp8_fake_quantize_slice};
+
+pub(super) fn amax<T: FlexElement>(tensor: &FlexTensor, scheme: Fp4Scheme) -> FlexTensor {
+    let shape = tensor.shape();
+    if scheme.n_global_scales(&shape) == 0 {
+        return new(vec![1f32], [1]);
+    }
+    let amax = SliceQuantizer::new(scheme).amax(&elements::<T>(tensor), &shape);
+    let amax = expect(amax);
+    let n_scales = amax.len();
+    new(amax, [n_scales])
+}
+
+pub(super) fn fake_quantize<T: FlexElement>(
+    tensor: &FlexTensor,
+    axis: usize,
+    quantizer: &SliceQuantizer,
+) -> FlexTensor {
+    let shape = tensor.shape();
+    let out = quantizer.fake_quantize(&elements::<T>(tensor), &shape, axis);
+    new(expect(out), shape)
+}
+
+pub(super) fn clip_gradient<T: FlexElement>(
+    grad: &FlexTensor,
+    tensor: &FlexTensor,
+    axis: usize,
+    quantizer: &SliceQuantizer,
+) -> FlexTensor {
+    let shape = tensor.shape();
+    let (values, grad) = (elements::<T>(tensor), elements::<T>(grad));
+    let out = quantizer.clip_gradient(&values, &grad, &shape, axis);
+    new(expect(out), shape)
+}
+
+pub(super) fn fp8_fake_quantize<T: FlexElement>(
+    tensor: &FlexTensor,
+    amax: &FlexTensor,
+) -> FlexTensor {
+    let &[amax] = &*elements::<f32>(amax) else {
+        panic!(
+            "fp8_fake_quantize: amax has shape {:?}, not [1]",
+            amax.shape()
+        );
+    };
+    let mut out = T::zeros(tensor.shape().num_elements());
+    expect(fp8_fake_quantize_slice(
+        &elements::<T>(tensor),
+        amax,
+        &mut out,
+    ));
+    new(out, tensor.shape())
+}

@@ -1,0 +1,38 @@
+//! Learned block scales.
+
+use burn::backend::{Flex, TensorMetadata};
+use burn_flex::FlexTensor;
+
+use super::{FlexElement, elements, expect, new};
+use crate::SliceQuantizer;
+use crate::ops::LearnedGradients;
+
+pub(super) fn quantize<T: FlexElement>(
+    tensor: &FlexTensor,
+    parameter: &FlexTensor,
+    axis: usize,
+    quantizer: &SliceQuantizer,
+) -> FlexTensor {
+    let shape = tensor.shape();
+    let (values, parameter) = (elements::<T>(tensor), elements(parameter));
+    let out = quantizer.fake_quantize_learned(&values, &parameter, &shape, axis);
+    new(expect(out), shape)
+}
+
+pub(super) fn gradients<T: FlexElement>(
+    grad: &FlexTensor,
+    tensor: &FlexTensor,
+    parameter: &FlexTensor,
+    axis: usize,
+    quantizer: &SliceQuantizer,
+) -> LearnedGradients<Flex> {
+    let shape = tensor.shape();
+    let (values, grad) = (elements::<T>(tensor), elements::<T>(grad));
+    let parameters = elements(parameter);
+    let out = quantizer.learned_gradients(&values, &parameters, &grad, &shape, axis);
+    let (grad_tensor, grad_parameter) = expect(out);
+    LearnedGradients {
+        tensor: new(grad_tensor, shape),
+        parameter: new(grad_parameter, parameter.shape()),
+    }
+}
