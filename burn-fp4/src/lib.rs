@@ -11,11 +11,13 @@ pub mod layout;
 mod amax;
 mod block_axis;
 mod block_scales;
+mod burn_scheme;
 mod element;
 mod error;
 mod fake_quantize;
 mod format;
 mod global_scale;
+mod module;
 mod ops;
 mod packed;
 mod scale_rule;
@@ -27,7 +29,10 @@ pub use element::Fp4Element;
 pub use error::Fp4Error;
 pub use fake_quantize::{fake_quantize_into, fake_quantize_slice};
 pub use global_scale::{GlobalAmax, GlobalScope};
-pub use ops::{Fp4Backend, fake_quantize, fake_quantize_along};
+pub use module::{
+    GlobalRefresh, PackedModule, WeightQuantization, WeightQuantizer, refresh_global_amax,
+};
+pub use ops::{Fp4Backend, fake_quantize, fake_quantize_along, fake_quantize_with_amax};
 pub use packed::{PackedFp4, PackedFp4Ref};
 pub use scale_rule::{Nvfp4ScaleRule, ScaleRule};
 pub use scheme::{Fp4Scheme, Nvfp4BlockSize};

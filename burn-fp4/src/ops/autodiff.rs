@@ -1,7 +1,5 @@
 //! The straight-through estimator, for every backend that has the forward operation.
 
-use core::marker::PhantomData;
-
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::retro_forward::RetroForward;
@@ -33,19 +31,52 @@ impl<B: Backend> Backward<B, 1> for StraightThrough {
 
 /// Computes the forward again where checkpointing did not keep its result.
 #[derive(Debug)]
-struct Recompute<B> {
+struct Recompute<B: Backend> {
     input: NodeId,
+    /// The constant that a frozen global scale is made from.
+    amax: Option<FloatTensor<B>>,
     axis: usize,
     scheme: Fp4Scheme,
-    backend: PhantomData<B>,
+}
+
+impl<B: Fp4Backend> Recompute<B> {
+    fn quantize(&self, input: FloatTensor<B>) -> FloatTensor<B> {
+        let (axis, scheme) = (self.axis, self.scheme);
+        match self.amax.clone() {
+            Some(amax) => B::fp4_fake_quantize_with_amax(input, amax, axis, scheme),
+            None => B::fp4_fake_quantize(input, axis, scheme),
+        }
+    }
 }
 
 impl<B: Fp4Backend> RetroForward for Recompute<B> {
     fn forward(&self, states: &mut BackwardStates, out_node: NodeId) {
         let input = states.get_state::<FloatTensor<B>>(&self.input);
-        let out = B::fp4_fake_quantize(input, self.axis, self.scheme);
-        states.save(out_node, out);
+        states.save(out_node, self.quantize(input));
     }
+}
+
+fn straight_through<B: Fp4Backend, C: CheckpointStrategy>(
+    tensor: FloatTensor<Autodiff<B, C>>,
+    amax: Option<FloatTensor<B>>,
+    axis: usize,
+    scheme: Fp4Scheme,
+) -> FloatTensor<Autodiff<B, C>> {
+    let recompute = Recompute::<B> {
+        input: tensor.id(),
+        amax,
+        axis,
+        scheme,
+    };
+    let node = tensor.node();
+    let out = recompute.quantize(tensor.clone().into_primitive());
+    // Memory-bound, although it does arithmetic: keeping the result would cost a second copy
+    // of every quantized weight, making it again costs one pass over memory.
+    let prepared = Backward::<B, 1>::prepare::<C>(StraightThrough, [node])
+        .memory_bound()
+        .retro_forward(recompute)
+        .parents([&tensor]);
+    prepared.stateless(out)
 }
 
 impl<B: Fp4Backend, C: CheckpointStrategy> Fp4Backend for Autodiff<B, C> {
@@ -54,18 +85,15 @@ impl<B: Fp4Backend, C: CheckpointStrategy> Fp4Backend for Autodiff<B, C> {
         axis: usize,
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self> {
-        let recompute = Recompute::<B> {
-            input: tensor.id(),
-            axis,
-            scheme,
-            backend: PhantomData,
-        };
-        // Memory-bound, although it does arithmetic: keeping the result would cost a second copy
-        // of every quantized weight, making it again costs one pass over memory.
-        let prepared = Backward::<B, 1>::prepare::<C>(StraightThrough, [tensor.node()])
-            .memory_bound()
-            .retro_forward(recompute)
-            .parents([&tensor]);
-        prepared.stateless(B::fp4_fake_quantize(tensor.into_primitive(), axis, scheme))
+        straight_through::<B, C>(tensor, None, axis, scheme)
+    }
+
+    fn fp4_fake_quantize_with_amax(
+        tensor: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        straight_through::<B, C>(tensor, Some(amax.into_primitive()), axis, scheme)
     }
 }

@@ -28,4 +28,23 @@ pub trait Fp4Backend: Backend {
         axis: usize,
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self>;
+
+    /// [`fp4_fake_quantize`](Self::fp4_fake_quantize) with given largest magnitudes for the global
+    /// scales.
+    ///
+    /// # Shapes
+    ///
+    /// - tensor, output: `[..., len, ...]` with `len` at position `axis`
+    /// - amax: `[1]`, or one for every index of the leading axis; ignored for MXFP4
+    ///
+    /// # Panics
+    ///
+    /// As `fp4_fake_quantize`, and if a magnitude is missing, negative or not finite.
+    #[fusion(dtype = tensor, shape = tensor)]
+    fn fp4_fake_quantize_with_amax(
+        tensor: FloatTensor<Self>,
+        amax: FloatTensor<Self>,
+        axis: usize,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self>;
 }
