@@ -45,17 +45,11 @@ impl GlobalRefresh {
 /// Computes the largest magnitudes of all [`WeightQuantizer`]s that hold some again, from the weights
 /// as they are now.
 ///
-/// # Errors
+/// # Panics
 ///
-/// If a weight cannot be read from its device. The module is dropped then: keep a clone, which
-/// shares the weights' memory, to go on without.
-pub fn refresh_global_amax<M: Module>(module: M) -> Result<M, Fp4Error> {
-    let mut refresh = Refresh::default();
-    let module = module.map(&mut refresh);
-    match refresh.error {
-        Some(error) => Err(error),
-        None => Ok(module),
-    }
+/// If a weight cannot be read from its device.
+pub fn refresh_global_amax<M: Module>(module: M) -> M {
+    module.map(&mut Refresh::default())
 }
 
 /// Largest magnitudes of so many parts of a weight, when they are asked for.
@@ -67,7 +61,6 @@ struct Refresh {
     within_quantizer: bool,
     /// That of the last parameter outside of quantizers.
     amax: Option<Amax>,
-    error: Option<Fp4Error>,
 }
 
 impl ModuleMapper for Refresh {
@@ -91,16 +84,11 @@ impl ModuleMapper for Refresh {
             return param;
         };
         let shape = param.lazy_shape();
-        match amax(shape.num_elements()) {
-            Ok(amax) => param.map(|old| {
-                let amax = TensorData::new(amax, shape);
-                Tensor::from_data(amax, &old.device()).set_require_grad(false)
-            }),
-            Err(error) => {
-                self.error.get_or_insert(error);
-                param
-            }
-        }
+        let amax = match amax(shape.num_elements()) {
+            Ok(amax) => TensorData::new(amax, shape),
+            Err(error) => panic!("refresh_global_amax: {error}"),
+        };
+        param.map(|old| Tensor::from_data(amax, &old.device()).set_require_grad(false))
     }
 }
 
