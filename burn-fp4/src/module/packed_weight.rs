@@ -8,8 +8,9 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use super::values;
 use crate::{Fp4Error, PackedFp4};
 
-/// Container type of the three tensors.
-const CONTAINER: &str = "PackedFp4";
+/// Container type of the three tensors: a struct of its own, so that what a store does to the numbers
+/// of a `Linear`, such as halving their precision, is not done to global scales.
+const CONTAINER: &str = "Struct:PackedFp4";
 
 /// The bytes behind a weight that is dense in memory.
 ///

@@ -3,7 +3,9 @@
 use super::*;
 use burn::nn::LinearLayout;
 use burn::store::ModuleRecord;
-use burn_store::{BurnpackStore, ModuleSnapshot, ModuleStore, SafetensorsStore};
+use burn_store::{
+    BurnpackStore, HalfPrecisionAdapter, ModuleSnapshot, ModuleStore, SafetensorsStore,
+};
 
 fn packed(scheme: Fp4Scheme) -> PackedModule<Net> {
     let net = Net::new(&Device::flex());
@@ -146,6 +148,25 @@ fn names_and_shapes_in_safetensors() {
     assert!(tensors.iter().all(|t| t.0 != "layers.1.weight"));
     let codes = &tensors.iter().find(|t| t.0 == "experts.codes").unwrap().2;
     assert_eq!(codes, saved.packed("experts").unwrap().codes());
+}
+
+/// An adapter that narrows the floats of a `Linear` must leave the scales of its weight alone.
+#[test]
+fn half_precision_stores_keep_global_scales() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("half.safetensors");
+    let saved = packed(Fp4Scheme::nvfp4());
+    let store = SafetensorsStore::from_file(&path);
+    saved
+        .save_into(&mut store.with_to_adapter(HalfPrecisionAdapter::new()))
+        .unwrap();
+    let mut loaded = other(Fp4Scheme::nvfp4());
+    let store = SafetensorsStore::from_file(&path);
+    loaded
+        .load_from(&mut store.with_from_adapter(HalfPrecisionAdapter::new()))
+        .unwrap();
+    assert_eq!(weight_bits(&loaded), weight_bits(&saved));
+    assert!(loaded.packed_weights().eq(saved.packed_weights()));
 }
 
 /// The same names as a packed `Net` has, with tensors of one's own.
