@@ -211,17 +211,86 @@ pub enum Fp4Error {
         shape: Vec<usize>,
     },
 
-    /// The bytes of a packed tensor could not be read from its device.
-    #[error("a packed tensor could not be read from its device: {reason}")]
-    Read {
-        /// What the device, or the conversion, said.
-        reason: String,
-    },
-
     /// A percentile outside of `(0, 100]`.
     #[error("percentile {value} is not above 0 and at most 100")]
     Percentile {
         /// The percentage given.
         value: f64,
+    },
+
+    /// A scheme of Burn that is neither MXFP4 nor NVFP4.
+    #[error("{what} of the Burn scheme is {found}, expected {expected}")]
+    QuantScheme {
+        /// The part that does not fit.
+        what: &'static str,
+        /// What would be accepted.
+        expected: &'static str,
+        /// What was given.
+        found: String,
+    },
+
+    /// The numbers of a tensor are not of a type that can be quantized.
+    #[error("dtype {found} is not one of F32, BF16, F16; cast the module first")]
+    ElementType {
+        /// The type found.
+        found: String,
+    },
+
+    /// A weight of a module cannot be quantized.
+    #[error("weight `{path}` of shape {shape:?}: {source}")]
+    Weight {
+        /// Module path of the parameter.
+        path: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// What is wrong with it.
+        source: Box<Fp4Error>,
+    },
+
+    /// The parameter group chooses no weight.
+    #[error(
+        "no weight was chosen: the group matches no float parameter with two or more axes; it is \
+         matched against module paths such as `layers.0.linear.weight`"
+    )]
+    NoWeights,
+
+    /// A chosen weight is reparameterized already, and Burn keeps one reparameterization only.
+    #[error(
+        "weight `{path}` already has the reparameterization `{name}`; materialize the module \
+         first, or leave this weight out"
+    )]
+    Reparameterized {
+        /// Module path of the parameter.
+        path: String,
+        /// Name of the reparameterization.
+        name: String,
+    },
+
+    /// A weight was trained with another quantizer than it is packed with.
+    #[error(
+        "weight `{path}` would be packed with other values than its quantizer gives: choose the \
+         scheme it was trained with"
+    )]
+    OtherQuantizer {
+        /// Module path of the parameter.
+        path: String,
+    },
+
+    /// A loaded tensor of a packed weight holds something else than bytes.
+    #[error(
+        "`{part}` of a packed weight holds {found}, expected bytes; the weight was not changed"
+    )]
+    PackedPart {
+        /// Name of the tensor: `codes`, `scales` or `global_scales`.
+        part: &'static str,
+        /// What was found.
+        found: String,
+    },
+
+    /// A tensor cannot be read from its device.
+    #[error("reading a tensor failed: {message}")]
+    Device {
+        /// The message of Burn.
+        message: String,
     },
 }

@@ -225,7 +225,7 @@ fn with_last<const D: usize>(mut shape: [usize; D], len: impl Fn(usize) -> usize
 pub(crate) fn read<T: burn::tensor::Element, E: ToString>(
     data: Result<TensorData, E>,
 ) -> Result<Vec<T>, Fp4Error> {
-    let failed = |reason| Fp4Error::Read { reason };
+    let failed = |message| Fp4Error::Device { message };
     let data = data.map_err(|error| failed(error.to_string()))?;
     data.try_into_vec()
         .map_err(|error| failed(error.to_string()))

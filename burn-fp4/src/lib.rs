@@ -12,6 +12,7 @@ mod activation;
 mod amax;
 mod block_axis;
 mod block_scales;
+mod burn_scheme;
 mod cast;
 mod clip_gradient;
 mod element;
@@ -23,6 +24,7 @@ mod fp4_tensor;
 mod fp8;
 mod global_scale;
 mod learned_scales;
+mod module;
 mod nibbles;
 mod ops;
 mod packed;
@@ -41,9 +43,13 @@ pub use fp4_linear::{Fp4Linear, fp4_linear};
 pub use fp4_tensor::Fp4Tensor;
 pub use fp8::fp8_fake_quantize_slice;
 pub use global_scale::{GlobalAmax, GlobalScope};
+pub use module::{
+    GlobalRefresh, PackedModule, WeightQuantization, WeightQuantizer, refresh_global_amax,
+};
 pub use ops::{
     FakeQuantizer, Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, LearnedQuantizer,
-    dequantize, fake_quantize, fake_quantize_along, fp8_fake_quantize, global_amax, quantize,
+    dequantize, fake_quantize, fake_quantize_along, fake_quantize_with_amax, fp8_fake_quantize,
+    global_amax, quantize,
 };
 pub use packed::{PackedFp4, PackedFp4Ref};
 pub use scale_rule::{Nvfp4ScaleRule, ScaleRule};

@@ -21,7 +21,10 @@ pub use evaluate::{
 };
 pub use export::{ExportReport, export_mxfp4};
 pub use memory::{MemoryEstimate, available_memory};
-pub use quantize::{QuantPolicy, QuantRule, QuantizedWeight, WeightQuantizer, insert_quantizers};
+pub use quantize::{
+    GlobalRefresh, QuantPolicy, QuantRule, QuantizedWeight, WeightQuantizer, insert_quantizers,
+    insert_quantizers_with,
+};
 pub use report::{Curve, ResultRow, ResultTable, loss_plot};
 pub use train::{
     Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig, TrainPoint,

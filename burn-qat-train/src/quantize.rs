@@ -3,5 +3,6 @@
 mod insert;
 mod policy;
 
-pub use insert::{QuantizedWeight, WeightQuantizer, insert_quantizers};
+pub use burn_fp4::{GlobalRefresh, WeightQuantizer};
+pub use insert::{QuantizedWeight, insert_quantizers, insert_quantizers_with};
 pub use policy::{QuantPolicy, QuantRule};

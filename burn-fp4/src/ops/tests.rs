@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::*;
-use crate::fake_quantize_slice;
+use crate::{GlobalAmax, SliceQuantizer, fake_quantize_slice};
 
 const SCHEME: Fp4Scheme = Fp4Scheme::mxfp4();
 
@@ -96,4 +96,30 @@ fn untracked_input_works_on_an_autodiff_device() {
     let w = sample([1, 32], &device).require_grad();
     let grads = (w.clone() * out.clone()).sum().backward();
     assert_same(w.grad(&grads).unwrap(), out.inner());
+}
+
+fn amax(values: &[f32]) -> Tensor<1> {
+    Tensor::from_floats(values, &Device::flex())
+}
+
+#[test]
+fn a_given_magnitude_makes_the_global_scale() {
+    let x = sample([4, 32, 3], &Device::flex());
+    let values = x.to_data().try_to_vec::<f32>().unwrap();
+    for scheme in [Fp4Scheme::nvfp4(), SCHEME] {
+        let quantizer = SliceQuantizer::new(scheme).with_global_amax(GlobalAmax::Frozen(vec![2.0]));
+        let wanted = quantizer.fake_quantize(&values, &[4, 32, 3], 1).unwrap();
+        let out = fake_quantize_with_amax(x.clone(), amax(&[2.0]), 1, &scheme);
+        out.into_data()
+            .assert_eq(&TensorData::new(wanted, [4, 32, 3]), true);
+    }
+    let largest = fake_quantize_with_amax(x, amax(&[2.0]), 1, &Fp4Scheme::nvfp4());
+    assert_eq!(largest.abs().max().try_into_vec_as::<f32>().unwrap(), [2.0]);
+}
+
+#[test]
+#[should_panic(expected = "2 global scales or magnitudes, but this scheme and shape need 1")]
+fn too_many_magnitudes_panic() {
+    let x = sample([1, 32], &Device::flex());
+    fake_quantize_with_amax(x, amax(&[1.0, 2.0]), 1, &Fp4Scheme::nvfp4());
 }

@@ -1,36 +1,10 @@
-use burn::module::{Module, Param, Reparameterization, Reparameterizer};
+use burn::module::{Module, Param, Reparameterizer};
 use burn::tensor::Tensor;
-use burn_fp4::{Fp4Scheme, fake_quantize_along};
+use burn_fp4::{Fp4Error, Fp4Scheme, GlobalRefresh, WeightQuantizer};
 
 use super::QuantPolicy;
 use super::policy::CompiledPolicy;
 use crate::QatError;
-
-/// The fake quantizer of one weight: reading the parameter gives the quantized value, gradients pass
-/// straight through to the master weight.
-///
-/// Burn allows one reparameterization per parameter, so adapters will join this struct.
-#[derive(Module, Debug)]
-pub struct WeightQuantizer {
-    #[module(skip)]
-    scheme: Fp4Scheme,
-}
-
-impl WeightQuantizer {
-    /// The scheme.
-    pub fn scheme(&self) -> Fp4Scheme {
-        self.scheme
-    }
-}
-
-impl Reparameterization for WeightQuantizer {
-    const NAME: &'static str = "weight_quantizer";
-
-    /// Blocks run along the contraction axis, the one before the last in `[.., in, out]` weights.
-    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        fake_quantize_along(base, D - 2, &self.scheme)
-    }
-}
 
 /// A weight that a policy quantizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,18 +17,34 @@ pub struct QuantizedWeight {
     pub scheme: Fp4Scheme,
 }
 
-/// Puts fake quantizers on the weights a policy chooses and lists them.
+/// Puts fake quantizers on the weights a policy chooses and lists them. Global scales, in NVFP4,
+/// follow the weights.
 ///
 /// # Errors
-/// A policy that matches no weight, a weight whose contraction axis is no multiple of the block, or
-/// a weight that has a quantizer already.
+/// A policy that matches no weight, or a weight whose contraction axis is no multiple of the block.
 pub fn insert_quantizers<M: Module>(
     model: M,
     policy: &QuantPolicy,
 ) -> Result<(M, Vec<QuantizedWeight>), QatError> {
+    insert_quantizers_with(model, policy, GlobalRefresh::Dynamic)
+}
+
+/// [`insert_quantizers`] with a choice of how often global scales are computed.
+///
+/// [`train`](crate::train) refreshes kept scales every
+/// [`global_refresh_steps`](crate::TrainConfig::global_refresh_steps).
+///
+/// # Errors
+/// Those of [`insert_quantizers`], and a weight that cannot be read from its device.
+pub fn insert_quantizers_with<M: Module>(
+    model: M,
+    policy: &QuantPolicy,
+    global_refresh: GlobalRefresh,
+) -> Result<(M, Vec<QuantizedWeight>), QatError> {
     let mut insertion = Insertion {
         policy: policy.compile()?,
         name: policy.name.clone(),
+        global_refresh,
         inserted: Vec::new(),
         error: None,
     };
@@ -76,20 +66,32 @@ pub fn insert_quantizers<M: Module>(
 struct Insertion {
     policy: CompiledPolicy,
     name: String,
+    global_refresh: GlobalRefresh,
     inserted: Vec<QuantizedWeight>,
     error: Option<QatError>,
 }
 
 impl Insertion {
-    fn check(&self, path: &str, shape: &[usize], scheme: Fp4Scheme) -> Result<(), String> {
-        let len = shape[shape.len() - 2];
-        if !len.is_multiple_of(scheme.block_size()) {
+    fn quantizer<const D: usize>(
+        &self,
+        param: &Param<Tensor<D>>,
+        scheme: Fp4Scheme,
+    ) -> Result<WeightQuantizer, String> {
+        let shape = param.lazy_shape();
+        if !shape[D - 2].is_multiple_of(scheme.block_size()) {
             return Err(format!(
-                "`{path}` has {len} inputs, no multiple of the {} elements of a block; exclude it",
+                "has {} inputs, no multiple of the {} elements of a block; exclude it",
+                shape[D - 2],
                 scheme.block_size()
             ));
         }
-        Ok(())
+        match self.global_refresh {
+            GlobalRefresh::Dynamic => Ok(WeightQuantizer::new(scheme)),
+            GlobalRefresh::Frozen | GlobalRefresh::Every(_) => {
+                let quantizer = WeightQuantizer::frozen(scheme, param.base());
+                quantizer.map_err(|error: Fp4Error| error.to_string())
+            }
+        }
     }
 }
 
@@ -105,18 +107,22 @@ impl Reparameterizer for &mut Insertion {
         let Some(scheme) = self.policy.scheme(path).filter(|_| D >= 2) else {
             return (param, None);
         };
-        let shape = param.lazy_shape().to_vec();
-        if let Err(message) = self.check(path, &shape, scheme) {
-            let policy = self.name.clone();
-            self.error
-                .get_or_insert(QatError::Policy { policy, message });
-            return (param, None);
+        match self.quantizer(&param, scheme) {
+            Ok(quantizer) => {
+                self.inserted.push(QuantizedWeight {
+                    path: path.into(),
+                    shape: param.lazy_shape().to_vec(),
+                    scheme,
+                });
+                (param, Some(quantizer))
+            }
+            Err(message) => {
+                self.error.get_or_insert(QatError::Policy {
+                    policy: self.name.clone(),
+                    message: format!("`{path}` {message}"),
+                });
+                (param, None)
+            }
         }
-        self.inserted.push(QuantizedWeight {
-            path: path.into(),
-            shape,
-            scheme,
-        });
-        (param, Some(WeightQuantizer { scheme }))
     }
 }

@@ -37,11 +37,29 @@ impl QuantPolicy {
     /// MXFP4 on the weights of all experts; router, attention, embedding, head, biases and norms are
     /// left alone. ModelOpt's `MXFP4_MLP_WEIGHT_ONLY_CFG`.
     pub fn mxfp4_mlp_weight_only() -> Self {
-        let mxfp4 = Some(Fp4Scheme::mxfp4());
+        Self::mlp_weight_only("mxfp4_mlp_weight_only", Fp4Scheme::mxfp4())
+    }
+
+    /// NVFP4 in blocks of 16 on the weights of all experts, as
+    /// [`mxfp4_mlp_weight_only`](Self::mxfp4_mlp_weight_only) chooses them.
+    ///
+    /// ModelOpt's `NVFP4_MLP_WEIGHT_ONLY_CFG` names blocks of 32, but its training kernel computes
+    /// with 16 all the same, and so do runtimes.
+    pub fn nvfp4_mlp_weight_only() -> Self {
+        Self::mlp_weight_only("nvfp4_mlp_weight_only", Fp4Scheme::nvfp4())
+    }
+
+    /// NVFP4 in blocks of 32, which few runtimes load, on the weights of all experts: what ModelOpt's
+    /// `NVFP4_MLP_WEIGHT_ONLY_CFG` says.
+    pub fn nvfp4_bs32_mlp_weight_only() -> Self {
+        Self::mlp_weight_only("nvfp4_bs32_mlp_weight_only", Fp4Scheme::nvfp4_block32())
+    }
+
+    fn mlp_weight_only(name: &str, scheme: Fp4Scheme) -> Self {
         Self {
-            name: "mxfp4_mlp_weight_only".into(),
+            name: name.into(),
             rules: vec![
-                QuantRule::new("*mlp*", mxfp4),
+                QuantRule::new("*mlp*", Some(scheme)),
                 QuantRule::new("*_bias", None),
                 QuantRule::new("*router*", None),
                 QuantRule::new("*lm_head*", None),
@@ -50,19 +68,25 @@ impl QuantPolicy {
     }
 
     /// A preset by its name here or in ModelOpt (`mxfp4_mlp_weight_only`, `MXFP4_MLP_WEIGHT_ONLY_CFG`,
-    /// `general/ptq/mxfp4_mlp_weight_only`).
+    /// `general/ptq/mxfp4_mlp_weight_only`). `NVFP4_MLP_WEIGHT_ONLY_CFG` gives blocks of 16, see
+    /// [`nvfp4_mlp_weight_only`](Self::nvfp4_mlp_weight_only).
     ///
     /// # Errors
     /// An unknown name, with the known ones.
     pub fn preset(name: &str) -> Result<Self, QatError> {
         let short = name.rsplit('/').next().unwrap_or(name).to_lowercase();
-        match short.strip_suffix("_cfg").unwrap_or(&short) {
-            "mxfp4_mlp_weight_only" => Ok(Self::mxfp4_mlp_weight_only()),
-            _ => Err(QatError::Policy {
-                policy: name.into(),
-                message: "unknown preset; known: mxfp4_mlp_weight_only".into(),
-            }),
-        }
+        let short = short.strip_suffix("_cfg").unwrap_or(&short);
+        let presets = [
+            Self::mxfp4_mlp_weight_only(),
+            Self::nvfp4_mlp_weight_only(),
+            Self::nvfp4_bs32_mlp_weight_only(),
+        ];
+        let known = presets.each_ref().map(|preset| preset.name.clone());
+        let found = presets.into_iter().find(|preset| preset.name == short);
+        found.ok_or_else(|| QatError::Policy {
+            policy: name.into(),
+            message: format!("unknown preset; known: {}", known.join(", ")),
+        })
     }
 
     /// Compiles the globs.
@@ -136,6 +160,19 @@ mod tests {
                 QuantPolicy::mxfp4_mlp_weight_only()
             );
         }
-        assert!(QuantPolicy::preset("nvfp5").is_err());
+        let error = QuantPolicy::preset("nvfp5").expect_err("no such format");
+        assert!(error.to_string().contains("nvfp4_bs32_mlp_weight_only"));
+    }
+
+    #[test]
+    fn blocks_of_32_are_for_those_who_ask() {
+        let block_size = |name| {
+            let policy = QuantPolicy::preset(name).expect(name).compile();
+            let scheme = policy.expect(name).scheme("layers.0.mlp.experts.down_proj");
+            scheme.expect(name).block_size()
+        };
+        assert_eq!(block_size("nvfp4_mlp_weight_only"), 16);
+        assert_eq!(block_size("NVFP4_MLP_WEIGHT_ONLY_CFG"), 16);
+        assert_eq!(block_size("nvfp4_bs32_mlp_weight_only"), 32);
     }
 }

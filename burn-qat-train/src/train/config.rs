@@ -1,3 +1,5 @@
+use std::num::NonZeroUsize;
+
 use serde::{Deserialize, Serialize};
 
 use crate::QatError;
@@ -35,6 +37,9 @@ pub struct TrainConfig {
     pub eval_steps: usize,
     /// Recompute cheap operations in the backward pass instead of keeping their results.
     pub gradient_checkpointing: bool,
+    /// Steps between refreshes of global scales that quantizers keep; none leaves them as they are.
+    #[serde(default)]
+    pub global_refresh_steps: Option<NonZeroUsize>,
     /// Seed of the data order.
     pub seed: u64,
 }
@@ -56,6 +61,7 @@ impl Default for TrainConfig {
             max_grad_norm: Some(1.0),
             eval_steps: 8,
             gradient_checkpointing: false,
+            global_refresh_steps: None,
             seed: 42,
         }
     }

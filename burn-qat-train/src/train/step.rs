@@ -4,6 +4,7 @@ use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use burn_fp4::{GlobalRefresh, refresh_global_amax};
 use burn_gpt_oss::GptOss;
 
 use rayon::prelude::*;
@@ -20,6 +21,10 @@ pub struct FineTune {
     pub model: GptOss,
     max_grad_norm: Option<f64>,
     parallel_micro_batches: usize,
+    #[module(skip)]
+    global_refresh: GlobalRefresh,
+    /// Optimizer steps since this was made.
+    steps: usize,
 }
 
 /// What one step reports: no logits, so a large vocabulary costs nothing here.
@@ -40,6 +45,11 @@ impl FineTune {
             model,
             max_grad_norm: config.max_grad_norm,
             parallel_micro_batches: config.parallel_micro_batches,
+            global_refresh: match config.global_refresh_steps {
+                Some(steps) => GlobalRefresh::Every(steps),
+                None => GlobalRefresh::Frozen,
+            },
+            steps: 0,
         }
     }
 }
@@ -123,7 +133,12 @@ impl TrainStep for FineTune {
             Some(max_norm) => clip_global_norm(&self, grads, max_norm),
             None => grads,
         };
-        optimizer.step(rate, self, grads)
+        let mut stepped = optimizer.step(rate, self, grads);
+        stepped.steps += 1;
+        match stepped.global_refresh.is_due(stepped.steps) {
+            true => refresh_global_amax(stepped),
+            false => stepped,
+        }
     }
 }
 

@@ -1,0 +1,97 @@
+//! When the global scales of NVFP4 weights follow the weights.
+
+use core::num::NonZeroUsize;
+
+use burn::module::{Module, ModuleMapper, Param, Reparameterization};
+use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use super::WeightQuantizer;
+use super::path::REPARAMETERIZATION;
+use super::values;
+use crate::Fp4Error;
+
+/// How often the global scale of a weight is computed while the weight is trained.
+///
+/// MXFP4, which has no global scale, ignores it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GlobalRefresh {
+    /// In every forward pass: one more pass over memory, never stale.
+    #[default]
+    Dynamic,
+    /// Once, when the quantizer is attached. Weights that grow beyond it saturate.
+    Frozen,
+    /// When the quantizer is attached, and after so many optimizer steps again: whoever trains calls
+    /// [`refresh_global_amax`] when [`is_due`](Self::is_due).
+    Every(NonZeroUsize),
+}
+
+impl GlobalRefresh {
+    /// Whether frozen scales are to be refreshed after optimizer step `step`, counted from 1.
+    pub fn is_due(self, step: usize) -> bool {
+        match self {
+            Self::Dynamic | Self::Frozen => false,
+            Self::Every(interval) => step.is_multiple_of(interval.get()),
+        }
+    }
+
+    /// Whether the scale is kept between forward passes.
+    pub(super) fn keeps(self) -> bool {
+        self != Self::Dynamic
+    }
+}
+
+/// Computes the largest magnitudes of all [`WeightQuantizer`]s that hold some again, from the weights
+/// as they are now.
+///
+/// # Panics
+///
+/// If a weight cannot be read from its device.
+pub fn refresh_global_amax<M: Module>(module: M) -> M {
+    module.map(&mut Refresh::default())
+}
+
+/// Largest magnitudes of so many parts of a weight, when they are asked for.
+type Amax = Box<dyn FnOnce(usize) -> Result<Vec<f32>, Fp4Error>>;
+
+/// Meets a weight first, then what its quantizer holds.
+#[derive(Default)]
+struct Refresh {
+    within_quantizer: bool,
+    /// That of the last parameter outside of quantizers.
+    amax: Option<Amax>,
+}
+
+impl ModuleMapper for Refresh {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.within_quantizer |= is_quantizer(name, container_type);
+    }
+
+    fn exit_module(&mut self, name: &str, container_type: &str) {
+        self.within_quantizer &= !is_quantizer(name, container_type);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if !self.within_quantizer {
+            let weight = param.clone();
+            self.amax = Some(Box::new(move |n_parts| {
+                values::amax(weight.base(), n_parts)
+            }));
+            return param;
+        }
+        let Some(amax) = self.amax.take() else {
+            return param;
+        };
+        let shape = param.lazy_shape();
+        let amax = match amax(shape.num_elements()) {
+            Ok(amax) => TensorData::new(amax, shape),
+            Err(error) => panic!("refresh_global_amax: {error}"),
+        };
+        param.map(|old| Tensor::from_data(amax, &old.device()).set_require_grad(false))
+    }
+}
+
+fn is_quantizer(name: &str, container_type: &str) -> bool {
+    name == WeightQuantizer::NAME && container_type == REPARAMETERIZATION
+}
