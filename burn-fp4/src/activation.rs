@@ -171,7 +171,8 @@ impl ActivationQuantizer {
         }
     }
 
-    /// What a checkpoint stores as `input_scale`: `amax / 2688` for NVFP4, `amax / 448` for FP8; none
+    /// What a checkpoint stores as `input_scale`: the global scale for NVFP4 (`amax / 2688`, with
+    /// [`FourOverSix`](crate::Nvfp4ScaleRule::FourOverSix) `amax / 1536`), `amax / 448` for FP8; none
     /// for MXFP4 and without calibration.
     ///
     /// # Errors

@@ -11,7 +11,8 @@ use crate::{Fp4Error, Fp4Scheme, PackedFp4};
 /// A tensor in FP4 on a device: what [`PackedFp4`] is on the host.
 ///
 /// A Burn module, so that models hold it, move it and record it in packed form. Nothing in it is
-/// trained: codes and scales are integers, and global scales require no gradient. The layout is that
+/// trained: codes and scales are integers, and global scales require no gradient and, were they
+/// unfrozen, would not get one. The layout is that
 /// of [`PackedFp4`], block axis last; the scheme is a constant and not part of a record.
 ///
 /// `D` is the rank of the logical shape.

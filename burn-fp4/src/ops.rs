@@ -8,6 +8,7 @@ mod flex;
 mod fp8;
 mod gradient_rule;
 mod learned_quantizer;
+#[cfg(feature = "flex")]
 mod linear;
 
 use burn::tensor::{FloatDType, Tensor};

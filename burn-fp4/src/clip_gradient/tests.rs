@@ -124,3 +124,15 @@ fn zeros_pass_and_what_is_not_finite_does_not() {
         .unwrap();
     assert_eq!((out[2], out[3]), (2.0, 0.0));
 }
+
+#[test]
+fn the_largest_number_itself_passes() {
+    let mut values = [0.5f32; 32];
+    values[..5].copy_from_slice(&[7.0, 6.0, -6.0, 6f32.next_up(), -6.5]);
+    // The exponent of 7 is 2, so the scale of Floor is 1.
+    let quantizer = SliceQuantizer::new(Fp4Scheme::mxfp4_with(ScaleRule::Floor));
+    let out = quantizer
+        .clip_gradient(&values, &[3.0; 32], &[32], 0)
+        .unwrap();
+    assert_eq!(out[..6], [0.0, 3.0, 3.0, 0.0, 0.0, 3.0]);
+}

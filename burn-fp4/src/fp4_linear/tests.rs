@@ -98,6 +98,19 @@ fn a_weight_without_autodiff_works_with_tracked_rows() {
 }
 
 #[test]
+fn nothing_in_a_packed_weight_is_trained_even_if_unfrozen() {
+    let device = Device::flex().autodiff();
+    let weight = Fp4Tensor::quantize(sample([5, 64], &device), 1, &Fp4Scheme::nvfp4());
+    let weight = weight.unfreeze();
+    let x = sample([3, 64], &device).require_grad();
+    let out = fp4_linear(x.clone(), &weight, None).sum();
+    let out = out + weight.dequantize(1, FloatDType::F32).sum();
+    let grads = out.backward();
+    assert!(x.grad(&grads).is_some());
+    assert!(weight.global_scales().unwrap().grad(&grads).is_none());
+}
+
+#[test]
 fn layers_are_made_from_dense_ones() {
     let device = Device::flex().autodiff();
     let linear = LinearConfig::new(64, 5).init(&device);

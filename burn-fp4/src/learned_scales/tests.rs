@@ -272,3 +272,22 @@ fn parameters_of_another_length_are_refused() {
         "{text}"
     );
 }
+
+#[test]
+fn the_largest_number_itself_does_not_pull_at_its_scale() {
+    // A global scale of 1 and a block scale of 1: y is x.
+    let quantizer = saturating(Fp4Scheme::nvfp4());
+    let quantizer = quantizer.with_global_amax(GlobalAmax::Frozen(vec![2688.0]));
+    let gradient = |x: f32| {
+        let mut values = [0.0; 16];
+        values[2] = x;
+        let gradients = quantizer.learned_gradients(&values, &[6.0], &[1.0; 16], &[16], 0);
+        let (by_x, by_parameter) = gradients.unwrap();
+        (by_x[2], by_parameter[0])
+    };
+    assert_eq!(gradient(6.0), (1.0, 0.0));
+    assert_eq!(gradient(-6.0), (1.0, 0.0));
+    assert_eq!(gradient(7.0), (0.0, 1.0));
+    assert_eq!(gradient(-7.0), (0.0, -1.0));
+    assert_eq!(gradient(1.75), (1.0, 0.25 / 6.0));
+}
