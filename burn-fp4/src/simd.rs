@@ -30,29 +30,30 @@ fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-/// Asks for the cache lines of `values` ahead of their use.
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Asks for the cache line of an element ahead of its use, if there is such an element.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(crate) fn prefetch<T>(values: &[T], index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(value) = values.get(index) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address is that of an element; the instruction changes no memory.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, index);
+}
+
+/// [`prefetch`] for `len` elements from `start`.
 ///
 /// A loop that alternates between reading memory and computing on what it read waits for the memory
 /// otherwise: hardware prefetchers run ahead of reads alone.
 #[inline(always)]
-#[allow(unsafe_code)]
-pub(crate) fn prefetch<T>(values: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        const LINE: usize = 64;
-        for first in values.iter().step_by(LINE / size_of::<T>()) {
-            // SAFETY: the address is that of an element; the instruction changes no memory.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(first).cast()) };
-        }
+pub(crate) fn prefetch_run<T>(values: &[T], start: usize, len: usize) {
+    for line in 0..(len * size_of::<T>()).div_ceil(LINE) {
+        prefetch(values, start + line * (LINE / size_of::<T>()));
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
-}
-
-/// As much of `len` elements from `start` as there is.
-#[inline(always)]
-pub(crate) fn window<T>(values: &[T], start: usize, len: usize) -> &[T] {
-    let end = values.len().min(start + len);
-    values.get(start..end).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use crate::Fp4Element;
 use crate::block_scales::{SPAN, of_contiguous};
 use crate::format::Format;
-use crate::simd::{Kernel, prefetch};
+use crate::simd::{Kernel, prefetch_run};
 
 /// Whole blocks one after the other.
 pub(super) struct Blocks<'a, T, F, const N: usize> {
@@ -24,11 +24,8 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Blocks<'_, T, F, N> {
         let mut finite = true;
         for (span, (blocks, out)) in values.chunks(SPAN).zip(out.chunks_mut(SPAN)).enumerate() {
             finite &= of_contiguous(self.format, blocks, &mut scales);
-            let next = &values[values.len().min((span + 1) * SPAN)..];
             for (i, ((block, out), &scale)) in blocks.iter().zip(out).zip(&scales).enumerate() {
-                if let Some(next) = next.get(i) {
-                    prefetch(next);
-                }
+                prefetch_run(self.values, ((span + 1) * SPAN + i) * N, N);
                 let key = self.format.key(scale);
                 for (out, &x) in out.iter_mut().zip(block) {
                     *out = self.format.fake_quantize(x, key);

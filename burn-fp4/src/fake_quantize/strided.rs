@@ -8,7 +8,7 @@ use crate::Fp4Element;
 use crate::block_scales::of_columns;
 use crate::element::private::Lane;
 use crate::format::Format;
-use crate::simd::{Kernel, prefetch, window};
+use crate::simd::{Kernel, prefetch_run};
 
 /// Columns per tile at most. Long runs suit the prefetcher and the page tables: 2048 was faster than
 /// 256 in f32 although 32 such rows only fit the second-level cache. The lane arrays stay in the first.
@@ -56,7 +56,7 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Slab<'_, T, F, N> {
                 let pieces = x.chunks(PIECE).zip(keys.chunks(PIECE));
                 let out = out[start..start + width].chunks_mut(PIECE);
                 for (piece, ((x, keys), out)) in pieces.zip(out).enumerate() {
-                    prefetch(window(next, piece * PIECE, PIECE));
+                    prefetch_run(next, piece * PIECE, PIECE);
                     for ((out, &x), &key) in out.iter_mut().zip(x).zip(keys) {
                         *out = format.fake_quantize(x, key);
                     }

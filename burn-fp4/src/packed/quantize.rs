@@ -9,7 +9,7 @@ use crate::block_scales::{SPAN, of_columns, of_contiguous};
 use crate::element::private::Lane;
 use crate::format::{Format, FormatTask};
 use crate::nibbles;
-use crate::simd::{Kernel, dispatch, prefetch, window};
+use crate::simd::{Kernel, dispatch, prefetch_run};
 use crate::{Fp4Element, Fp4Error, Fp4Scheme, SliceQuantizer};
 
 /// Blocks per task where blocks are contiguous.
@@ -139,16 +139,13 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Blocks<'_, T, F, N> {
         let mut scales = [1.0; SPAN];
         let mut finite = true;
         for (span, (blocks, (codes, bytes))) in values.chunks(SPAN).zip(spans).enumerate() {
-            let next = &values[values.len().min((span + 1) * SPAN)..];
             finite &= of_contiguous(format, blocks, &mut scales);
             for (byte, &scale) in bytes.iter_mut().zip(&scales) {
                 *byte = format.byte(scale);
             }
             let codes = codes.chunks_exact_mut(N / 2);
             for (i, ((block, codes), &scale)) in blocks.iter().zip(codes).zip(&scales).enumerate() {
-                if let Some(next) = next.get(i) {
-                    prefetch(next);
-                }
+                prefetch_run(self.values, ((span + 1) * SPAN + i) * N, N);
                 pack_block(format, block, format.key(scale), codes);
             }
         }
@@ -233,7 +230,7 @@ impl<T: Fp4Element, F: Format, const N: usize> Columns<'_, T, F, N> {
             for from in (0..width).step_by(PIECE) {
                 let piece = from..width.min(from + PIECE);
                 for row in [2 * row, 2 * row + 1] {
-                    prefetch(window(next, row * inner + self.start + from, PIECE));
+                    prefetch_run(next, row * inner + self.start + from, PIECE);
                 }
                 let columns = self.start + piece.start..self.start + piece.end;
                 let pairs = low[columns.clone()].iter().zip(&high[columns]);

@@ -35,23 +35,25 @@ impl Sheet {
     /// `codes`, which are `stride` bytes apart.
     #[inline(always)]
     pub fn store(&self, n_rows: usize, codes: &mut [u8], stride: usize) {
-        let mut groups = codes.chunks_mut(GROUP * stride).enumerate().peekable();
-        while let Some((group, codes)) = groups.next() {
-            if let Some((_, next)) = groups.peek() {
-                prefetch_columns(next, stride);
-            }
-            for (part, rows) in self.rows[..n_rows].as_chunks::<8>().0.iter().enumerate() {
-                let mut squares = [[0; SQUARES]; 8];
-                for (squares, row) in squares.iter_mut().zip(rows) {
+        for group in 0..codes.len().div_ceil(GROUP * stride) {
+            prefetch_columns(codes, group + 1, stride);
+            for part in 0..n_rows / 8 {
+                let mut squares: Rows = [[0; SQUARES]; 8];
+                for (squares, row) in squares.iter_mut().zip(&self.rows[part * 8..]) {
                     let bytes = row[group * GROUP..][..GROUP].as_chunks::<8>().0;
                     for (square, bytes) in squares.iter_mut().zip(bytes) {
                         *square = u64::from_le_bytes(*bytes);
                     }
                 }
                 transpose(&mut squares);
-                let columns = codes.chunks_mut(stride);
-                for (codes, square) in columns.zip(in_column_order(&squares)) {
-                    codes[part * 8..][..8].copy_from_slice(&square.to_le_bytes());
+                let mut start = group * GROUP * stride + part * 8;
+                for column in 0..GROUP {
+                    // Missing columns of the last group begin beyond the end.
+                    if let Some(codes) = codes.get_mut(start..start + 8) {
+                        let square = squares[column % 8][column / 8];
+                        codes.copy_from_slice(&square.to_le_bytes());
+                    }
+                    start += stride;
                 }
             }
         }
@@ -60,25 +62,19 @@ impl Sheet {
     /// The inverse of [`store`](Self::store).
     #[inline(always)]
     pub fn load(&mut self, n_rows: usize, codes: &[u8], stride: usize) {
-        let mut groups = codes.chunks(GROUP * stride).enumerate().peekable();
-        while let Some((group, codes)) = groups.next() {
-            if let Some((_, next)) = groups.peek() {
-                prefetch_columns(next, stride);
-            }
-            for (part, rows) in self.rows[..n_rows]
-                .as_chunks_mut::<8>()
-                .0
-                .iter_mut()
-                .enumerate()
-            {
+        for group in 0..codes.len().div_ceil(GROUP * stride) {
+            prefetch_columns(codes, group + 1, stride);
+            for part in 0..n_rows / 8 {
                 let mut squares: Rows = [[0; SQUARES]; 8];
-                for (column, codes) in codes.chunks(stride).enumerate() {
-                    let bytes = codes[part * 8..].first_chunk::<8>();
-                    let bytes = bytes.copied().unwrap_or_default();
-                    squares[column % 8][column / 8] = u64::from_le_bytes(bytes);
+                let mut start = group * GROUP * stride + part * 8;
+                for column in 0..GROUP {
+                    if let Some(&bytes) = codes.get(start..).and_then(<[u8]>::first_chunk) {
+                        squares[column % 8][column / 8] = u64::from_le_bytes(bytes);
+                    }
+                    start += stride;
                 }
                 transpose(&mut squares);
-                for (row, squares) in rows.iter_mut().zip(&squares) {
+                for (row, squares) in self.rows[part * 8..].iter_mut().zip(&squares) {
                     let bytes = row[group * GROUP..][..GROUP].as_chunks_mut::<8>().0;
                     for (bytes, square) in bytes.iter_mut().zip(squares) {
                         *bytes = square.to_le_bytes();
@@ -89,15 +85,10 @@ impl Sheet {
     }
 }
 
-/// Asks for the start of every column, which are too far apart for hardware prefetchers.
+/// Asks for the starts of the columns of a group, which are too far apart for hardware prefetchers.
 #[inline(always)]
-fn prefetch_columns(codes: &[u8], stride: usize) {
-    for column in codes.chunks(stride) {
-        prefetch(&column[..1]);
+fn prefetch_columns(codes: &[u8], group: usize, stride: usize) {
+    for column in group * GROUP..(group + 1) * GROUP {
+        prefetch(codes, column * stride);
     }
-}
-
-#[inline(always)]
-fn in_column_order(squares: &Rows) -> impl Iterator<Item = u64> {
-    (0..GROUP).map(|column| squares[column % 8][column / 8])
 }
