@@ -107,6 +107,9 @@ pub fn scalar(tensor: &Tensor<1>) -> f64 {
     f64::from(values(tensor)[0])
 }
 
+/// In the path of what a weight quantizer keeps, which is no parameter of a checkpoint.
+const WEIGHT_QUANTIZER: &str = ".weight_quantizer.";
+
 /// Tensors of a model by name and in the layout of a BF16 checkpoint.
 pub type Named = BTreeMap<String, Array<f32>>;
 
@@ -152,6 +155,9 @@ impl ModuleVisitor for Walk<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.path.join(".");
+        if path.contains(WEIGHT_QUANTIZER) {
+            return;
+        }
         let spec = self.specs.iter().find(|spec| spec.path == path);
         let spec = spec.unwrap_or_else(|| panic!("no checkpoint name for the parameter `{path}`"));
         let tensor = match self.gradients {
