@@ -92,11 +92,10 @@ pub fn expert_matrix<'a>(model: &'a mut GptOss, name: &str) -> &'a mut Param<Ten
         .parse()
         .unwrap_or_else(|_| panic!("`{name}` has no layer number"));
     let experts = &mut model.layers[layer].mlp.experts;
-    match field {
-        "gate_up_proj" => &mut experts.gate_up_proj,
-        "down_proj" => &mut experts.down_proj,
-        _ => panic!("`{name}` is no expert matrix"),
-    }
+    let mut weights = experts.weights_mut().into_iter();
+    let weight = weights.find(|(weight, _)| *weight == field);
+    let dense = weight.and_then(|(_, weight)| weight.dense_mut());
+    dense.unwrap_or_else(|| panic!("`{name}` is no dense expert matrix"))
 }
 
 /// The one batch of a run, without padding.
