@@ -25,6 +25,13 @@ pub fn load(directory: &str, device: &Device) -> GptOss {
         .unwrap_or_else(|error| panic!("{directory}: {error}"))
 }
 
+/// A model whose experts are as packed as in the file.
+pub fn load_packed(directory: &str, device: &Device) -> GptOss {
+    open(directory)
+        .load_packed(device, FloatDType::F32, |_| {})
+        .unwrap_or_else(|error| panic!("{directory}: {error}"))
+}
+
 /// One batch of the golden data.
 pub struct Batch {
     pub input_ids: Array<i64>,
