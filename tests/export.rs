@@ -30,10 +30,9 @@ fn bits(values: Vec<f32>) -> Vec<u32> {
 fn trained_weights_come_back_bit_for_bit() {
     let (reader, mut model) = load();
     for layer in &mut model.layers {
-        let experts = &mut layer.mlp.experts;
-        for weight in [&mut experts.gate_up_proj, &mut experts.down_proj] {
+        for (_, weight) in layer.mlp.experts.weights_mut() {
             let moved = weight.val() * 1.037 + 0.001;
-            *weight = Param::from_tensor(moved);
+            *weight = Param::from_tensor(moved).into();
         }
     }
     let (model, quantized) =
@@ -51,7 +50,8 @@ fn trained_weights_come_back_bit_for_bit() {
         .load(&Device::flex(), FloatDType::F32, |_| {})
         .expect("own export");
     for (trained, loaded) in model.layers.iter().zip(&loaded.layers) {
-        let master = trained.mlp.experts.down_proj.base();
+        let trained = &trained.mlp.experts.down_proj;
+        let master = trained.dense().expect("dense experts").base();
         let scheme = burn_fp4::Fp4Scheme::mxfp4();
         let expected = fake_quantize_along(master, 1, &scheme)
             .try_into_vec_as()

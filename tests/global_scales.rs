@@ -133,7 +133,10 @@ fn the_trainer_refreshes_every_so_many_steps() {
     };
     let mut stage = FineTune::new(model, &config);
     let mut optimizer = AdamWConfig::new().init();
-    let experts = |stage: &FineTune| stage.model.layers[0].mlp.experts.gate_up_proj.clone();
+    let experts = |stage: &FineTune| {
+        let weight = &stage.model.layers[0].mlp.experts.gate_up_proj;
+        weight.dense().expect("dense experts").clone()
+    };
     let mut scales = vec![amax(&experts(&stage))];
     for step in 1..=3 {
         let output = TrainStep::step(&stage, batch(&device));

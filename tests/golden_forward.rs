@@ -19,7 +19,7 @@ mod rope;
 
 use burn::tensor::Device;
 use golden::Golden;
-use model::{load, open, parameters};
+use model::{load, load_packed, open, parameters};
 
 /// The same parameters in the three forms offered: MXFP4, MXFP4 in shards, dense BF16.
 const FORMS: [&str; 3] = ["tiny-gpt-oss", "tiny-gpt-oss-sharded", "tiny-gpt-oss-bf16"];
@@ -139,6 +139,19 @@ fn forward_pass_and_losses_equal_the_package() {
         rope::check_model(&model, &expected);
         expected.finish(&[]);
     }
+}
+
+#[test]
+fn packed_experts_compute_the_same_within_the_bars() {
+    let device = Device::flex();
+    let model = load_packed("tiny-gpt-oss", &device);
+    let expected = Golden::open(EXPECTED);
+    for case in ["a", "b", "c"] {
+        cases::check("packed experts", &model, &expected, case, &device);
+    }
+    rope::check_model(&model, &expected);
+    expected.finish(&[]);
+    greedy::check(&model, &Golden::open(EXTRA), &device);
 }
 
 #[test]

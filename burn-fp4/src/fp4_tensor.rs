@@ -198,8 +198,9 @@ impl<const D: usize> Fp4Tensor<D> {
         self.global_scales.as_ref().map(Param::val)
     }
 
-    /// What the operations of a backend take.
-    pub(crate) fn primitive(&self) -> Fp4Primitive<Dispatch> {
+    /// What the operations of a backend take: see [`Fp4Backend`], and backend extensions of other
+    /// crates. MXFP4 has one global scale here that nothing reads.
+    pub fn primitive(&self) -> Fp4Primitive<Dispatch> {
         let codes = self.codes.val();
         let unread = || Tensor::ones([1], (&codes.device(), DType::F32));
         let global_scales = self.global_scales().unwrap_or_else(unread);

@@ -3,6 +3,7 @@
 
 mod convert;
 mod directory;
+mod encode;
 mod load;
 mod mapped;
 mod names;

@@ -1,26 +1,36 @@
+mod weight;
+
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn_fp4::ActivationQuantizer;
 
 use crate::config::GptOssConfig;
-use crate::ops::grouped_matmul;
 use crate::router::RouterOutput;
 
-/// The expert matrices of one block, stored as in the BF16 checkpoints: input axis before output axis.
+pub use weight::ExpertWeight;
+
+/// The expert matrices of one block: dense as in the BF16 checkpoints, input axis before output axis,
+/// or packed.
 ///
-/// Quantizers and adapters enter through Burn's `Reparameterization` on the two matrices.
+/// Quantizers of weights and adapters enter through Burn's `Reparameterization` on the two dense
+/// matrices.
 #[derive(Module, Debug)]
 pub struct Experts {
     /// `[num_local_experts, hidden_size, 2 * intermediate_size]`; even columns are the gate, odd
     /// columns the up projection.
-    pub gate_up_proj: Param<Tensor<3>>,
+    pub gate_up_proj: ExpertWeight,
     /// `[num_local_experts, 2 * intermediate_size]`
     pub gate_up_proj_bias: Param<Tensor<2>>,
     /// `[num_local_experts, intermediate_size, hidden_size]`
-    pub down_proj: Param<Tensor<3>>,
+    pub down_proj: ExpertWeight,
     /// `[num_local_experts, hidden_size]`
     pub down_proj_bias: Param<Tensor<2>>,
+    /// Quantizes what all experts multiply with `gate_up_proj`, for W4A4 and W4A8.
+    pub gate_up_proj_input_quantizer: Option<ActivationQuantizer>,
+    /// Quantizes what they multiply with `down_proj`.
+    pub down_proj_input_quantizer: Option<ActivationQuantizer>,
     swiglu_limit: f64,
     swiglu_alpha: f64,
 }
@@ -80,10 +90,12 @@ impl Experts {
             config.intermediate_size,
         );
         Self {
-            gate_up_proj: init.init([experts, hidden, 2 * inner], device),
+            gate_up_proj: ExpertWeight::Dense(init.init([experts, hidden, 2 * inner], device)),
             gate_up_proj_bias: Initializer::Zeros.init([experts, 2 * inner], device),
-            down_proj: init.init([experts, inner, hidden], device),
+            down_proj: ExpertWeight::Dense(init.init([experts, inner, hidden], device)),
             down_proj_bias: Initializer::Zeros.init([experts, hidden], device),
+            gate_up_proj_input_quantizer: None,
+            down_proj_input_quantizer: None,
             swiglu_limit: config.swiglu_limit,
             swiglu_alpha: config.swiglu_alpha,
         }
@@ -98,10 +110,13 @@ impl Experts {
         let groups = Groups::new(&routed.indices, self.down_proj_bias.dims()[0]);
         let bias = |bias: &Param<Tensor<2>>| bias.val().select(0, groups.expert.clone());
 
-        let rows = x.clone().select(0, groups.token.clone());
-        let inner = grouped_matmul(rows, self.gate_up_proj.val(), &groups.counts);
+        // Before the tokens are repeated for their experts: the same result for less work.
+        let tokens = quantized(&self.gate_up_proj_input_quantizer, x.clone());
+        let rows = tokens.select(0, groups.token.clone());
+        let inner = self.gate_up_proj.multiply(rows, &groups.counts);
         let active = self.swiglu(inner + bias(&self.gate_up_proj_bias));
-        let outer = grouped_matmul(active, self.down_proj.val(), &groups.counts);
+        let active = quantized(&self.down_proj_input_quantizer, active);
+        let outer = self.down_proj.multiply(active, &groups.counts);
         let outer = outer + bias(&self.down_proj_bias);
 
         let choices = groups.choice.dims()[0];
@@ -113,6 +128,22 @@ impl Experts {
         let weighted = outer * weight.reshape([choices, 1]);
         x.zeros_like()
             .select_assign(0, groups.token, weighted, IndexingUpdateOp::Add)
+    }
+
+    /// The two matrices with the names of their fields.
+    pub fn weights(&self) -> [(&'static str, &ExpertWeight); 2] {
+        [
+            ("gate_up_proj", &self.gate_up_proj),
+            ("down_proj", &self.down_proj),
+        ]
+    }
+
+    /// The two matrices with the names of their fields, to replace them.
+    pub fn weights_mut(&mut self) -> [(&'static str, &mut ExpertWeight); 2] {
+        [
+            ("gate_up_proj", &mut self.gate_up_proj),
+            ("down_proj", &mut self.down_proj),
+        ]
     }
 
     /// `gate * sigmoid(alpha * gate) * (up + 1)` with the gate clamped from above and the up
@@ -129,5 +160,12 @@ impl Experts {
         let up = half(1).clamp(-self.swiglu_limit, self.swiglu_limit);
         let gated = gate.clone() * sigmoid(gate * self.swiglu_alpha);
         gated * (up + 1.0)
+    }
+}
+
+fn quantized(quantizer: &Option<ActivationQuantizer>, x: Tensor<2>) -> Tensor<2> {
+    match quantizer {
+        Some(quantizer) => quantizer.forward(x),
+        None => x,
     }
 }

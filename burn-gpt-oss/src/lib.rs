@@ -29,11 +29,11 @@ pub use checkpoint::{
 };
 pub use config::{GptOssConfig, LayerType, RopeConfig};
 pub use error::GptOssError;
-pub use experts::Experts;
+pub use experts::{ExpertWeight, Experts};
 pub use generate::{GenerateOptions, Generated, generate_greedy, generate_with_drafts};
 pub use model::{Block, BlockOutput, GptOss, Mlp};
 pub use norm::RmsNorm;
-pub use ops::{GroupedBackend, grouped_matmul};
+pub use ops::{GroupedBackend, grouped_fp4_linear, grouped_matmul};
 pub use rope::{Rope, RopeTables};
 pub use router::{RouterOutput, router_aux_loss};
 pub use tokenizer::Tokenizer;

@@ -2,9 +2,11 @@
 
 mod autodiff;
 mod extension;
+mod packed;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+use burn_fp4::Fp4Tensor;
 
 pub use extension::GroupedBackend;
 
@@ -22,8 +24,40 @@ pub use extension::GroupedBackend;
 /// # Panics
 /// If `counts` does not have one entry per group, or its sum is not the number of rows.
 pub fn grouped_matmul(rows: Tensor<2>, weight: Tensor<3>, counts: &[usize]) -> Tensor<2> {
-    let [n_rows, d_in] = rows.dims();
     let [groups, weight_in, _] = weight.dims();
+    check(&rows, counts, [groups, weight_in]);
+    let (rows, weight) = (rows.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as GroupedBackend>::grouped_matmul(
+        rows,
+        weight,
+        counts.to_vec(),
+    ))
+}
+
+/// [`grouped_matmul`] with packed matrices, block axis last: each is decoded tile by tile, forward and
+/// backward, and only if its group has rows. Products are accumulated in `f32`; the gradient goes to
+/// the rows alone.
+///
+/// # Shapes
+/// - rows: `[sum(counts), in]`
+/// - weight: `[groups, out, in]`
+/// - output: `[sum(counts), out]`, dtype of the rows
+///
+/// # Panics
+/// If `counts` does not have one entry per group, or its sum is not the number of rows.
+pub fn grouped_fp4_linear(rows: Tensor<2>, weight: &Fp4Tensor<3>, counts: &[usize]) -> Tensor<2> {
+    let [groups, _, weight_in] = weight.shape();
+    check(&rows, counts, [groups, weight_in]);
+    Tensor::from_dispatch(<Dispatch as GroupedBackend>::grouped_fp4_linear(
+        rows.into_dispatch(),
+        weight.primitive(),
+        counts.to_vec(),
+        weight.scheme(),
+    ))
+}
+
+fn check(rows: &Tensor<2>, counts: &[usize], [groups, weight_in]: [usize; 2]) {
+    let [n_rows, d_in] = rows.dims();
     assert_eq!(counts.len(), groups, "one count per group");
     assert_eq!(
         counts.iter().sum::<usize>(),
@@ -34,10 +68,4 @@ pub fn grouped_matmul(rows: Tensor<2>, weight: Tensor<3>, counts: &[usize]) -> T
         d_in, weight_in,
         "rows and weight must agree on the input axis"
     );
-    let (rows, weight) = (rows.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as GroupedBackend>::grouped_matmul(
-        rows,
-        weight,
-        counts.to_vec(),
-    ))
 }

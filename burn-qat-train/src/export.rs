@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use burn::module::{Module, ModuleVisitor, Param, Reparameterization};
-use burn::tensor::Tensor;
+use burn::module::{Module, ModuleVisitor, Reparameterization};
 use burn_gpt_oss::{
-    CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, GptOss, SaveReport,
-    TensorLayout, TensorSpec, tensor_specs,
+    CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, ExpertWeight, GptOss,
+    SaveReport, TensorLayout, TensorSpec, tensor_specs,
 };
 
 use crate::QatError;
@@ -22,7 +21,7 @@ pub struct ExportReport {
     pub verified_weights: u64,
 }
 
-/// Writes a model with quantizers (from PTQ or QAT) as an MXFP4 checkpoint, reads it back and compares
+/// Writes a model with quantizers or packed experts (from PTQ or QAT) as an MXFP4 checkpoint, reads it back and compares
 /// every quantized weight with the one the quantizer gives, bitwise. Codes and scales are those of the
 /// last forward pass; matrices that equal the source's are copied from it byte for byte.
 ///
@@ -57,6 +56,12 @@ pub fn export_mxfp4(
 fn check_quantizers(model: &GptOss, specs: &[TensorSpec]) -> Result<(), QatError> {
     let mut found = Quantized::default();
     model.visit(&mut found);
+    for (i, layer) in model.layers.iter().enumerate() {
+        let weights = layer.mlp.experts.weights().into_iter();
+        let packed = weights.filter(|(_, weight)| weight.packed().is_some());
+        let paths = packed.map(|(name, _)| format!("layers.{i}.mlp.experts.{name}"));
+        found.paths.extend(paths);
+    }
     let experts: BTreeSet<_> = specs
         .iter()
         .filter(|spec| spec.layout == TensorLayout::Experts)
@@ -102,16 +107,12 @@ fn verify(model: &GptOss, dir: &Path, specs: &[TensorSpec]) -> Result<u64, QatEr
     let reader = CheckpointReader::open(dir)?;
     let mut verified = 0;
     for (i, layer) in model.layers.iter().enumerate() {
-        let experts = &layer.mlp.experts;
-        for (name, param) in [
-            ("gate_up_proj", &experts.gate_up_proj),
-            ("down_proj", &experts.down_proj),
-        ] {
+        for (name, weight) in layer.mlp.experts.weights() {
             let path = format!("layers.{i}.mlp.experts.{name}");
             let Some(spec) = specs.iter().find(|spec| spec.path == path) else {
                 continue;
             };
-            let expected = effective(param, &path)?;
+            let expected = effective(weight, &path)?;
             let found = reader.values(spec)?;
             let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
             if let Some(index) = expected.iter().zip(&found).position(differs) {
@@ -129,8 +130,8 @@ fn verify(model: &GptOss, dir: &Path, specs: &[TensorSpec]) -> Result<u64, QatEr
     Ok(verified)
 }
 
-fn effective(param: &Param<Tensor<3>>, path: &str) -> Result<Vec<f32>, QatError> {
-    param
+fn effective(weight: &ExpertWeight, path: &str) -> Result<Vec<f32>, QatError> {
+    weight
         .val()
         .try_into_vec_as::<f32>()
         .map_err(|error| QatError::Training {

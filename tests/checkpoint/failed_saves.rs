@@ -105,6 +105,7 @@ fn non_finite_weights_are_named_and_leave_nothing_behind() {
         let mut experts = model();
         let last = experts.layers.len() - 1;
         let matrix = &mut experts.layers[last].mlp.experts.down_proj;
+        let matrix = matrix.dense_mut().expect("dense experts");
         *matrix = with_element(matrix.base(), 77, value);
         assert_refused(
             &experts,

@@ -16,6 +16,7 @@ const SOURCE: &str = "tiny-gpt-oss";
 fn modify(model: &mut GptOss, change: impl Fn(usize, f32) -> f32) -> String {
     let layer = model.layers.len() - 1;
     let matrix = &mut model.layers[layer].mlp.experts.gate_up_proj;
+    let matrix = matrix.dense_mut().expect("dense experts");
     *matrix = changed(matrix, change);
     format!("model.layers.{layer}.mlp.experts.gate_up_proj")
 }
@@ -108,7 +109,7 @@ fn one_changed_weight_is_noticed() {
         .mlp
         .experts
         .gate_up_proj;
-    let last = matrix.base().dims().iter().product::<usize>() - 1;
+    let last = matrix.shape().iter().product::<usize>() - 1;
     // Far above the rest of its block.
     let name = modify(&mut model, |i, v| if i == last { 1000.0 } else { v });
     let report = save(&model, &out);
@@ -149,7 +150,7 @@ fn a_flipped_sign_of_zero_is_a_change() {
         .mlp
         .experts
         .gate_up_proj;
-    let zero = values(&matrix.base())
+    let zero = values(&matrix.val())
         .iter()
         .position(|v| *v == 0.0)
         .expect("a zero weight");

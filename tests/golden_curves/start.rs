@@ -4,7 +4,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_fp4::{Fp4Scheme, ScaleRule};
 use burn_gpt_oss::{GptOss, router_aux_loss};
-use burn_qat_train::{QuantPolicy, insert_quantizers};
+use burn_qat_train::{GlobalRefresh, QuantPolicy, insert_quantizers_with};
 
 use crate::golden::{Array, Golden};
 use crate::model::{cross_entropy, int_tensor, load};
@@ -56,18 +56,23 @@ pub fn nvfp4(device: &Device) -> GptOss {
     quantized(device, Fp4Scheme::nvfp4())
 }
 
-/// The same with the global scale of step 0 kept, as soon as quantizers can be inserted that do so.
+/// The same with the global scale of step 0 kept.
 pub fn nvfp4_frozen(device: &Device) -> GptOss {
-    quantized(device, Fp4Scheme::nvfp4())
+    quantized_with(device, Fp4Scheme::nvfp4(), GlobalRefresh::Frozen)
 }
 
 /// The start model with quantizers on all expert matrices and on nothing else.
 fn quantized(device: &Device, scheme: Fp4Scheme) -> GptOss {
+    quantized_with(device, scheme, GlobalRefresh::Dynamic)
+}
+
+fn quantized_with(device: &Device, scheme: Fp4Scheme, global_refresh: GlobalRefresh) -> GptOss {
     let mut policy = QuantPolicy::mxfp4_mlp_weight_only();
     for rule in &mut policy.rules {
         rule.scheme = rule.scheme.map(|_| scheme);
     }
-    let (model, inserted) = insert_quantizers(model(device), &policy).expect("the preset fits");
+    let (model, inserted) =
+        insert_quantizers_with(model(device), &policy, global_refresh).expect("the preset fits");
     let mut found: Vec<_> = inserted
         .into_iter()
         .map(|weight| format!("model.{}", weight.path))
@@ -87,11 +92,10 @@ pub fn expert_matrix<'a>(model: &'a mut GptOss, name: &str) -> &'a mut Param<Ten
         .parse()
         .unwrap_or_else(|_| panic!("`{name}` has no layer number"));
     let experts = &mut model.layers[layer].mlp.experts;
-    match field {
-        "gate_up_proj" => &mut experts.gate_up_proj,
-        "down_proj" => &mut experts.down_proj,
-        _ => panic!("`{name}` is no expert matrix"),
-    }
+    let mut weights = experts.weights_mut().into_iter();
+    let weight = weights.find(|(weight, _)| *weight == field);
+    let dense = weight.and_then(|(_, weight)| weight.dense_mut());
+    dense.unwrap_or_else(|| panic!("`{name}` is no dense expert matrix"))
 }
 
 /// The one batch of a run, without padding.

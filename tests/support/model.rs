@@ -25,6 +25,13 @@ pub fn load(directory: &str, device: &Device) -> GptOss {
         .unwrap_or_else(|error| panic!("{directory}: {error}"))
 }
 
+/// A model whose experts are as packed as in the file.
+pub fn load_packed(directory: &str, device: &Device) -> GptOss {
+    open(directory)
+        .load_packed(device, FloatDType::F32, |_| {})
+        .unwrap_or_else(|error| panic!("{directory}: {error}"))
+}
+
 /// One batch of the golden data.
 pub struct Batch {
     pub input_ids: Array<i64>,
@@ -107,6 +114,9 @@ pub fn scalar(tensor: &Tensor<1>) -> f64 {
     f64::from(values(tensor)[0])
 }
 
+/// In the path of what a weight quantizer keeps, which is no parameter of a checkpoint.
+const WEIGHT_QUANTIZER: &str = ".weight_quantizer.";
+
 /// Tensors of a model by name and in the layout of a BF16 checkpoint.
 pub type Named = BTreeMap<String, Array<f32>>;
 
@@ -152,6 +162,9 @@ impl ModuleVisitor for Walk<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.path.join(".");
+        if path.contains(WEIGHT_QUANTIZER) {
+            return;
+        }
         let spec = self.specs.iter().find(|spec| spec.path == path);
         let spec = spec.unwrap_or_else(|| panic!("no checkpoint name for the parameter `{path}`"));
         let tensor = match self.gradients {

@@ -1,6 +1,6 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Element, FloatDType, Tensor, TensorData};
-use burn_fp4::{Fp4Scheme, PackedFp4Ref};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4, PackedFp4Ref};
 use half::bf16;
 
 use super::convert::{Weight, decode, transpose};
@@ -20,12 +20,84 @@ impl CheckpointReader {
         dtype: FloatDType,
         progress: impl FnMut(CheckpointProgress<'_>),
     ) -> Result<GptOss, GptOssError> {
-        let model = self.config().init(device);
+        self.load_rest(self.config().init(device), device, dtype, 0, progress)
+    }
+
+    /// [`load`](Self::load) with experts that stay packed, byte for byte as in the file; `dtype` is
+    /// that of the other weights.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load), and [`GptOssError::Unsupported`] for a BF16 checkpoint.
+    pub fn load_packed(
+        &self,
+        device: &Device,
+        dtype: FloatDType,
+        mut progress: impl FnMut(CheckpointProgress<'_>),
+    ) -> Result<GptOss, GptOssError> {
+        let mut model = self.config().init(device);
+        let mut bytes_done = 0;
+        for (layer, block) in model.layers.iter_mut().enumerate() {
+            for (name, weight) in block.mlp.experts.weights_mut() {
+                let path = format!("layers.{layer}.mlp.experts.{name}");
+                let spec = self.packed_spec(&path)?;
+                *weight = self.packed_tensor(spec, device)?.into();
+                bytes_done += self.stored_len(spec);
+                progress(CheckpointProgress {
+                    tensor: &spec.name,
+                    bytes_done,
+                    bytes_total: self.data_len(),
+                });
+            }
+        }
+        self.load_rest(model, device, dtype, bytes_done, progress)
+    }
+
+    fn packed_spec(&self, path: &str) -> Result<&TensorSpec, GptOssError> {
+        let spec = self.specs().iter().find(|spec| spec.path == path);
+        spec.filter(|spec| self.is_packed(spec))
+            .ok_or_else(|| GptOssError::Unsupported {
+                what: format!("keeping `{path}` packed, which the checkpoint stores dense,"),
+                hint: "load it dense, then call `pack_experts`".into(),
+            })
+    }
+
+    fn packed_tensor(
+        &self,
+        spec: &TensorSpec,
+        device: &Device,
+    ) -> Result<Fp4Tensor<3>, GptOssError> {
+        let packed = self.packed(spec)?;
+        let (codes, scales) = (packed.codes().to_vec(), packed.scales().to_vec());
+        let shape = packed.shape().to_vec();
+        let tensor = PackedFp4::from_parts(packed.scheme(), shape, codes, scales)
+            .and_then(|packed| Fp4Tensor::from_packed(packed, device))
+            .map_err(|source| GptOssError::Fp4 {
+                tensor: spec.name.clone(),
+                source,
+            })?;
+        self.release_packed(spec);
+        Ok(tensor)
+    }
+
+    fn release_packed(&self, spec: &TensorSpec) {
+        self.release(&format!("{}_blocks", spec.name));
+        self.release(&format!("{}_scales", spec.name));
+    }
+
+    /// Loads all dense parameters of a model, of which the others are loaded.
+    fn load_rest(
+        &self,
+        model: GptOss,
+        device: &Device,
+        dtype: FloatDType,
+        bytes_done: u64,
+        progress: impl FnMut(CheckpointProgress<'_>),
+    ) -> Result<GptOss, GptOssError> {
         let loader = Loader {
             reader: self,
             device,
             path: Vec::new(),
-            bytes_done: 0,
+            bytes_done,
             progress,
             error: None,
         };
@@ -59,8 +131,7 @@ impl CheckpointReader {
                     tensor: spec.name.clone(),
                     source,
                 })?;
-            self.release(&format!("{}_blocks", spec.name));
-            self.release(&format!("{}_scales", spec.name));
+            self.release_packed(spec);
             return Ok(values);
         }
         let raw = self.raw(&spec.name)?;

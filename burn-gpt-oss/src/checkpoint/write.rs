@@ -1,15 +1,11 @@
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::Tensor;
-use burn_fp4::{Fp4Scheme, PackedFp4};
 use serde_json::Value;
 
-use super::convert::{encode_bf16, first_overflow, transpose};
-use super::plan::{Part, PlannedTensor, header, index, plan, shard_name, shards};
+use super::encode::Encoder;
+use super::plan::{PlannedTensor, header, index, plan, shard_name, shards};
 use super::{
     CheckpointForm, CheckpointProgress, CheckpointReader, OutputDirectory, TensorLayout,
     TensorSpec, carry_over, tensor_specs,
@@ -86,11 +82,14 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     /// Writes a model. Expert matrices are quantized from the parameters themselves, so with
-    /// [`CheckpointForm::Mxfp4`] the codes are those a fake quantizer on them computes.
+    /// [`CheckpointForm::Mxfp4`] the codes are those a fake quantizer on them computes. Packed
+    /// matrices in MXFP4 are written byte for byte; with [`CheckpointForm::Bf16`] packed matrices are
+    /// decoded.
     ///
     /// # Errors
-    /// An occupied target, non-finite weights, adapters that were not merged, and errors of the file
-    /// system. Nothing is left behind then.
+    /// An occupied target, non-finite weights, adapters that were not merged, activation quantizers,
+    /// packed matrices in another format than MXFP4, and errors of the file system. Nothing is left
+    /// behind then.
     pub fn save(
         &self,
         model: &GptOss,
@@ -143,7 +142,7 @@ impl<'a> CheckpointWriter<'a> {
                 &index(&files),
             )?;
         }
-        let mut encoder = Encoder::new(self, model, &specs)?;
+        let mut encoder = Encoder::new(model, &specs, self.form, self.source)?;
         let mut progress = Counted::new(progress, &tensors);
         for (i, shard) in files.iter().enumerate() {
             let path = output.path().join(shard_name(i, files.len()));
@@ -189,138 +188,6 @@ impl<'a> CheckpointWriter<'a> {
             }),
             _ => Ok(()),
         }
-    }
-}
-
-type Values = Box<dyn Fn() -> Result<Vec<f32>, GptOssError>>;
-
-/// Turns parameters into the bytes of tensors.
-struct Encoder<'a> {
-    source: Option<&'a CheckpointReader>,
-    specs: &'a [TensorSpec],
-    values: BTreeMap<String, Values>,
-    /// Scales of the matrix whose blocks were written last.
-    scales: Vec<u8>,
-    copied: Vec<String>,
-}
-
-impl<'a> Encoder<'a> {
-    fn new(
-        writer: &CheckpointWriter<'a>,
-        model: &GptOss,
-        specs: &'a [TensorSpec],
-    ) -> Result<Self, GptOssError> {
-        let mut parameters = Parameters::default();
-        model.visit(&mut parameters);
-        for path in parameters.values.keys() {
-            if !specs.iter().any(|spec| spec.path == *path) {
-                return Err(GptOssError::Unsupported {
-                    what: format!("the parameter `{path}` in a checkpoint"),
-                    hint: "merge adapters into the weights first".into(),
-                });
-            }
-        }
-        Ok(Self {
-            source: writer.source,
-            specs,
-            values: parameters.values,
-            scales: Vec::new(),
-            copied: Vec::new(),
-        })
-    }
-
-    fn encode(&mut self, tensor: &PlannedTensor) -> Result<Vec<u8>, GptOssError> {
-        let spec = &self.specs[tensor.spec];
-        match tensor.part {
-            Part::Scales => Ok(std::mem::take(&mut self.scales)),
-            Part::Dense => {
-                let values = self.values(spec)?;
-                let values = match spec.layout {
-                    TensorLayout::Transposed => transpose(&values, spec.shape[0], spec.shape[1]),
-                    TensorLayout::Same | TensorLayout::Experts => values,
-                };
-                Ok(encode_bf16(&values))
-            }
-            Part::Blocks => {
-                let (blocks, scales) = self.pack(spec)?;
-                self.scales = scales;
-                Ok(blocks)
-            }
-        }
-    }
-
-    fn values(&self, spec: &TensorSpec) -> Result<Vec<f32>, GptOssError> {
-        let missing = || GptOssError::Unsupported {
-            what: format!("a model without the parameter `{}`", spec.path),
-            hint: "save the whole model".into(),
-        };
-        let values = self.values.get(&spec.path).ok_or_else(missing)?()?;
-        match first_overflow(&values) {
-            Some(index) => {
-                let tensor = spec.name.clone();
-                Err(GptOssError::NonFinite {
-                    tensor,
-                    index,
-                    value: values[index],
-                })
-            }
-            None => Ok(values),
-        }
-    }
-
-    fn pack(&mut self, spec: &TensorSpec) -> Result<(Vec<u8>, Vec<u8>), GptOssError> {
-        let values = self.values(spec)?;
-        if let Some(source) = self.source.filter(|source| source.is_packed(spec)) {
-            let original = source.values(spec)?;
-            if original
-                .iter()
-                .zip(&values)
-                .all(|(a, b)| a.to_bits() == b.to_bits())
-            {
-                let packed = source.packed(spec)?;
-                self.copied.push(spec.name.clone());
-                return Ok((packed.codes().to_vec(), packed.scales().to_vec()));
-            }
-        }
-        let packed =
-            PackedFp4::quantize(&values, &spec.shape, 1, Fp4Scheme::mxfp4()).map_err(|source| {
-                GptOssError::Fp4 {
-                    tensor: spec.name.clone(),
-                    source,
-                }
-            })?;
-        Ok(packed.into_parts())
-    }
-}
-
-/// Readers of all parameters by path. Reading one copies it to the host, one at a time.
-#[derive(Default)]
-struct Parameters {
-    path: Vec<String>,
-    values: BTreeMap<String, Values>,
-}
-
-impl ModuleVisitor for Parameters {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let (tensor, path) = (param.base(), self.path.join("."));
-        let name = path.clone();
-        let read = move || {
-            tensor
-                .try_to_vec_as::<f32>()
-                .map_err(|error| GptOssError::Unsupported {
-                    what: format!("reading the parameter `{name}` from its device ({error})"),
-                    hint: "check the device's error log".into(),
-                })
-        };
-        self.values.insert(path, Box::new(read));
     }
 }
 

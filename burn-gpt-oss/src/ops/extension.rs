@@ -3,15 +3,26 @@ use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 use burn::tensor::{Shape, Slice};
+use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme};
+
+use super::packed;
 
 /// Backends that multiply groups of rows with one matrix each.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
-pub trait GroupedBackend: Backend {
+pub trait GroupedBackend: Fp4Backend {
     /// See [`grouped_matmul`](crate::ops::grouped_matmul).
     fn grouped_matmul(
         rows: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         counts: Vec<usize>,
+    ) -> FloatTensor<Self>;
+
+    /// See [`grouped_fp4_linear`](crate::ops::grouped_fp4_linear).
+    fn grouped_fp4_linear(
+        rows: FloatTensor<Self>,
+        #[extension_type] weight: Fp4Primitive<Self>,
+        counts: Vec<usize>,
+        scheme: Fp4Scheme,
     ) -> FloatTensor<Self>;
 }
 
@@ -24,10 +35,21 @@ impl GroupedBackend for Flex {
     ) -> FloatTensor<Self> {
         forward::<Self>(rows, weight, &counts)
     }
+
+    fn grouped_fp4_linear(
+        rows: FloatTensor<Self>,
+        weight: Fp4Primitive<Self>,
+        counts: Vec<usize>,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        packed::forward::<Self>(rows, &weight, &counts, scheme)
+    }
 }
 
 /// Group index and row range of every group that has rows.
-fn occupied(counts: &[usize]) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> + '_ {
+pub(super) fn occupied(
+    counts: &[usize],
+) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> + '_ {
     let mut start = 0;
     counts.iter().enumerate().filter_map(move |(group, count)| {
         let range = start..start + count;
@@ -36,7 +58,10 @@ fn occupied(counts: &[usize]) -> impl Iterator<Item = (usize, std::ops::Range<us
     })
 }
 
-fn rows_of<B: Backend>(x: &FloatTensor<B>, range: std::ops::Range<usize>) -> FloatTensor<B> {
+pub(super) fn rows_of<B: Backend>(
+    x: &FloatTensor<B>,
+    range: std::ops::Range<usize>,
+) -> FloatTensor<B> {
     B::float_slice(x.clone(), &[Slice::from(range), Slice::full()])
 }
 

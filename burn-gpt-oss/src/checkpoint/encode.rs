@@ -1,0 +1,205 @@
+//! From parameters to the bytes of tensors.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use burn_fp4::{Fp4Error, Fp4Scheme, Fp4Tensor, PackedFp4};
+
+use super::convert::{encode_bf16, first_overflow, transpose};
+use super::plan::{Part, PlannedTensor};
+use super::{CheckpointForm, CheckpointReader, TensorLayout, TensorSpec};
+use crate::GptOssError;
+use crate::model::GptOss;
+
+type Values = Box<dyn Fn() -> Result<Vec<f32>, GptOssError>>;
+
+/// Turns parameters into the bytes of tensors.
+pub(super) struct Encoder<'a> {
+    source: Option<&'a CheckpointReader>,
+    specs: &'a [TensorSpec],
+    values: BTreeMap<String, Values>,
+    packed: BTreeMap<String, &'a Fp4Tensor<3>>,
+    /// Scales of the matrix whose blocks were written last.
+    scales: Vec<u8>,
+    /// Names of the matrices that are byte for byte those of the source.
+    pub copied: Vec<String>,
+}
+
+impl<'a> Encoder<'a> {
+    pub fn new(
+        model: &'a GptOss,
+        specs: &'a [TensorSpec],
+        form: CheckpointForm,
+        source: Option<&'a CheckpointReader>,
+    ) -> Result<Self, GptOssError> {
+        let packed = packed_experts(model, form)?;
+        let mut parameters = Parameters::default();
+        model.visit(&mut parameters);
+        for path in packed.keys() {
+            parameters.values.remove(&format!("{path}.global_scales"));
+        }
+        for path in parameters.values.keys() {
+            if !specs.iter().any(|spec| spec.path == *path) {
+                return Err(GptOssError::Unsupported {
+                    what: format!("the parameter `{path}` in a checkpoint"),
+                    hint: "merge adapters into the weights and remove activation quantizers first"
+                        .into(),
+                });
+            }
+        }
+        Ok(Self {
+            source,
+            specs,
+            values: parameters.values,
+            packed,
+            scales: Vec::new(),
+            copied: Vec::new(),
+        })
+    }
+
+    pub fn encode(&mut self, tensor: &PlannedTensor) -> Result<Vec<u8>, GptOssError> {
+        let spec = &self.specs[tensor.spec];
+        match tensor.part {
+            Part::Scales => Ok(std::mem::take(&mut self.scales)),
+            Part::Dense => {
+                let values = self.values(spec)?;
+                let values = match spec.layout {
+                    TensorLayout::Transposed => transpose(&values, spec.shape[0], spec.shape[1]),
+                    TensorLayout::Same | TensorLayout::Experts => values,
+                };
+                Ok(encode_bf16(&values))
+            }
+            Part::Blocks => {
+                let (blocks, scales) = self.pack(spec)?;
+                self.scales = scales;
+                Ok(blocks)
+            }
+        }
+    }
+
+    fn values(&self, spec: &TensorSpec) -> Result<Vec<f32>, GptOssError> {
+        let missing = || GptOssError::Unsupported {
+            what: format!("a model without the parameter `{}`", spec.path),
+            hint: "save the whole model".into(),
+        };
+        let values = match self.packed.get(&spec.path) {
+            Some(packed) => decode(packed, spec)?,
+            None => self.values.get(&spec.path).ok_or_else(missing)?()?,
+        };
+        match first_overflow(&values) {
+            Some(index) => {
+                let tensor = spec.name.clone();
+                Err(GptOssError::NonFinite {
+                    tensor,
+                    index,
+                    value: values[index],
+                })
+            }
+            None => Ok(values),
+        }
+    }
+
+    fn pack(&mut self, spec: &TensorSpec) -> Result<(Vec<u8>, Vec<u8>), GptOssError> {
+        if let Some(packed) = self.packed.get(&spec.path) {
+            let packed = to_host(packed, spec)?;
+            if let Some(source) = self.source.filter(|source| source.is_packed(spec)) {
+                let original = source.packed(spec)?;
+                if (original.codes(), original.scales()) == (packed.codes(), packed.scales()) {
+                    self.copied.push(spec.name.clone());
+                }
+            }
+            return Ok(packed.into_parts());
+        }
+        let values = self.values(spec)?;
+        if let Some(source) = self.source.filter(|source| source.is_packed(spec)) {
+            let original = source.values(spec)?;
+            if original
+                .iter()
+                .zip(&values)
+                .all(|(a, b)| a.to_bits() == b.to_bits())
+            {
+                let packed = source.packed(spec)?;
+                self.copied.push(spec.name.clone());
+                return Ok((packed.codes().to_vec(), packed.scales().to_vec()));
+            }
+        }
+        let packed = PackedFp4::quantize(&values, &spec.shape, 1, Fp4Scheme::mxfp4());
+        Ok(packed.map_err(failed(spec))?.into_parts())
+    }
+}
+
+/// The packed experts by path, if the form has a place for them.
+fn packed_experts(
+    model: &GptOss,
+    form: CheckpointForm,
+) -> Result<BTreeMap<String, &Fp4Tensor<3>>, GptOssError> {
+    let mut found = BTreeMap::new();
+    for (layer, block) in model.layers.iter().enumerate() {
+        for (name, weight) in block.mlp.experts.weights() {
+            let Some(packed) = weight.packed() else {
+                continue;
+            };
+            let path = format!("layers.{layer}.mlp.experts.{name}");
+            let fits = matches!(packed.scheme(), Fp4Scheme::Mxfp4 { .. });
+            if form == CheckpointForm::Mxfp4 && !fits {
+                return Err(GptOssError::Unsupported {
+                    what: format!("`{path}` in {} in an MXFP4 checkpoint", packed.scheme()),
+                    hint: "save it as BF16, or pack the dense model in MXFP4; the tensors of an NVFP4 \
+                           checkpoint are those of `burn_fp4::layout::modelopt`"
+                        .into(),
+                });
+            }
+            found.insert(path, packed);
+        }
+    }
+    Ok(found)
+}
+
+fn to_host(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<PackedFp4, GptOssError> {
+    packed.to_packed().map_err(failed(spec))
+}
+
+/// The values of a packed matrix in the layout of the dense one.
+fn decode(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<Vec<f32>, GptOssError> {
+    let mut values = vec![0.0; spec.len()];
+    let decoded = to_host(packed, spec)?.dequantize_along(1, &mut values);
+    decoded.map_err(failed(spec))?;
+    Ok(values)
+}
+
+fn failed(spec: &TensorSpec) -> impl FnOnce(Fp4Error) -> GptOssError {
+    let tensor = spec.name.clone();
+    move |source| GptOssError::Fp4 { tensor, source }
+}
+
+/// Readers of all parameters by path. Reading one copies it to the host, one at a time.
+#[derive(Default)]
+struct Parameters {
+    path: Vec<String>,
+    values: BTreeMap<String, Values>,
+}
+
+impl ModuleVisitor for Parameters {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let (tensor, path) = (param.base(), self.path.join("."));
+        let name = path.clone();
+        let read = move || {
+            tensor
+                .try_to_vec_as::<f32>()
+                .map_err(|error| GptOssError::Unsupported {
+                    what: format!("reading the parameter `{name}` from its device ({error})"),
+                    hint: "check the device's error log".into(),
+                })
+        };
+        self.values.insert(path, Box::new(read));
+    }
+}
