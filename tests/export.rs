@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Param;
 use burn::tensor::{Device, FloatDType};
-use burn_fp4::fake_quantize_along;
+use burn_fp4::{Fp4Scheme, ScaleRule, fake_quantize_along};
 use burn_gpt_oss::{CheckpointReader, GptOss};
 use burn_qat_train::{QatError, QuantPolicy, QuantRule, export_mxfp4, insert_quantizers};
 
@@ -26,8 +26,27 @@ fn bits(values: Vec<f32>) -> Vec<u32> {
     values.into_iter().map(f32::to_bits).collect()
 }
 
+/// The preset with another scheme.
+fn policy(scheme: Fp4Scheme) -> QuantPolicy {
+    let mut policy = QuantPolicy::mxfp4_mlp_weight_only();
+    policy.rules[0].scheme = Some(scheme);
+    policy
+}
+
 #[test]
-fn trained_weights_come_back_bit_for_bit() {
+fn trained_weights_come_back_bit_for_bit_by_every_scale_rule() {
+    let rules = [
+        ScaleRule::Ceil,
+        ScaleRule::Floor,
+        ScaleRule::Even,
+        ScaleRule::Mse,
+    ];
+    for rule in rules {
+        check_trained(Fp4Scheme::mxfp4_with(rule));
+    }
+}
+
+fn check_trained(scheme: Fp4Scheme) {
     let (reader, mut model) = load();
     for layer in &mut model.layers {
         for (_, weight) in layer.mlp.experts.weights_mut() {
@@ -35,8 +54,7 @@ fn trained_weights_come_back_bit_for_bit() {
             *weight = Param::from_tensor(moved).into();
         }
     }
-    let (model, quantized) =
-        insert_quantizers(model, &QuantPolicy::mxfp4_mlp_weight_only()).expect("experts");
+    let (model, quantized) = insert_quantizers(model, &policy(scheme)).expect("experts");
     assert_eq!(quantized.len(), 2 * model.layers.len());
     let dir = tempfile::tempdir().expect("temporary directory");
     let report =
@@ -52,7 +70,6 @@ fn trained_weights_come_back_bit_for_bit() {
     for (trained, loaded) in model.layers.iter().zip(&loaded.layers) {
         let trained = &trained.mlp.experts.down_proj;
         let master = trained.dense().expect("dense experts").base();
-        let scheme = burn_fp4::Fp4Scheme::mxfp4();
         let expected = fake_quantize_along(master, 1, &scheme)
             .try_into_vec_as()
             .expect("f32");
@@ -65,6 +82,21 @@ fn trained_weights_come_back_bit_for_bit() {
             .expect("f32");
         assert_eq!(bits(expected), bits(found));
     }
+}
+
+#[test]
+fn nvfp4_is_refused_before_anything_is_written() {
+    let (reader, model) = load();
+    let (model, _) = insert_quantizers(model, &policy(Fp4Scheme::nvfp4())).expect("experts");
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let target = dir.path().join("out");
+    let error = export_mxfp4(&model, &target, &reader, false, |_| {}).expect_err("refused");
+    let message = error.to_string();
+    assert!(
+        message.contains("layers.0.mlp.experts.") && message.contains("NVFP4 (Nearest)"),
+        "{message}"
+    );
+    assert!(!target.exists());
 }
 
 #[test]
@@ -124,7 +156,7 @@ fn a_policy_that_matches_nothing_is_an_error() {
     let (_, model) = load();
     let rules = vec![QuantRule {
         pattern: "*no_such_layer*".into(),
-        scheme: Some(burn_fp4::Fp4Scheme::mxfp4()),
+        scheme: Some(Fp4Scheme::mxfp4()),
     }];
     let policy = QuantPolicy {
         name: "typo".into(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use burn_fp4::{Fp4Error, Fp4Scheme, Fp4Tensor, PackedFp4};
+use burn_fp4::{Fp4Error, Fp4Scheme, Fp4Tensor, PackedFp4, WeightQuantizer};
 
 use super::convert::{encode_bf16, first_overflow, transpose};
 use super::plan::{Part, PlannedTensor};
@@ -20,6 +20,8 @@ pub(super) struct Encoder<'a> {
     specs: &'a [TensorSpec],
     values: BTreeMap<String, Values>,
     packed: BTreeMap<String, &'a Fp4Tensor<3>>,
+    /// Schemes of the matrices that have a quantizer.
+    schemes: BTreeMap<String, Fp4Scheme>,
     /// Scales of the matrix whose blocks were written last.
     scales: Vec<u8>,
     /// Names of the matrices that are byte for byte those of the source.
@@ -34,6 +36,7 @@ impl<'a> Encoder<'a> {
         source: Option<&'a CheckpointReader>,
     ) -> Result<Self, GptOssError> {
         let packed = packed_experts(model, form)?;
+        let schemes = quantizer_schemes(model, form)?;
         let mut parameters = Parameters::default();
         model.visit(&mut parameters);
         for path in packed.keys() {
@@ -53,6 +56,7 @@ impl<'a> Encoder<'a> {
             specs,
             values: parameters.values,
             packed,
+            schemes,
             scales: Vec::new(),
             copied: Vec::new(),
         })
@@ -124,7 +128,9 @@ impl<'a> Encoder<'a> {
                 return Ok((packed.codes().to_vec(), packed.scales().to_vec()));
             }
         }
-        let packed = PackedFp4::quantize(&values, &spec.shape, 1, Fp4Scheme::mxfp4());
+        let scheme = self.schemes.get(&spec.path).copied();
+        let scheme = scheme.unwrap_or(Fp4Scheme::mxfp4());
+        let packed = PackedFp4::quantize(&values, &spec.shape, 1, scheme);
         Ok(packed.map_err(failed(spec))?.into_parts())
     }
 }
@@ -141,19 +147,44 @@ fn packed_experts(
                 continue;
             };
             let path = format!("layers.{layer}.mlp.experts.{name}");
-            let fits = matches!(packed.scheme(), Fp4Scheme::Mxfp4 { .. });
-            if form == CheckpointForm::Mxfp4 && !fits {
-                return Err(GptOssError::Unsupported {
-                    what: format!("`{path}` in {} in an MXFP4 checkpoint", packed.scheme()),
-                    hint: "save it as BF16, or pack the dense model in MXFP4; the tensors of an NVFP4 \
-                           checkpoint are those of `burn_fp4::layout::modelopt`"
-                        .into(),
-                });
-            }
+            check_scheme(&path, packed.scheme(), form)?;
             found.insert(path, packed);
         }
     }
     Ok(found)
+}
+
+/// What the matrices were trained to be rounded to: that is what they are packed with.
+fn quantizer_schemes(
+    model: &GptOss,
+    form: CheckpointForm,
+) -> Result<BTreeMap<String, Fp4Scheme>, GptOssError> {
+    let mut found = BTreeMap::new();
+    for (layer, block) in model.layers.iter().enumerate() {
+        for (name, weight) in block.mlp.experts.weights() {
+            let param = weight.dense();
+            let quantizer = param.and_then(|param| param.reparameterization::<WeightQuantizer>());
+            if let Some(quantizer) = quantizer {
+                let path = format!("layers.{layer}.mlp.experts.{name}");
+                check_scheme(&path, quantizer.scheme(), form)?;
+                found.insert(path, quantizer.scheme());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Fails if a matrix in this scheme has no place in the form.
+fn check_scheme(path: &str, scheme: Fp4Scheme, form: CheckpointForm) -> Result<(), GptOssError> {
+    if form != CheckpointForm::Mxfp4 || matches!(scheme, Fp4Scheme::Mxfp4 { .. }) {
+        return Ok(());
+    }
+    Err(GptOssError::Unsupported {
+        what: format!("`{path}` in {scheme} in an MXFP4 checkpoint"),
+        hint: "save it as BF16, or quantize it in MXFP4; the tensors of an NVFP4 checkpoint are those \
+               of `burn_fp4::layout::modelopt`"
+            .into(),
+    })
 }
 
 fn to_host(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<PackedFp4, GptOssError> {
