@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use burn_fp4::{Fp4Error, Fp4Scheme, Fp4Tensor, PackedFp4};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4};
 
 use super::convert::{encode_bf16, first_overflow, transpose};
 use super::plan::{Part, PlannedTensor};
@@ -125,7 +125,7 @@ impl<'a> Encoder<'a> {
             }
         }
         let packed = PackedFp4::quantize(&values, &spec.shape, 1, Fp4Scheme::mxfp4());
-        Ok(packed.map_err(failed(spec))?.into_parts())
+        Ok(packed.map_err(GptOssError::fp4(&spec.name))?.into_parts())
     }
 }
 
@@ -157,20 +157,15 @@ fn packed_experts(
 }
 
 fn to_host(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<PackedFp4, GptOssError> {
-    packed.to_packed().map_err(failed(spec))
+    packed.to_packed().map_err(GptOssError::fp4(&spec.name))
 }
 
 /// The values of a packed matrix in the layout of the dense one.
 fn decode(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<Vec<f32>, GptOssError> {
     let mut values = vec![0.0; spec.len()];
     let decoded = to_host(packed, spec)?.dequantize_along(1, &mut values);
-    decoded.map_err(failed(spec))?;
+    decoded.map_err(GptOssError::fp4(&spec.name))?;
     Ok(values)
-}
-
-fn failed(spec: &TensorSpec) -> impl FnOnce(Fp4Error) -> GptOssError {
-    let tensor = spec.name.clone();
-    move |source| GptOssError::Fp4 { tensor, source }
 }
 
 /// Readers of all parameters by path. Reading one copies it to the host, one at a time.
