@@ -122,7 +122,7 @@ pub enum GptOssError {
         /// The tensor.
         tensor: String,
         /// The error of the codec.
-        source: Fp4Error,
+        source: Box<Fp4Error>,
     },
     /// A tensor holds NaN or an infinite value and would make a broken checkpoint.
     #[error(
@@ -191,6 +191,15 @@ pub enum GptOssError {
 }
 
 impl GptOssError {
+    /// Says which tensor an error of the codec is about.
+    pub(crate) fn fp4(tensor: impl Into<String>) -> impl FnOnce(Fp4Error) -> Self {
+        let tensor = tensor.into();
+        move |source| Self::Fp4 {
+            tensor,
+            source: Box::new(source),
+        }
+    }
+
     /// Wraps an error of the operating system together with its path.
     pub(crate) fn io(
         path: impl Into<PathBuf>,

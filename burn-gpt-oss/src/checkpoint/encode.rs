@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use burn_fp4::{Fp4Error, Fp4Scheme, Fp4Tensor, PackedFp4, WeightQuantizer};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4, WeightQuantizer};
 
 use super::convert::{encode_bf16, first_overflow, transpose};
 use super::plan::{Part, PlannedTensor};
@@ -131,7 +131,7 @@ impl<'a> Encoder<'a> {
         let scheme = self.schemes.get(&spec.path).copied();
         let scheme = scheme.unwrap_or(Fp4Scheme::mxfp4());
         let packed = PackedFp4::quantize(&values, &spec.shape, 1, scheme);
-        Ok(packed.map_err(failed(spec))?.into_parts())
+        Ok(packed.map_err(GptOssError::fp4(&spec.name))?.into_parts())
     }
 }
 
@@ -188,20 +188,15 @@ fn check_scheme(path: &str, scheme: Fp4Scheme, form: CheckpointForm) -> Result<(
 }
 
 fn to_host(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<PackedFp4, GptOssError> {
-    packed.to_packed().map_err(failed(spec))
+    packed.to_packed().map_err(GptOssError::fp4(&spec.name))
 }
 
 /// The values of a packed matrix in the layout of the dense one.
 fn decode(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<Vec<f32>, GptOssError> {
     let mut values = vec![0.0; spec.len()];
     let decoded = to_host(packed, spec)?.dequantize_along(1, &mut values);
-    decoded.map_err(failed(spec))?;
+    decoded.map_err(GptOssError::fp4(&spec.name))?;
     Ok(values)
-}
-
-fn failed(spec: &TensorSpec) -> impl FnOnce(Fp4Error) -> GptOssError {
-    let tensor = spec.name.clone();
-    move |source| GptOssError::Fp4 { tensor, source }
 }
 
 /// Readers of all parameters by path. Reading one copies it to the host, one at a time.

@@ -71,10 +71,7 @@ impl CheckpointReader {
         let shape = packed.shape().to_vec();
         let tensor = PackedFp4::from_parts(packed.scheme(), shape, codes, scales)
             .and_then(|packed| Fp4Tensor::from_packed(packed, device))
-            .map_err(|source| GptOssError::Fp4 {
-                tensor: spec.name.clone(),
-                source,
-            })?;
+            .map_err(GptOssError::fp4(&spec.name))?;
         self.release_packed(spec);
         Ok(tensor)
     }
@@ -127,10 +124,7 @@ impl CheckpointReader {
             let mut values = vec![T::default(); spec.len()];
             self.packed(spec)?
                 .dequantize_along(1, &mut values)
-                .map_err(|source| GptOssError::Fp4 {
-                    tensor: spec.name.clone(),
-                    source,
-                })?;
+                .map_err(GptOssError::fp4(&spec.name))?;
             self.release_packed(spec);
             return Ok(values);
         }
@@ -161,10 +155,7 @@ impl CheckpointReader {
             blocks.bytes,
             scales.bytes,
         )
-        .map_err(|source| GptOssError::Fp4 {
-            tensor: spec.name.clone(),
-            source,
-        })
+        .map_err(GptOssError::fp4(&spec.name))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Quantizers on the inputs of the experts, switched in all blocks at once.
 
 use burn::tensor::Device;
-use burn_fp4::{ActivationFormat, ActivationQuantizer, Calibration, Fp4Error};
+use burn_fp4::{ActivationFormat, ActivationQuantizer, Calibration};
 
 use super::GptOss;
 use crate::GptOssError;
@@ -31,7 +31,7 @@ impl GptOss {
         self.check_widths(format)?;
         self.try_each(|path, quantizer, device| {
             let new = ActivationQuantizer::new(format, calibration, device);
-            *quantizer = Some(new.map_err(failed(path))?);
+            *quantizer = Some(new.map_err(GptOssError::fp4(path))?);
             Ok(())
         })?;
         Ok(self)
@@ -49,7 +49,7 @@ impl GptOss {
     pub fn enable_activations(mut self) -> Result<Self, GptOssError> {
         self.try_each(|path, quantizer, _| {
             let enabled = quantizer.take().map(ActivationQuantizer::enable);
-            *quantizer = enabled.transpose().map_err(failed(path))?;
+            *quantizer = enabled.transpose().map_err(GptOssError::fp4(path))?;
             Ok(())
         })?;
         Ok(self)
@@ -85,7 +85,7 @@ impl GptOss {
             ] {
                 let Some(quantizer) = quantizer else { continue };
                 let name = format!("model.layers.{layer}.mlp.experts.{name}_input_scale");
-                let scale = quantizer.input_scale().map_err(failed(&name))?;
+                let scale = quantizer.input_scale().map_err(GptOssError::fp4(&name))?;
                 scales.extend(scale.map(|scale| (name, scale)));
             }
         }
@@ -142,9 +142,4 @@ fn quantizers(experts: &mut super::Experts) -> Quantizers<'_> {
         ("gate_up_proj", &mut experts.gate_up_proj_input_quantizer),
         ("down_proj", &mut experts.down_proj_input_quantizer),
     ]
-}
-
-fn failed(tensor: &str) -> impl FnOnce(Fp4Error) -> GptOssError {
-    let tensor = tensor.to_string();
-    move |source| GptOssError::Fp4 { tensor, source }
 }

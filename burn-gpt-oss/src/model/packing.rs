@@ -20,11 +20,8 @@ impl GptOssConfig {
             for (name, weight) in block.mlp.experts.weights_mut() {
                 let [experts, d_input, d_output] = weight.shape();
                 let zeros = Fp4Tensor::zeros([experts, d_output, d_input], *scheme, device);
-                let zeros = zeros.map_err(|source| GptOssError::Fp4 {
-                    tensor: format!("layers.{layer}.mlp.experts.{name}"),
-                    source,
-                });
-                *weight = zeros?.into();
+                let path = format!("layers.{layer}.mlp.experts.{name}");
+                *weight = zeros.map_err(GptOssError::fp4(path))?.into();
             }
         }
         Ok(model)
@@ -71,11 +68,7 @@ fn pack(experts: Experts, scheme: Fp4Scheme, path: String) -> Result<Experts, Gp
     if dense.is_empty() {
         return Ok(experts);
     }
-    let failed = |source| GptOssError::Fp4 {
-        tensor: path,
-        source,
-    };
-    quantize(experts, dense, scheme).map_err(failed)
+    quantize(experts, dense, scheme).map_err(GptOssError::fp4(path))
 }
 
 fn quantize(
