@@ -7,10 +7,11 @@ mod histogram;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::fp4_tensor::read;
+use crate::frozen::Frozen;
+use crate::host::read;
 use crate::{FakeQuantizer, Fp4Error, fp8_fake_quantize, global_amax};
 
 use calibration::Observed;
@@ -55,7 +56,7 @@ pub enum ActivationState {
 #[derive(Module, Debug)]
 pub struct ActivationQuantizer {
     /// Calibrated magnitude `[1]`; zero before calibration.
-    amax: Param<Tensor<1>>,
+    amax: Frozen,
     #[module(skip)]
     format: ActivationFormat,
     #[module(skip)]
@@ -81,7 +82,7 @@ impl ActivationQuantizer {
         calibration.check()?;
         let amax = Tensor::zeros([1], (device, DType::F32));
         Ok(Self {
-            amax: crate::fp4_tensor::frozen(amax),
+            amax: Frozen::new(amax),
             format: format.per_tensor(),
             calibration,
             state: ActivationState::Off,
@@ -138,7 +139,7 @@ impl ActivationQuantizer {
         }
         let device = self.amax.val().device();
         let value = Tensor::full([1], amax, (&device, DType::F32));
-        self.amax = Param::initialized(self.amax.id, value);
+        self.amax = self.amax.with_value(value);
         *self.observed() = Observed::default();
         Ok(self)
     }

@@ -61,16 +61,25 @@ impl BlockAxis {
         shape: &[usize],
         found: usize,
     ) -> Result<(), Fp4Error> {
-        let expected = self.n_elements();
-        if found == expected {
-            return Ok(());
-        }
-        Err(Fp4Error::Length {
+        debug_assert_eq!(self.n_elements(), shape.iter().product::<usize>());
+        check_len(what, shape, found)
+    }
+}
+
+/// Fails unless `found` elements fill `shape`.
+pub(crate) fn check_len(what: &'static str, shape: &[usize], found: usize) -> Result<(), Fp4Error> {
+    let product = |product: usize, &dim: &usize| product.checked_mul(dim);
+    match shape.iter().try_fold(1, product) {
+        Some(expected) if expected == found => Ok(()),
+        Some(expected) => Err(Fp4Error::Length {
             what,
             shape: shape.to_vec(),
             expected,
             found,
-        })
+        }),
+        None => Err(Fp4Error::Overflow {
+            shape: shape.to_vec(),
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::block_axis::BlockAxis;
 use crate::scheme::MXFP4_BLOCK_SIZE;
-use crate::{Fp4Error, Fp4Scheme, GlobalScope, PackedFp4, e8m0};
+use crate::{Fp4Error, Fp4Scheme, GlobalScope, PackedFp4};
 
 pub use report::CastReport;
 use window::Window;
@@ -53,7 +53,7 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
         let scheme = Fp4Scheme::nvfp4().with_global_scope(scope);
         let shape = self.shape().to_vec();
         BlockAxis::new(&shape, shape.len() - 1, &scheme)?;
-        check_scales(self.scales())?;
+        self.check_scales()?;
 
         let mut codes = vec![0; self.codes().len()];
         let mut scales = vec![0; 2 * self.scales().len()];
@@ -95,20 +95,6 @@ fn cast_part(
             window.cast(scales, codes_out, scales_out)
         });
     reports.reduce(CastReport::default, |a, b| a + b)
-}
-
-fn check_scales(scales: &[u8]) -> Result<(), Fp4Error> {
-    let chunks = scales.par_chunks(CHUNK * BLOCK_BYTES);
-    // A maximum vectorizes, a search does not.
-    let maxima = chunks.map(|scales| scales.iter().copied().max());
-    if maxima.max().flatten() != Some(e8m0::NAN) {
-        return Ok(());
-    }
-    let position = scales.iter().position(|&byte| byte == e8m0::NAN);
-    Err(Fp4Error::ScaleByte {
-        index: position.unwrap_or_default(),
-        byte: e8m0::NAN,
-    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ pub const fn decode(code: u8) -> f32 {
     VALUES[(code & 0xf) as usize]
 }
 
+/// Whether all codes, two per byte, are zeros of either sign.
+pub(crate) fn are_zeros(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| byte & 0x77 == 0)
+}
+
 /// Code of the value nearest to `value`, ties to the even code, saturating at 6.
 ///
 /// The sign bit is kept as IEEE 754 has it: `-0.0` and a negative value that rounds to zero give

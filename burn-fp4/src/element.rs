@@ -5,8 +5,8 @@ use half::{bf16, f16};
 
 /// A float type whose values can be quantized to FP4: `f32`, `bf16` or `f16`. Sealed.
 ///
-/// All arithmetic is done in `f32`; reading `bf16` and `f16` as `f32` is exact. Every FP4 value
-/// in the range of `f32` is exact in `bf16`, too.
+/// All arithmetic is done in `f32`; reading `bf16` and `f16` as `f32` is exact. Every
+/// finite MXFP4 value is exact in `bf16`, too; those of NVFP4 are rounded to it once.
 pub trait Fp4Element: private::Lane {}
 
 impl Fp4Element for f32 {}

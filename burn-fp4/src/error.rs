@@ -2,16 +2,16 @@
 
 use crate::Fp4Scheme;
 
-/// Errors of packing, unpacking and of the slice functions.
+/// Errors of the crate: values, shapes, bytes and modules that do not fit.
 ///
-/// Every message names the sizes involved and what would be accepted.
+/// Every message names what was found and what would be accepted.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fp4Error {
     /// A slice does not have as many elements as its shape says.
     #[error("{what} has {found} elements, but shape {shape:?} needs {expected}")]
     Length {
-        /// Which slice: `values` or `out`.
+        /// Which slice, for instance `values` or `out`.
         what: &'static str,
         /// The shape that was given.
         shape: Vec<usize>,
@@ -90,18 +90,6 @@ pub enum Fp4Error {
         block_size: usize,
     },
 
-    /// The shapes of `_blocks` and `_scales` of a gpt-oss checkpoint do not belong together.
-    #[error(
-        "blocks {blocks:?} and scales {scales:?} do not describe one MXFP4 tensor: expected blocks \
-         [.., out, in/32, 16] and scales [.., out, in/32]"
-    )]
-    GptOssShapes {
-        /// Shape of the `_blocks` tensor.
-        blocks: Vec<usize>,
-        /// Shape of the `_scales` tensor.
-        scales: Vec<usize>,
-    },
-
     /// NVFP4 in a block size that nothing computes with.
     #[error(
         "NVFP4 blocks of {found} elements are not offered: hardware and runtimes use 16, ModelOpt \
@@ -161,7 +149,7 @@ pub enum Fp4Error {
     /// A global scale that the reciprocal of a layout cannot express.
     #[error(
         "global scale {value:e} has no finite, normal reciprocal, which is what compressed-tensors \
-         stores; quantize the tensor again"
+         stores; quantize with a frozen amax of at least 1e-34"
     )]
     GlobalScale {
         /// The value given, the first one found.

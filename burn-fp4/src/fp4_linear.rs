@@ -39,14 +39,22 @@ pub fn fp4_linear<const D: usize>(
         "fp4_linear: x of shape {shape:?} does not fit a weight [{d_output}, {d_input}]"
     );
     let n_rows = shape[..D - 1].iter().product();
-    let rows: Tensor<2> = x.reshape([n_rows, d_input]);
-    let product = Dispatch::fp4_linear(rows.into_dispatch(), weight.primitive(), weight.scheme());
-    let product = Tensor::<2>::from_dispatch(product);
-    let product = match bias {
+    shape[D - 1] = d_output;
+    if shape.contains(&0) {
+        // Burn's `reshape` takes a zero for an axis to keep.
+        return Tensor::zeros(shape, (&x.device(), x.dtype()));
+    }
+    let product = if d_input == 0 {
+        Tensor::zeros([n_rows, d_output], (&x.device(), x.dtype()))
+    } else {
+        let rows: Tensor<2> = x.reshape([n_rows, d_input]);
+        let (rows, packed) = (rows.into_dispatch(), weight.primitive());
+        Tensor::from_dispatch(Dispatch::fp4_linear(rows, packed, weight.scheme()))
+    };
+    let product: Tensor<2> = match bias {
         Some(bias) => product + bias.unsqueeze(),
         None => product,
     };
-    shape[D - 1] = d_output;
     product.reshape(shape)
 }
 

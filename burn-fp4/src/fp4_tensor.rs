@@ -5,22 +5,23 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::block_axis::BlockAxis;
+use crate::frozen::Frozen;
+use crate::host::read;
 use crate::ops::{Fp4Backend, Fp4Primitive, global_amax};
 use crate::{Fp4Error, Fp4Scheme, PackedFp4};
 
 /// A tensor in FP4 on a device: what [`PackedFp4`] is on the host.
 ///
 /// A Burn module, so that models hold it, move it and record it in packed form. Nothing in it is
-/// trained: codes and scales are integers, and global scales require no gradient and, were they
-/// unfrozen, would not get one. The layout is that
-/// of [`PackedFp4`], block axis last; the scheme is a constant and not part of a record.
+/// trained: codes and scales are integers, and global scales stay frozen. The layout is that of
+/// [`PackedFp4`], block axis last; the scheme is a constant and not part of a record.
 ///
 /// `D` is the rank of the logical shape.
 #[derive(Module, Debug)]
 pub struct Fp4Tensor<const D: usize> {
     codes: Param<Tensor<D, Int>>,
     scales: Param<Tensor<D, Int>>,
-    global_scales: Option<Param<Tensor<1>>>,
+    global_scales: Option<Frozen>,
     #[module(skip)]
     scheme: Fp4Scheme,
 }
@@ -44,7 +45,7 @@ impl<const D: usize> Fp4Tensor<D> {
         };
         let global_scales = match scheme.n_global_scales(&shape) {
             0 => None,
-            n => Some(frozen(Tensor::zeros([n], (device, DType::F32)))),
+            n => Some(Frozen::new(Tensor::zeros([n], (device, DType::F32)))),
         };
         Ok(Self {
             codes: bytes(2),
@@ -69,7 +70,7 @@ impl<const D: usize> Fp4Tensor<D> {
             [] => None,
             scales => {
                 let data = TensorData::new(scales.to_vec(), [scales.len()]);
-                Some(frozen(Tensor::from_data(data, (device, DType::F32))))
+                Some(Frozen::new(Tensor::from_data(data, (device, DType::F32))))
             }
         };
         let bytes = |bytes: Vec<u8>, shape: [usize; D]| {
@@ -148,7 +149,7 @@ impl<const D: usize> Fp4Tensor<D> {
         let bytes = |tensor| Param::initialized(ParamId::new(), Tensor::from_dispatch(tensor));
         let global_scales = match scheme.n_global_scales(&shape) {
             0 => None,
-            _ => Some(frozen(Tensor::from_dispatch(packed.global_scales))),
+            _ => Some(Frozen::new(Tensor::from_dispatch(packed.global_scales))),
         };
         Self {
             codes: bytes(packed.codes),
@@ -195,7 +196,7 @@ impl<const D: usize> Fp4Tensor<D> {
 
     /// Global scales, f32 `[n]`; none for MXFP4.
     pub fn global_scales(&self) -> Option<Tensor<1>> {
-        self.global_scales.as_ref().map(Param::val)
+        self.global_scales.as_ref().map(Frozen::val)
     }
 
     /// What the operations of a backend take: see [`Fp4Backend`], and backend extensions of other
@@ -212,25 +213,11 @@ impl<const D: usize> Fp4Tensor<D> {
     }
 }
 
-/// A parameter that is recorded and moved, but not trained.
-pub(crate) fn frozen(tensor: Tensor<1>) -> Param<Tensor<1>> {
-    Param::initialized(ParamId::new(), tensor.set_require_grad(false))
-}
-
 fn with_last<const D: usize>(mut shape: [usize; D], len: impl Fn(usize) -> usize) -> [usize; D] {
     if let Some(last) = shape.last_mut() {
         *last = len(*last);
     }
     shape
-}
-
-pub(crate) fn read<T: burn::tensor::Element, E: ToString>(
-    data: Result<TensorData, E>,
-) -> Result<Vec<T>, Fp4Error> {
-    let failed = |message| Fp4Error::Device { message };
-    let data = data.map_err(|error| failed(error.to_string()))?;
-    data.try_into_vec()
-        .map_err(|error| failed(error.to_string()))
 }
 
 #[cfg(all(test, feature = "flex"))]

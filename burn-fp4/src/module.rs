@@ -3,14 +3,12 @@
 //! Weights are `[.., in, out]`, as in Burn's `Linear`, and blocks run along `in`, the axis that a
 //! matrix product sums over.
 
-mod frozen_amax;
 mod packed_module;
 mod packed_weight;
 mod packing;
 mod path;
 mod refresh;
 mod selection;
-mod values;
 mod weight_quantization;
 mod weight_quantizer;
 

@@ -4,8 +4,10 @@ mod dequantize;
 mod quantize;
 mod sheet;
 
+use rayon::prelude::*;
+
 use crate::block_axis::BlockAxis;
-use crate::{Fp4Error, Fp4Scheme};
+use crate::{Fp4Error, Fp4Scheme, e4m3, e8m0};
 
 pub(crate) use quantize::Pack;
 
@@ -150,6 +152,26 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
     /// Codes and scales, in this order.
     pub fn into_parts(self) -> (S, S) {
         (self.codes, self.scales)
+    }
+
+    /// Fails at a scale byte that is not a number or, in E4M3, has a sign.
+    pub(crate) fn check_scales(&self) -> Result<(), Fp4Error> {
+        let nan = match self.scheme {
+            Fp4Scheme::Mxfp4 { .. } => e8m0::NAN,
+            Fp4Scheme::Nvfp4 { .. } => e4m3::NAN,
+        };
+        let scales = self.scales();
+        // A maximum vectorizes, a search does not.
+        let chunks = scales.par_chunks(1 << 16);
+        if chunks.all(|scales| scales.iter().copied().max() < Some(nan)) {
+            return Ok(());
+        }
+        let index = scales.iter().position(|&byte| byte >= nan);
+        let index = index.unwrap_or_default();
+        Err(Fp4Error::ScaleByte {
+            index,
+            byte: scales[index],
+        })
     }
 
     /// The same tensor with borrowed bytes.

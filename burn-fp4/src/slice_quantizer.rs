@@ -1,7 +1,7 @@
 //! Quantization of plain slices, with every choice that is not part of the format.
 
 use crate::amax::amax_of_parts;
-use crate::block_axis::BlockAxis;
+use crate::block_axis::{BlockAxis, check_len};
 use crate::clip_gradient::ClipGradient;
 use crate::element::private::Lane;
 use crate::fake_quantize::FakeQuantize;
@@ -80,15 +80,7 @@ impl SliceQuantizer {
     ///
     /// If `values` does not have as many elements as `shape`.
     pub fn amax<T: Fp4Element>(&self, values: &[T], shape: &[usize]) -> Result<Vec<f32>, Fp4Error> {
-        let expected: usize = shape.iter().product();
-        if expected != values.len() {
-            return Err(Fp4Error::Length {
-                what: "values",
-                shape: shape.to_vec(),
-                expected,
-                found: values.len(),
-            });
-        }
+        check_len("values", shape, values.len())?;
         match self.scheme.n_global_scales(shape) {
             0 => Ok(Vec::new()),
             n_scales => Ok(amax_of_parts(values, n_scales)),

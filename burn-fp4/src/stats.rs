@@ -8,10 +8,11 @@ use core::fmt;
 use core::iter::Sum;
 use core::ops::AddAssign;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use serde::{Serialize, Serializer};
 
 use crate::format::with_format;
+use crate::host::{self, read};
 use crate::{Fp4Element, Fp4Error, SliceQuantizer};
 
 pub use code_changes::{CodeChanges, codes_changed};
@@ -194,20 +195,17 @@ impl SliceQuantizer {
     ///
     /// # Errors
     ///
-    /// Those of [`fake_quantize`](Self::fake_quantize).
-    ///
-    /// # Panics
-    ///
-    /// If the tensor cannot be read.
+    /// Those of [`fake_quantize`](Self::fake_quantize), and if the device fails.
     pub fn tensor_stats<const D: usize>(
         &self,
         tensor: Tensor<D>,
         axis: usize,
     ) -> Result<QuantStats, Fp4Error> {
         let shape = tensor.dims();
-        let values = tensor.into_data().try_into_vec_as::<f32>();
-        let values = values.unwrap_or_else(|error| panic!("tensor_stats: {error}"));
-        self.stats(&values, &shape, axis)
+        host::check_dtype(tensor.dtype())?;
+        // Exact for the narrower types.
+        let values = read(tensor.cast(DType::F32).try_into_data())?;
+        self.stats::<f32>(&values, &shape, axis)
     }
 }
 

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
-use crate::fp4_tensor::read;
+use crate::host::read;
 use crate::{Fp4Error, Fp4Scheme, global_amax};
 
 /// How the magnitude follows from what was observed.
@@ -72,7 +72,7 @@ impl Observed {
     pub fn amax(&self, calibration: Calibration) -> Result<Option<f32>, Fp4Error> {
         let amax = match self {
             Self::Nothing => None,
-            Self::Max(amax) => read::<f32, _>(amax.try_to_data())?.first().copied(),
+            Self::Max(amax) => read::<f32>(amax.try_to_data())?.first().copied(),
             Self::Histogram(histogram) => match calibration {
                 Calibration::Max => histogram.percentile(100.0),
                 Calibration::Percentile(percent) => histogram.percentile(percent),

@@ -132,7 +132,10 @@ fn records_hold_the_magnitude() {
     assert_eq!(loaded.enable().unwrap().state(), ActivationState::Static);
     // Burn reads the file when values are asked for.
     std::fs::remove_file(&path).unwrap();
-    assert!(!calibrated.train().amax().is_require_grad());
+    let training = calibrated.fork(&Device::flex().autodiff()).unfreeze();
+    assert!(!training.amax().is_require_grad());
+    let set = training.with_amax(3.0).unwrap();
+    assert!(!set.amax().is_require_grad());
 }
 
 #[test]

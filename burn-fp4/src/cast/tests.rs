@@ -234,37 +234,3 @@ fn golden_nvfp4_export() {
         [0x91, 0x32, 0x4c, 0xd5, 0x65, 0xe6, 0x76, 0xf7]
     );
 }
-
-/// Throughput against a copy of the same bytes; both allocate what they return.
-#[test]
-#[ignore = "a measurement: run it alone"]
-fn runs_at_the_speed_of_memory() {
-    use std::hint::black_box;
-    use std::time::{Duration, Instant};
-
-    let n_blocks = 5760 * 90 * 8;
-    let scales: Vec<u8> = (0..n_blocks).map(|i| 110 + (i % 16) as u8).collect();
-    let packed = mxfp4(&vec![ALL_CODES; n_blocks], &scales);
-    let best = |run: &dyn Fn()| {
-        let time = |_| {
-            let start = Instant::now();
-            run();
-            start.elapsed()
-        };
-        (0..9).map(time).min().unwrap_or(Duration::MAX)
-    };
-    let copy = best(&|| {
-        let mut codes = vec![0u8; packed.codes().len()];
-        let chunks = codes.par_chunks_mut(CHUNK * BLOCK_BYTES);
-        let source = packed.codes().par_chunks(CHUNK * BLOCK_BYTES);
-        chunks
-            .zip(source)
-            .for_each(|(out, codes)| out.copy_from_slice(codes));
-        black_box((codes, packed.scales().to_vec()));
-    });
-    let cast = best(&|| {
-        black_box(packed.cast_to_nvfp4(GlobalScope::Tensor).unwrap());
-    });
-    assert!(cast <= 2 * copy, "cast {cast:?}, copy {copy:?}");
-    eprintln!("cast {cast:?}, copy {copy:?}");
-}

@@ -60,7 +60,7 @@ impl Window {
         }
         let blocks = codes.as_chunks_mut::<BLOCK_BYTES>().0;
         for (block, &byte) in blocks.iter_mut().zip(scales) {
-            if byte < self.lowest && !is_zero(block) {
+            if byte < self.lowest && !e2m1::are_zeros(block) {
                 report.n_exact -= 1;
                 report.n_changed += usize::from(shift_right(block, self.lowest - byte));
             }
@@ -80,7 +80,7 @@ fn largest_byte(codes: &[u8], scales: &[u8]) -> Option<u8> {
         return Some(largest);
     }
     let blocks = codes.as_chunks::<BLOCK_BYTES>().0.par_iter().zip(scales);
-    let blocks = blocks.filter(|(block, _)| !is_zero(block));
+    let blocks = blocks.filter(|(block, _)| !e2m1::are_zeros(*block));
     blocks.map(|(_, &byte)| byte).max()
 }
 
@@ -95,10 +95,6 @@ fn range(scales: &[u8]) -> (u8, u8) {
     let union = |a: (u8, u8), b: (u8, u8)| (a.0.min(b.0), a.1.max(b.1));
     let (smallest, largest) = chunks.reduce(|| (u8::MAX, 0), union);
     (smallest.wrapping_add(1), largest)
-}
-
-fn is_zero(block: &[u8; BLOCK_BYTES]) -> bool {
-    block.iter().all(|byte| byte & 0x77 == 0)
 }
 
 /// Divides the elements of a block by `2^shift`, rounding to the grid; returns whether that was

@@ -166,3 +166,16 @@ fn rows_of_another_length_panic() {
     let weight = Fp4Tensor::quantize(sample([5, 64], &device), 1, &Fp4Scheme::mxfp4());
     fp4_linear(sample([2, 32], &device), &weight, None);
 }
+
+#[test]
+fn nothing_times_something_is_zeros() {
+    let device = Device::flex().autodiff();
+    for [n, k, m] in [[0, 64, 5], [3, 0, 5], [3, 64, 0]] {
+        let weight = Fp4Tensor::quantize(sample([m, k], &device), 1, &Fp4Scheme::nvfp4());
+        let bias = sample([m], &device);
+        let x = sample([2, n, k], &device).require_grad();
+        let out = fp4_linear(x, &weight, Some(bias.clone()));
+        assert_eq!(out.dims(), [2, n, m]);
+        assert_eq!(to_f64(out), to_f64(bias).repeat(2 * n));
+    }
+}

@@ -123,7 +123,7 @@ fn modules_move_without_change() {
         check(&training.clone().fork(&device));
         check(&tensor.clone().to_device(&device));
         check(&tensor.clone().fork(&device.clone().autodiff()));
-        check(&training.freeze());
+        check(&training.freeze().unfreeze());
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `weight_packed`, U8 | `[.., out, in/2]` | `[.., out, in/2]` |
 //! | `weight_scale` | F8_E4M3 `[.., out, in/16]` | U8 (E8M0) `[.., out, in/32]` |
 //! | `weight_global_scale`, F32 | `[1]` | none |
+//! | `input_global_scale`, F32, in W4A4 | `[1]` | none |
 //!
 //! Codes and block scales are the bytes of a [`PackedFp4`] of logical shape `[.., out, in]`.
 //! compressed-tensors itself stores matrices `[out, in]`; the same layout with leading axes and one
@@ -27,7 +28,7 @@
 
 use super::{StoredTensor, shapes};
 use crate::scheme::NVFP4_BLOCK_SIZE;
-use crate::{Fp4Error, Fp4Scheme, PackedFp4};
+use crate::{Fp4Error, Fp4Scheme, PackedFp4, e2m1};
 
 /// Name of the codes, after the name of the layer and a dot.
 pub const WEIGHT_PACKED: &str = "weight_packed";
@@ -35,6 +36,9 @@ pub const WEIGHT_PACKED: &str = "weight_packed";
 pub const WEIGHT_SCALE: &str = "weight_scale";
 /// Name of the reciprocal global scale.
 pub const WEIGHT_GLOBAL_SCALE: &str = "weight_global_scale";
+
+/// Name of the reciprocal scale of the input.
+pub const INPUT_GLOBAL_SCALE: &str = "input_global_scale";
 
 /// The tensors of one weight.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +83,7 @@ pub fn to_tensors<S: AsRef<[u8]>>(packed: PackedFp4<S>) -> Result<PackQuantized<
             let part = packed.codes().len() / stored.data.len().max(1);
             for (index, scale) in stored.data.iter_mut().enumerate() {
                 let codes = &packed.codes()[index * part..][..part];
-                *scale = if *scale == 0.0 && is_zero(codes) {
+                *scale = if *scale == 0.0 && e2m1::are_zeros(codes) {
                     1.0
                 } else {
                     reciprocal(*scale)?
@@ -136,6 +140,36 @@ pub fn from_tensors<S: AsRef<[u8]>>(tensors: PackQuantized<S>) -> Result<PackedF
     )
 }
 
+/// The tensor [`INPUT_GLOBAL_SCALE`] from
+/// [`ActivationQuantizer::input_scale`](crate::ActivationQuantizer::input_scale): its reciprocal, `[1]`.
+///
+/// # Errors
+///
+/// If the scale is not positive, finite and normal, or its reciprocal is not.
+pub fn to_input_global_scale(input_scale: f32) -> Result<StoredTensor<Vec<f32>>, Fp4Error> {
+    Ok(StoredTensor::new([1], vec![reciprocal(input_scale)?]))
+}
+
+/// The inverse of [`to_input_global_scale`], to the precision of a reciprocal.
+///
+/// # Shapes
+///
+/// - stored: `[]` or `[1]`
+///
+/// # Errors
+///
+/// Those of `to_input_global_scale`, and if there is not one element.
+pub fn from_input_global_scale(stored: &StoredTensor<Vec<f32>>) -> Result<f32, Fp4Error> {
+    stored.check_len(INPUT_GLOBAL_SCALE)?;
+    match *stored.data {
+        [value] => reciprocal(value),
+        _ => Err(Fp4Error::GlobalScales {
+            expected: 1,
+            found: stored.data.len(),
+        }),
+    }
+}
+
 fn logical<S>(tensors: &PackQuantized<S>) -> Option<(Fp4Scheme, Vec<usize>)> {
     let (codes, scales) = (&tensors.weight_packed.shape, &tensors.weight_scale.shape);
     let scheme = match tensors.weight_global_scale {
@@ -157,10 +191,6 @@ fn reciprocal(value: f32) -> Result<f32, Fp4Error> {
     } else {
         Err(Fp4Error::GlobalScale { value })
     }
-}
-
-fn is_zero(codes: &[u8]) -> bool {
-    codes.iter().all(|byte| byte & 0x77 == 0)
 }
 
 fn mismatch<S>(tensors: &PackQuantized<S>) -> Fp4Error {

@@ -25,7 +25,7 @@ mod blocks;
 
 use super::{StoredTensor, shapes};
 use crate::scheme::NVFP4_BLOCK_SIZE;
-use crate::{Fp4Error, Fp4Scheme, PackedFp4, e4m3, e8m0};
+use crate::{Fp4Error, Fp4Scheme, PackedFp4};
 use blocks::{from_blocks, to_blocks};
 
 /// Elements of a `block_mxfp4`.
@@ -55,7 +55,7 @@ pub fn to_mxfp4<S: AsRef<[u8]>>(packed: &PackedFp4<S>) -> Result<StoredTensor, F
             found: packed.scheme(),
         });
     }
-    check_scales(packed.scales(), e8m0::NAN)?;
+    packed.check_scales()?;
     let data = to_blocks::<1, 16>(packed.codes(), packed.scales());
     let shape = rescale_last(packed.shape(), MXFP4_ELEMENTS, MXFP4_BYTES);
     Ok(StoredTensor::new(shape, data))
@@ -75,8 +75,9 @@ pub fn from_mxfp4<S: AsRef<[u8]>>(blocks: &StoredTensor<S>) -> Result<PackedFp4,
     const EXPECTED: &str = "blocks [.., out, in/32 * 17]";
     let shape = check_blocks(blocks, MXFP4_BYTES, MXFP4_ELEMENTS, EXPECTED)?;
     let (codes, scales) = from_blocks::<1, 16>(blocks.data.as_ref());
-    check_scales(&scales, e8m0::NAN)?;
-    PackedFp4::from_parts(Fp4Scheme::mxfp4(), shape, codes, scales)
+    let packed = PackedFp4::from_parts(Fp4Scheme::mxfp4(), shape, codes, scales)?;
+    packed.check_scales()?;
+    Ok(packed)
 }
 
 /// The blocks of a tensor in NVFP4, without its [global scales](PackedFp4::global_scales).
@@ -108,7 +109,7 @@ pub fn to_nvfp4<S: AsRef<[u8]>>(packed: &PackedFp4<S>) -> Result<StoredTensor, F
             block_size: NVFP4_ELEMENTS,
         });
     }
-    check_scales(packed.scales(), e4m3::NAN)?;
+    packed.check_scales()?;
     let data = to_blocks::<4, 8>(packed.codes(), packed.scales());
     let shape = rescale_last(packed.shape(), NVFP4_ELEMENTS, NVFP4_BYTES);
     Ok(StoredTensor::new(shape, data))
@@ -136,24 +137,11 @@ pub fn from_nvfp4<S: AsRef<[u8]>>(
         .ok_or_else(|| mismatch(&blocks.shape, &global_scales.shape, EXPECTED))?;
     global_scales.check_len("global_scales")?;
     let (codes, scales) = from_blocks::<4, 8>(blocks.data.as_ref());
-    check_scales(&scales, e4m3::NAN)?;
     let scheme = Fp4Scheme::nvfp4().with_global_scope(scope);
-    PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global_scales.data)
-}
-
-/// Fails if a scale byte is not below `nan`.
-fn check_scales(scales: &[u8], nan: u8) -> Result<(), Fp4Error> {
-    if scales.iter().copied().max() < Some(nan) {
-        return Ok(());
-    }
-    let index = scales
-        .iter()
-        .position(|&byte| byte >= nan)
-        .unwrap_or_default();
-    Err(Fp4Error::ScaleByte {
-        index,
-        byte: scales[index],
-    })
+    let global_scales = global_scales.data;
+    let packed = PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global_scales)?;
+    packed.check_scales()?;
+    Ok(packed)
 }
 
 /// Logical shape of blocks, once all sizes are right.

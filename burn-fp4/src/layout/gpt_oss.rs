@@ -46,9 +46,12 @@ pub fn scales_shape(logical: &[usize]) -> Result<Vec<usize>, Fp4Error> {
 /// If the two shapes do not belong together, the last dimension of `blocks` is not 16, or the
 /// number of elements overflows.
 pub fn logical_shape(blocks: &[usize], scales: &[usize]) -> Result<Vec<usize>, Fp4Error> {
-    let mismatch = || Fp4Error::GptOssShapes {
-        blocks: blocks.to_vec(),
+    let mismatch = || Fp4Error::LayoutShapes {
+        layout: "gpt-oss",
+        expected: "blocks [.., out, in/32, 16] and scales [.., out, in/32]",
+        codes: blocks.to_vec(),
         scales: scales.to_vec(),
+        global_scales: Vec::new(),
     };
     let (&n_blocks, leading) = scales.split_last().ok_or_else(mismatch)?;
     if blocks.split_last() != Some((&BLOCK_BYTES, scales)) {

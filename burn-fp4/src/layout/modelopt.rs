@@ -9,12 +9,16 @@
 //! | codes, U8 | `X.weight [.., out, in/2]` | `P [E, in/2, out]` |
 //! | block scales, F8_E4M3 | `X.weight_scale [.., out, in/16]` | `P_weight_scale [E, in/16, out]` |
 //! | global scale, F32 | `X.weight_scale_2 []` | `P_weight_scale_2 []` |
+//! | scale of the input, F32, in W4A4 | `X.input_scale []` | `P_input_scale []` |
 //!
 //! Linear layers are the bytes of a [`PackedFp4`] of logical shape `[.., out, in]`. Fused experts are
 //! its transpose, byte by byte: a byte still holds inputs `2i` (low nibble) and `2i + 1`.
 //!
 //! ModelOpt writes one global scale for all experts. Several, `[E]`, are what vLLM computes with and
 //! are read and written for [`GlobalScope::Expert`](crate::GlobalScope::Expert).
+//!
+//! The scale of the input is [`ActivationQuantizer::input_scale`](crate::ActivationQuantizer::input_scale)
+//! as it is, `amax / 2688`, in a [`StoredTensor::scalar`].
 
 use super::transpose::swap_last_axes;
 use super::{StoredTensor, shapes};
@@ -26,6 +30,9 @@ pub const WEIGHT: &str = "weight";
 pub const WEIGHT_SCALE: &str = "weight_scale";
 /// What ModelOpt calls the global scale, after a dot or an underscore.
 pub const WEIGHT_SCALE_2: &str = "weight_scale_2";
+
+/// What ModelOpt calls the scale of the input, after a dot or an underscore.
+pub const INPUT_SCALE: &str = "input_scale";
 
 /// The tensors of one NVFP4 weight.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,5 @@
 use crate::Fp4Error;
+use crate::block_axis::check_len;
 
 /// A tensor as a file holds it: a shape and row-major data.
 ///
@@ -25,20 +26,7 @@ impl<D> StoredTensor<D> {
     where
         D: AsRef<[T]>,
     {
-        let found = self.data.as_ref().len();
-        let product = |product: usize, &dim: &usize| product.checked_mul(dim);
-        match self.shape.iter().try_fold(1, product) {
-            Some(expected) if expected == found => Ok(()),
-            Some(expected) => Err(Fp4Error::Length {
-                what,
-                shape: self.shape.clone(),
-                expected,
-                found,
-            }),
-            None => Err(Fp4Error::Overflow {
-                shape: self.shape.clone(),
-            }),
-        }
+        check_len(what, &self.shape, self.data.as_ref().len())
     }
 }
 

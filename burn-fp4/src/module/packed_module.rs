@@ -33,8 +33,8 @@ use crate::{Fp4Error, PackedFp4};
 ///
 /// Quantized weights are never trained: they are no parameters to optimizers, and `unfreeze` leaves
 /// them frozen. The other parameters stay what they were. Operations on parameters that are not
-/// about records do not reach the quantized weights; for these, and to train them,
-/// [`into_inner`](Self::into_inner) gives the dense module back.
+/// about records do not reach the quantized weights; for these, and to train them after
+/// [`unfreeze`](Module::unfreeze), [`into_inner`](Self::into_inner) gives the dense module back.
 #[derive(Clone, Debug)]
 pub struct PackedModule<M> {
     inner: M,

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use burn::module::{ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use super::values;
-use crate::{Fp4Error, PackedFp4};
+use crate::{Fp4Error, PackedFp4, host};
 
 /// Container type of the three tensors: a struct of its own, so that what a store does to the numbers
 /// of a `Linear`, such as halving their precision, is not done to global scales.
@@ -37,7 +36,7 @@ impl PackedWeight {
         param: Param<Tensor<D>>,
     ) -> Result<Param<Tensor<D>>, Fp4Error> {
         let value = param.base();
-        let data = values::unpack(&self.packed, D - 2, value.dtype())?;
+        let data = host::unpack(&self.packed, D - 2, value.dtype())?;
         let dense = Tensor::from_data(data, (&value.device(), value.dtype()));
         Ok(param.map(|_| dense).set_require_grad(false))
     }

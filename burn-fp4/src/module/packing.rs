@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
 
+use super::PackedModule;
 use super::packed_weight::PackedWeight;
 use super::path::Path;
 use super::selection::{Chosen, at_weight};
-use super::{PackedModule, values};
-use crate::{Fp4Error, Fp4Scheme, GlobalAmax, SliceQuantizer};
+use crate::{Fp4Error, Fp4Scheme, GlobalAmax, SliceQuantizer, host};
 
 /// Packs the chosen weights, with the quantizers they have, and gives them the packed values.
 pub(super) fn pack<M: Module>(
@@ -75,7 +75,7 @@ impl ModuleVisitor for Packing<'_> {
             None => GlobalAmax::Dynamic,
         };
         let quantizer = SliceQuantizer::new(self.scheme).with_global_amax(amax);
-        match values::pack(param.base(), D - 2, &quantizer) {
+        match host::pack(param.base(), D - 2, &quantizer) {
             Ok(packed) => {
                 self.weights.insert(path, PackedWeight::new(packed));
             }

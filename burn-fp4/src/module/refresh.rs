@@ -3,13 +3,12 @@
 use core::num::NonZeroUsize;
 
 use burn::module::{Module, ModuleMapper, Param, Reparameterization};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::WeightQuantizer;
 use super::path::REPARAMETERIZATION;
-use super::values;
-use crate::Fp4Error;
+use crate::{Fp4Scheme, GlobalScope, global_amax};
 
 /// How often the global scale of a weight is computed while the weight is trained.
 ///
@@ -47,13 +46,13 @@ impl GlobalRefresh {
 ///
 /// # Panics
 ///
-/// If a weight cannot be read from its device.
+/// If a weight is not `f32`, `bf16` or `f16`.
 pub fn refresh_global_amax<M: Module>(module: M) -> M {
     module.map(&mut Refresh::default())
 }
 
-/// Largest magnitudes of so many parts of a weight, when they are asked for.
-type Amax = Box<dyn FnOnce(usize) -> Result<Vec<f32>, Fp4Error>>;
+/// Largest magnitudes of a weight, when they are asked for.
+type Amax = Box<dyn FnOnce(GlobalScope) -> Tensor<1>>;
 
 /// Meets a weight first, then what its quantizer holds.
 #[derive(Default)]
@@ -75,20 +74,21 @@ impl ModuleMapper for Refresh {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         if !self.within_quantizer {
             let weight = param.clone();
-            self.amax = Some(Box::new(move |n_parts| {
-                values::amax(weight.base(), n_parts)
+            self.amax = Some(Box::new(move |scope| {
+                let scheme = Fp4Scheme::nvfp4().with_global_scope(scope);
+                global_amax(weight.base(), &scheme)
             }));
             return param;
         }
         let Some(amax) = self.amax.take() else {
             return param;
         };
-        let shape = param.lazy_shape();
-        let amax = match amax(shape.num_elements()) {
-            Ok(amax) => TensorData::new(amax, shape),
-            Err(error) => panic!("refresh_global_amax: {error}"),
+        // Of a single expert, both are the same.
+        let scope = match param.lazy_shape().num_elements() {
+            1 => GlobalScope::Tensor,
+            _ => GlobalScope::Expert,
         };
-        param.map(|old| Tensor::from_data(amax, &old.device()).set_require_grad(false))
+        param.map(|old| amax(scope).reshape(old.dims()).set_require_grad(false))
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, Reparameterization};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 
 use super::WeightQuantizer;
 use super::path::{Path, REPARAMETERIZATION};
 use crate::block_axis::BlockAxis;
-use crate::{Fp4Error, Fp4Scheme};
+use crate::{Fp4Error, Fp4Scheme, host};
 
 /// What is known of a chosen weight before it is quantized.
 #[derive(Debug, Default)]
@@ -68,14 +68,8 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     fn check<const D: usize>(&self, weight: &Tensor<D>) -> Result<(), Fp4Error> {
-        match weight.dtype() {
-            DType::F32 | DType::BF16 | DType::F16 => {
-                BlockAxis::new(&weight.dims(), D - 2, &self.scheme).map(|_| ())
-            }
-            other => Err(Fp4Error::ElementType {
-                found: format!("{other:?}"),
-            }),
-        }
+        host::check_dtype(weight.dtype())?;
+        BlockAxis::new(&weight.dims(), D - 2, &self.scheme).map(|_| ())
     }
 
     /// The quantizer of a chosen weight holds a single parameter.

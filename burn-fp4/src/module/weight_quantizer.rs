@@ -1,9 +1,8 @@
 use burn::module::{Module, Reparameterization};
 use burn::tensor::Tensor;
 
-use super::frozen_amax::FrozenAmax;
-use super::values;
-use crate::{Fp4Error, Fp4Scheme, fake_quantize_along, fake_quantize_with_amax};
+use crate::frozen::Frozen;
+use crate::{Fp4Error, Fp4Scheme, fake_quantize_along, fake_quantize_with_amax, global_amax, host};
 
 /// The fake quantizer of one weight: reading the parameter gives the quantized value, gradients pass
 /// straight through to the master weight.
@@ -17,7 +16,7 @@ use crate::{Fp4Error, Fp4Scheme, fake_quantize_along, fake_quantize_with_amax};
 pub struct WeightQuantizer {
     #[module(skip)]
     scheme: Fp4Scheme,
-    global_amax: Option<FrozenAmax>,
+    global_amax: Option<Frozen>,
 }
 
 impl WeightQuantizer {
@@ -40,20 +39,16 @@ impl WeightQuantizer {
     ///
     /// # Errors
     ///
-    /// If the weight is not `f32`, `bf16` or `f16`, or its device fails.
+    /// If the weight is not `f32`, `bf16` or `f16`.
     pub fn frozen<const D: usize>(scheme: Fp4Scheme, weight: Tensor<D>) -> Result<Self, Fp4Error> {
-        let n_scales = scheme.n_global_scales(&weight.dims());
-        if n_scales == 0 {
-            return Ok(Self::new(scheme));
-        }
-        let device = weight.device();
-        let amax = values::amax(weight, n_scales)?;
+        host::check_dtype(weight.dtype())?;
+        let global_amax = match scheme {
+            Fp4Scheme::Mxfp4 { .. } => None,
+            Fp4Scheme::Nvfp4 { .. } => Some(Frozen::new(global_amax(weight, &scheme))),
+        };
         Ok(Self {
             scheme,
-            global_amax: Some(FrozenAmax::new(Tensor::from_floats(
-                amax.as_slice(),
-                &device,
-            ))),
+            global_amax,
         })
     }
 
@@ -68,7 +63,7 @@ impl WeightQuantizer {
     ///
     /// - output: `[1]`, or `[E]` with one global scale per expert
     pub fn global_amax(&self) -> Option<Tensor<1>> {
-        self.global_amax.as_ref().map(FrozenAmax::val)
+        self.global_amax.as_ref().map(Frozen::val)
     }
 }
 
@@ -76,7 +71,15 @@ impl Reparameterization for WeightQuantizer {
     const NAME: &'static str = "weight_quantizer";
 
     /// Blocks run along the contraction axis, the one before the last in `[.., in, out]` weights.
+    ///
+    /// # Panics
+    ///
+    /// If the weight has less than two axes, and as [`fake_quantize_along`].
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        assert!(
+            D >= 2,
+            "WeightQuantizer: a weight [.., in, out] has two axes or more, this has {D}"
+        );
         let axis = D - 2;
         match self.global_amax() {
             Some(amax) => fake_quantize_with_amax(base, amax, axis, &self.scheme),

@@ -45,7 +45,7 @@ impl LearnedQuantizer {
 
     /// The parameter with which [`forward`](Self::forward) is plain fake quantization, NVFP4 under
     /// [`Nvfp4ScaleRule::Nearest`](crate::Nvfp4ScaleRule): zeros, or the largest magnitudes of the
-    /// blocks.
+    /// blocks. No gradient.
     ///
     /// # Shapes
     ///
@@ -59,15 +59,13 @@ impl LearnedQuantizer {
         let shape = tensor.dims();
         let BlockAxis { outer, len, inner } = self.geometry(&shape, axis);
         let parameter = self.parameter_shape(shape, axis);
-        match self.scheme {
-            Fp4Scheme::Mxfp4 { .. } => Tensor::zeros(parameter, (&tensor.device(), DType::F32)),
-            Fp4Scheme::Nvfp4 { .. } => {
-                let block_size = self.scheme.block_size();
-                let blocks = tensor.reshape([outer, len / block_size, block_size, inner]);
-                let amax = blocks.abs().max_dim(2).cast(DType::F32);
-                amax.reshape(parameter)
-            }
+        if matches!(self.scheme, Fp4Scheme::Mxfp4 { .. }) || outer * len * inner == 0 {
+            return Tensor::zeros(parameter, (&tensor.device(), DType::F32));
         }
+        let block_size = self.scheme.block_size();
+        let blocks = tensor.reshape([outer, len / block_size, block_size, inner]);
+        let amax = blocks.abs().max_dim(2).cast(DType::F32);
+        amax.reshape(parameter).detach()
     }
 
     /// Rounds a tensor in blocks along `axis`, its largest magnitude found anew.

@@ -119,11 +119,7 @@ proptest! {
 /// The same bits on one thread, on two and on five, and in any number of pieces.
 #[test]
 fn threads_do_not_change_a_bit() {
-    let shapes = [
-        ([1, 40_000, 32], 2),
-        ([3, 64, 2_100], 1),
-        ([5, 4_096, 3], 1),
-    ];
+    let shapes = [([1, 4_100, 32], 2), ([3, 64, 2_100], 1), ([5, 4_096, 3], 1)];
     for (shape, axis) in shapes {
         let mut values = sample(shape.iter().product());
         values[7] = f32::NAN;

@@ -155,3 +155,15 @@ fn the_first_value_that_is_not_finite_is_named() {
         }
     }
 }
+
+#[test]
+fn shapes_beyond_memory_are_refused() {
+    let experts = Fp4Scheme::nvfp4().with_global_scope(GlobalScope::Expert);
+    let quantizer = SliceQuantizer::new(experts);
+    let shape = [1 << (usize::BITS - 1), 2, 16];
+    let wanted = Err(Fp4Error::Overflow {
+        shape: shape.to_vec(),
+    });
+    assert_eq!(quantizer.amax::<f32>(&[], &shape), wanted);
+    assert_eq!(quantizer.fake_quantize::<f32>(&[], &shape, 2), wanted);
+}

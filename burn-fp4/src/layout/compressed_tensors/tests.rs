@@ -144,3 +144,20 @@ proptest! {
         prop_assert!(again.to_bits().abs_diff(scale.to_bits()) <= u32::from(!below_sqrt2));
     }
 }
+
+/// llm-compressor's `2688 / amax` for what ModelOpt stores as `amax / 2688`.
+#[test]
+fn scales_of_inputs() {
+    let stored = to_input_global_scale(5.25 / 2688.0).unwrap();
+    assert_eq!(stored, StoredTensor::new([1], vec![512.0]));
+    assert_eq!(from_input_global_scale(&stored).unwrap(), 5.25 / 2688.0);
+    let scalar = StoredTensor::scalar(512.0);
+    assert_eq!(from_input_global_scale(&scalar).unwrap(), 1.0 / 512.0);
+    for value in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40] {
+        assert!(to_input_global_scale(value).is_err(), "{value}");
+    }
+    let two = StoredTensor::new([2], vec![1.0; 2]);
+    assert!(from_input_global_scale(&two).is_err());
+    let none = StoredTensor::new([1], vec![]);
+    assert!(from_input_global_scale(&none).is_err());
+}

@@ -133,3 +133,32 @@ fn parameters_of_another_shape_panic() {
     let quantizer = LearnedQuantizer::new(Fp4Scheme::nvfp4());
     quantizer.forward(sample([32, 3], &device), sample([3, 2], &device), 0);
 }
+
+#[test]
+fn the_initial_parameter_is_a_leaf() {
+    let device = Device::flex().autodiff();
+    for scheme in [Fp4Scheme::mxfp4(), Fp4Scheme::nvfp4()] {
+        let quantizer = LearnedQuantizer::new(scheme);
+        let w = sample([32, 3], &device).require_grad();
+        let p = quantizer.initial_parameter(w.clone(), 0).require_grad();
+        let grads = quantizer.forward(w.clone(), p.clone(), 0).sum().backward();
+        assert!(p.grad(&grads).is_some() && w.grad(&grads).is_some());
+    }
+}
+
+#[test]
+fn tensors_without_elements_pass() {
+    let device = Device::flex();
+    for scheme in [Fp4Scheme::mxfp4(), Fp4Scheme::nvfp4(), EXPERTS] {
+        for shape in [[0, 32, 3], [2, 0, 3], [2, 32, 0]] {
+            let quantizer = LearnedQuantizer::new(scheme);
+            let x = sample(shape, &device);
+            let parameter = quantizer.initial_parameter(x.clone(), 1);
+            assert_eq!(parameter.dims()[1], shape[1] / scheme.block_size());
+            assert_eq!(quantizer.forward(x.clone(), parameter, 1).dims(), shape);
+            let packed = crate::Fp4Tensor::quantize(x, 1, &scheme);
+            let decoded = packed.dequantize(1, burn::tensor::FloatDType::BF16);
+            assert_eq!(decoded.dims(), shape);
+        }
+    }
+}

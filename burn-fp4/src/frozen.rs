@@ -1,4 +1,4 @@
-//! The largest magnitude that a frozen global scale is made from, as part of a module.
+//! Magnitudes and global scales as parts of modules.
 
 use burn::module::{
     Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
@@ -8,12 +8,21 @@ use burn::tensor::{Device, Tensor};
 
 /// A recorded parameter that is never trained, whatever is done to the module around it.
 #[derive(Clone, Debug)]
-pub(super) struct FrozenAmax(Param<Tensor<1>>);
+pub(crate) struct Frozen(Param<Tensor<1>>);
 
-impl FrozenAmax {
-    pub fn new(amax: Tensor<1>) -> Self {
-        let amax = amax.detach().set_require_grad(false);
-        Self(Param::initialized(ParamId::new(), amax))
+impl Frozen {
+    pub fn new(value: Tensor<1>) -> Self {
+        Self::with_id(ParamId::new(), value)
+    }
+
+    /// The same parameter with another value.
+    pub fn with_value(&self, value: Tensor<1>) -> Self {
+        Self::with_id(self.0.id, value)
+    }
+
+    fn with_id(id: ParamId, value: Tensor<1>) -> Self {
+        let value = value.detach().set_require_grad(false);
+        Self(Param::initialized(id, value))
     }
 
     pub fn val(&self) -> Tensor<1> {
@@ -21,7 +30,7 @@ impl FrozenAmax {
     }
 }
 
-impl Module for FrozenAmax {
+impl Module for Frozen {
     fn collect_devices(&self, devices: Devices) -> Devices {
         self.0.collect_devices(devices)
     }
@@ -56,10 +65,10 @@ impl Module for FrozenAmax {
     }
 }
 
-impl ModuleDisplayDefault for FrozenAmax {
+impl ModuleDisplayDefault for Frozen {
     fn content(&self, content: Content) -> Option<Content> {
         self.0.content(content)
     }
 }
 
-impl ModuleDisplay for FrozenAmax {}
+impl ModuleDisplay for Frozen {}

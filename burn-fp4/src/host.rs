@@ -1,33 +1,38 @@
-//! Numbers of a weight on the host, whatever their type.
+//! Numbers of tensors on the host.
 
 use burn::tensor::{DType, Element, Tensor, TensorData};
 use half::{bf16, f16};
 
-use crate::amax::amax_of_parts;
 use crate::{Fp4Element, Fp4Error, PackedFp4, SliceQuantizer};
 
-/// Largest magnitude of each of `n_parts` equal parts of a tensor.
-pub(super) fn amax<const D: usize>(
-    tensor: Tensor<D>,
-    n_parts: usize,
-) -> Result<Vec<f32>, Fp4Error> {
-    let data = read(tensor)?;
-    match data.dtype() {
-        DType::F32 => Ok(amax_of_parts::<f32>(slice(&data)?, n_parts)),
-        DType::BF16 => Ok(amax_of_parts::<bf16>(slice(&data)?, n_parts)),
-        DType::F16 => Ok(amax_of_parts::<f16>(slice(&data)?, n_parts)),
+/// Numbers of a tensor that was read with `try_into_data`.
+pub(crate) fn read<T: Element>(
+    data: Result<TensorData, impl ToString>,
+) -> Result<Vec<T>, Fp4Error> {
+    let failed = |message| Fp4Error::Device { message };
+    let data = data.map_err(|error| failed(error.to_string()))?;
+    data.try_into_vec()
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// Fails unless FP4 values can be made from numbers of this type.
+pub(crate) fn check_dtype(dtype: DType) -> Result<(), Fp4Error> {
+    match dtype {
+        DType::F32 | DType::BF16 | DType::F16 => Ok(()),
         other => Err(unfit(other)),
     }
 }
 
 /// Quantizes a tensor and moves its block axis last.
-pub(super) fn pack<const D: usize>(
+pub(crate) fn pack<const D: usize>(
     tensor: Tensor<D>,
     axis: usize,
     quantizer: &SliceQuantizer,
 ) -> Result<PackedFp4, Fp4Error> {
     let shape = tensor.dims();
-    let data = read(tensor)?;
+    let data = tensor.try_into_data().map_err(|error| Fp4Error::Device {
+        message: error.to_string(),
+    })?;
     match data.dtype() {
         DType::F32 => quantizer.quantize::<f32>(slice(&data)?, &shape, axis),
         DType::BF16 => quantizer.quantize::<bf16>(slice(&data)?, &shape, axis),
@@ -37,7 +42,7 @@ pub(super) fn pack<const D: usize>(
 }
 
 /// The inverse of [`pack`], rounded to `dtype`.
-pub(super) fn unpack(
+pub(crate) fn unpack(
     packed: &PackedFp4,
     axis: usize,
     dtype: DType,
@@ -60,12 +65,6 @@ fn decode<T: Fp4Element + Element>(
     let mut values = T::zeros(packed.n_elements());
     packed.dequantize_along(axis, &mut values)?;
     Ok(TensorData::new(values, shape))
-}
-
-fn read<const D: usize>(tensor: Tensor<D>) -> Result<TensorData, Fp4Error> {
-    tensor.try_into_data().map_err(|error| Fp4Error::Device {
-        message: error.to_string(),
-    })
 }
 
 fn slice<T: Element>(data: &TensorData) -> Result<&[T], Fp4Error> {
