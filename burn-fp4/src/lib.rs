@@ -50,8 +50,7 @@ pub use module::{
 };
 pub use ops::{
     FakeQuantizer, Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, LearnedQuantizer,
-    dequantize, fake_quantize, fake_quantize_along, fake_quantize_with_amax, fp8_fake_quantize,
-    global_amax, quantize,
+    dequantize, fake_quantize, fake_quantize_along, fp8_fake_quantize, global_amax, quantize,
 };
 pub use packed::{PackedFp4, PackedFp4Ref};
 pub use scale_rule::{Nvfp4ScaleRule, ScaleRule};

@@ -34,20 +34,24 @@ pub(crate) type Rows = [[u64; SQUARES]; 8];
 /// Three rounds of swaps, of halves of 4, 2 and 1 bytes (Warren, Hacker's Delight, section 7-3).
 #[inline(always)]
 pub(crate) fn transpose(rows: &mut Rows) {
-    swap::<4, 32>(rows, 0x0000_0000_ffff_ffff);
-    swap::<2, 16>(rows, 0x0000_ffff_0000_ffff);
-    swap::<1, 8>(rows, 0x00ff_00ff_00ff_00ff);
+    swap::<8, 32>(rows, 0x0000_0000_ffff_ffff);
+    swap::<4, 16>(rows, 0x0000_ffff_0000_ffff);
+    swap::<2, 8>(rows, 0x00ff_00ff_00ff_00ff);
 }
 
-/// Swaps the upper part of row `r` with the lower part of row `r + DISTANCE`.
+/// Swaps the upper parts of the first half of every `PAIRS` rows with the lower parts of the second.
 #[inline(always)]
-fn swap<const DISTANCE: usize, const BITS: u32>(rows: &mut Rows, mask: u64) {
-    for low in (0..8).filter(|row| row & DISTANCE == 0) {
-        for square in 0..SQUARES {
-            let (a, b) = (rows[low][square], rows[low + DISTANCE][square]);
-            let moved = ((a >> BITS) ^ b) & mask;
-            rows[low][square] = a ^ (moved << BITS);
-            rows[low + DISTANCE][square] = b ^ moved;
+fn swap<const PAIRS: usize, const BITS: u32>(rows: &mut Rows, mask: u64) {
+    for rows in rows.as_chunks_mut::<PAIRS>().0 {
+        let (upper, lower) = rows.split_at_mut(PAIRS / 2);
+        for (a, b) in upper
+            .as_flattened_mut()
+            .iter_mut()
+            .zip(lower.as_flattened_mut())
+        {
+            let moved = ((*a >> BITS) ^ *b) & mask;
+            *a ^= moved << BITS;
+            *b ^= moved;
         }
     }
 }

@@ -95,29 +95,5 @@ pub fn dequantize<const D: usize>(
     tensor.dequantize(axis, dtype)
 }
 
-/// [`fake_quantize_along`] with a given global scale, made from the largest magnitude `amax`.
-///
-/// Larger elements saturate. The gradient goes to `tensor` alone. MXFP4, which has no global scale,
-/// ignores `amax`.
-///
-/// # Shapes
-///
-/// - tensor: `[..., len, ...]` with `len` at position `axis`, a multiple of the block size
-/// - amax: `[1]`, or `[E]` where every index of the leading axis has its own global scale
-/// - output: as `tensor`
-///
-/// # Panics
-///
-/// As [`fake_quantize_along`], and if `amax` has another length or holds a value that is negative or
-/// not finite.
-pub fn fake_quantize_with_amax<const D: usize>(
-    tensor: Tensor<D>,
-    amax: Tensor<1>,
-    axis: usize,
-    scheme: &Fp4Scheme,
-) -> Tensor<D> {
-    FakeQuantizer::new(*scheme).forward_with_amax(tensor, amax, axis)
-}
-
 #[cfg(all(test, feature = "flex"))]
 mod tests;

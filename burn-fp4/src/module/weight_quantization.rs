@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use super::selection::{Chosen, at_weight, select};
 use super::{GlobalRefresh, PackedModule, WeightQuantizer, packing};
-use crate::{Fp4Error, Fp4Scheme};
+use crate::{Fp4Error, Fp4Scheme, GradientRule};
 
 /// Which weights of a module become FP4, and how.
 ///
@@ -36,6 +36,7 @@ pub struct WeightQuantization {
     group: ParamGroup,
     scheme: Fp4Scheme,
     global_refresh: GlobalRefresh,
+    gradient: GradientRule,
 }
 
 impl WeightQuantization {
@@ -45,6 +46,7 @@ impl WeightQuantization {
             group: ParamGroup::all(),
             scheme,
             global_refresh: GlobalRefresh::Dynamic,
+            gradient: GradientRule::StraightThrough,
         }
     }
 
@@ -57,6 +59,12 @@ impl WeightQuantization {
     /// Sets how often global scales are computed in training.
     pub fn with_global_refresh(mut self, global_refresh: GlobalRefresh) -> Self {
         self.global_refresh = global_refresh;
+        self
+    }
+
+    /// Sets how gradients pass the quantizers.
+    pub fn with_gradient(mut self, gradient: GradientRule) -> Self {
+        self.gradient = gradient;
         self
     }
 
@@ -139,12 +147,16 @@ impl Reparameterizer for &mut Insertion<'_> {
         if !self.chosen.contains_key(path) {
             return (param, None);
         }
-        let scheme = self.config.scheme;
-        if !self.config.global_refresh.keeps() {
-            return (param, Some(WeightQuantizer::new(scheme)));
-        }
-        match WeightQuantizer::frozen(scheme, param.base()) {
-            Ok(quantizer) => (param, Some(quantizer)),
+        let WeightQuantization {
+            scheme, gradient, ..
+        } = *self.config;
+        let quantizer = if self.config.global_refresh.keeps() {
+            WeightQuantizer::frozen(scheme, param.base())
+        } else {
+            Ok(WeightQuantizer::new(scheme))
+        };
+        match quantizer {
+            Ok(quantizer) => (param, Some(quantizer.with_gradient(gradient))),
             Err(source) => {
                 let error = at_weight(path, &param, source);
                 self.error.get_or_insert(error);

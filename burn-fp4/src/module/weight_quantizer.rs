@@ -2,10 +2,10 @@ use burn::module::{Module, Reparameterization};
 use burn::tensor::Tensor;
 
 use crate::frozen::Frozen;
-use crate::{Fp4Error, Fp4Scheme, fake_quantize_along, fake_quantize_with_amax, global_amax, host};
+use crate::{FakeQuantizer, Fp4Error, Fp4Scheme, GradientRule, global_amax, host};
 
 /// The fake quantizer of one weight: reading the parameter gives the quantized value, gradients pass
-/// straight through to the master weight.
+/// to the master weight, straight through unless [`with_gradient`](Self::with_gradient) says otherwise.
 ///
 /// An NVFP4 quantizer can hold the largest magnitude that its global scale is made from. It is
 /// recorded as `<path of the weight>.weight_quantizer.global_amax` and never trained, so that a
@@ -16,6 +16,8 @@ use crate::{Fp4Error, Fp4Scheme, fake_quantize_along, fake_quantize_with_amax, g
 pub struct WeightQuantizer {
     #[module(skip)]
     scheme: Fp4Scheme,
+    #[module(skip)]
+    gradient: GradientRule,
     global_amax: Option<Frozen>,
 }
 
@@ -25,6 +27,7 @@ impl WeightQuantizer {
     pub fn new(scheme: Fp4Scheme) -> Self {
         Self {
             scheme,
+            gradient: GradientRule::StraightThrough,
             global_amax: None,
         }
     }
@@ -48,8 +51,15 @@ impl WeightQuantizer {
         };
         Ok(Self {
             scheme,
+            gradient: GradientRule::StraightThrough,
             global_amax,
         })
+    }
+
+    /// Sets how the gradient passes.
+    pub fn with_gradient(mut self, gradient: GradientRule) -> Self {
+        self.gradient = gradient;
+        self
     }
 
     /// The scheme.
@@ -74,16 +84,16 @@ impl Reparameterization for WeightQuantizer {
     ///
     /// # Panics
     ///
-    /// If the weight has less than two axes, and as [`fake_quantize_along`].
+    /// If the weight has less than two axes, and as [`FakeQuantizer::forward`].
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
         assert!(
             D >= 2,
             "WeightQuantizer: a weight [.., in, out] has two axes or more, this has {D}"
         );
-        let axis = D - 2;
+        let quantizer = FakeQuantizer::new(self.scheme).with_gradient(self.gradient);
         match self.global_amax() {
-            Some(amax) => fake_quantize_with_amax(base, amax, axis, &self.scheme),
-            None => fake_quantize_along(base, axis, &self.scheme),
+            Some(amax) => quantizer.forward_with_amax(base, amax, D - 2),
+            None => quantizer.forward(base, D - 2),
         }
     }
 }

@@ -109,11 +109,11 @@ fn a_given_magnitude_makes_the_global_scale() {
     for scheme in [Fp4Scheme::nvfp4(), SCHEME] {
         let quantizer = SliceQuantizer::new(scheme).with_global_amax(GlobalAmax::Frozen(vec![2.0]));
         let wanted = quantizer.fake_quantize(&values, &[4, 32, 3], 1).unwrap();
-        let out = fake_quantize_with_amax(x.clone(), amax(&[2.0]), 1, &scheme);
+        let out = FakeQuantizer::new(scheme).forward_with_amax(x.clone(), amax(&[2.0]), 1);
         out.into_data()
             .assert_eq(&TensorData::new(wanted, [4, 32, 3]), true);
     }
-    let largest = fake_quantize_with_amax(x, amax(&[2.0]), 1, &Fp4Scheme::nvfp4());
+    let largest = FakeQuantizer::new(Fp4Scheme::nvfp4()).forward_with_amax(x, amax(&[2.0]), 1);
     assert_eq!(largest.abs().max().try_into_vec_as::<f32>().unwrap(), [2.0]);
 }
 
@@ -121,5 +121,5 @@ fn a_given_magnitude_makes_the_global_scale() {
 #[should_panic(expected = "2 global scales or magnitudes, but this scheme and shape need 1")]
 fn too_many_magnitudes_panic() {
     let x = sample([1, 32], &Device::flex());
-    fake_quantize_with_amax(x, amax(&[1.0, 2.0]), 1, &Fp4Scheme::nvfp4());
+    FakeQuantizer::new(Fp4Scheme::nvfp4()).forward_with_amax(x, amax(&[1.0, 2.0]), 1);
 }

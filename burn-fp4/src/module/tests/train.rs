@@ -3,6 +3,7 @@
 use core::num::NonZeroUsize;
 
 use super::*;
+use crate::{GradientRule, ScaleRule};
 
 fn frozen(scheme: Fp4Scheme, net: Net) -> Net {
     let quantization = quantization(scheme).with_global_refresh(GlobalRefresh::Frozen);
@@ -181,4 +182,37 @@ fn one_quantizer_per_weight() {
     let again = quantization(Fp4Scheme::mxfp4()).fake_quantize(trained);
     let (path, name) = ("experts".into(), "weight_quantizer".into());
     assert_eq!(again.unwrap_err(), Fp4Error::Reparameterized { path, name });
+}
+
+/// With the rule of OCP the largest element of a block can saturate; a clip-aware gradient stops there.
+#[test]
+fn clip_aware_gradients_stop_at_saturated_weights() {
+    let net = Net::new(&Device::flex().autodiff());
+    let scheme = Fp4Scheme::mxfp4_with(ScaleRule::Floor);
+    let gradient = |rule| {
+        let quantization = quantization(scheme).with_gradient(rule);
+        let trained = quantization.fake_quantize(net.clone()).unwrap();
+        let grads = trained.experts.val().sum().backward();
+        let grad = trained.experts.base().grad(&grads).unwrap();
+        grad.try_into_vec_as::<f32>().unwrap()
+    };
+    assert!(
+        gradient(GradientRule::StraightThrough)
+            .iter()
+            .all(|g| *g == 1.0)
+    );
+    let values = net.experts.val().try_into_vec_as::<f32>().unwrap();
+    let largest = quantized(&net.experts, scheme);
+    let clipped = gradient(GradientRule::ClipAware);
+    for ((grad, x), rounded) in clipped.iter().zip(&values).zip(largest) {
+        // A saturated element is rounded towards zero by the rule's largest value, 6 * 2^e.
+        let rounded = f32::from_bits(rounded).abs();
+        let is_largest_code = (rounded / 1.5).log2().fract() == 0.0;
+        let saturates = x.abs() > rounded && is_largest_code && *grad == 0.0;
+        assert!(
+            saturates || *grad == 1.0,
+            "{x} became {rounded}, gradient {grad}"
+        );
+    }
+    assert!(clipped.contains(&0.0));
 }
