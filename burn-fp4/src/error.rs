@@ -66,7 +66,7 @@ pub enum Fp4Error {
     /// The codes of a packed tensor have the wrong number of bytes.
     #[error("{found} bytes of codes, but shape {shape:?} needs {expected}: two elements per byte")]
     CodesLength {
-        /// Logical shape, block axis last.
+        /// Shape of the elements.
         shape: Vec<usize>,
         /// Bytes that shape needs.
         expected: usize,
@@ -80,7 +80,7 @@ pub enum Fp4Error {
          elements"
     )]
     ScalesLength {
-        /// Logical shape, block axis last.
+        /// Shape of the elements.
         shape: Vec<usize>,
         /// Bytes that shape needs.
         expected: usize,

@@ -28,6 +28,7 @@ mod host;
 mod learned_scales;
 mod module;
 mod nibbles;
+mod non_finite;
 mod ops;
 mod packed;
 mod scale_rule;
@@ -48,6 +49,7 @@ pub use global_scale::{GlobalAmax, GlobalScope};
 pub use module::{
     GlobalRefresh, PackedModule, WeightQuantization, WeightQuantizer, refresh_global_amax,
 };
+pub use non_finite::NonFinite;
 pub use ops::{
     FakeQuantizer, Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, LearnedQuantizer,
     dequantize, fake_quantize, fake_quantize_along, fp8_fake_quantize, global_amax, quantize,
@@ -55,5 +57,5 @@ pub use ops::{
 pub use packed::{PackedFp4, PackedFp4Ref};
 pub use scale_rule::{Nvfp4ScaleRule, ScaleRule};
 pub use scheme::{Fp4Scheme, Nvfp4BlockSize};
-pub use slice_quantizer::{NonFinite, SliceQuantizer};
+pub use slice_quantizer::SliceQuantizer;
 pub use stats::{CodeChanges, QuantStats, codes_changed};

@@ -82,24 +82,7 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
         global_scales: Vec<f32>,
     ) -> Result<Self, Fp4Error> {
         let axis = BlockAxis::new(&shape, shape.len().saturating_sub(1), &scheme)?;
-        let n_elements = axis.n_elements();
-        let block_size = scheme.block_size();
-        let (n_codes, n_scales) = (codes.as_ref().len(), scales.as_ref().len());
-        if n_codes != n_elements / 2 {
-            return Err(Fp4Error::CodesLength {
-                shape,
-                expected: n_elements / 2,
-                found: n_codes,
-            });
-        }
-        if n_scales != n_elements / block_size {
-            return Err(Fp4Error::ScalesLength {
-                shape,
-                expected: n_elements / block_size,
-                found: n_scales,
-                block_size,
-            });
-        }
+        check_packed_len(&scheme, &shape, axis, (codes.as_ref(), scales.as_ref()))?;
         let n_global_scales = scheme.n_global_scales(&shape);
         if global_scales.len() != n_global_scales {
             return Err(Fp4Error::GlobalScales {
@@ -184,6 +167,33 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
             global_scales: self.global_scales.clone(),
         }
     }
+}
+
+/// Fails unless codes and scales have as many bytes as a tensor of this geometry needs.
+pub(crate) fn check_packed_len(
+    scheme: &Fp4Scheme,
+    shape: &[usize],
+    geometry: BlockAxis,
+    (codes, scales): (&[u8], &[u8]),
+) -> Result<(), Fp4Error> {
+    let n_elements = geometry.n_elements();
+    let block_size = scheme.block_size();
+    if codes.len() != n_elements / 2 {
+        return Err(Fp4Error::CodesLength {
+            shape: shape.to_vec(),
+            expected: n_elements / 2,
+            found: codes.len(),
+        });
+    }
+    if scales.len() != n_elements / block_size {
+        return Err(Fp4Error::ScalesLength {
+            shape: shape.to_vec(),
+            expected: n_elements / block_size,
+            found: scales.len(),
+            block_size,
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,22 +6,8 @@ use crate::clip_gradient::ClipGradient;
 use crate::element::private::Lane;
 use crate::fake_quantize::FakeQuantize;
 use crate::format::with_format;
-use crate::packed::Pack;
-use crate::{Fp4Element, Fp4Error, Fp4Scheme, GlobalAmax, PackedFp4};
-
-/// What happens to NaN and infinity, which FP4 cannot represent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum NonFinite {
-    /// They are an error that names the first one: for export.
-    #[default]
-    Error,
-    /// They become the largest number of their block, `6 * scale`, with their sign: for training, as
-    /// in ModelOpt's kernels.
-    ///
-    /// Where scales are chosen, NaN is ignored and infinity counts as `f32::MAX`. A block of nothing
-    /// but zeros and NaN has scale 1.
-    Saturate,
-}
+use crate::packed::{Pack, check_packed_len};
+use crate::{Fp4Element, Fp4Error, Fp4Scheme, GlobalAmax, NonFinite, PackedFp4};
 
 /// Quantizes slices: the reference of the crate, and what runs on a CPU.
 ///
@@ -194,24 +180,50 @@ impl SliceQuantizer {
         shape: &[usize],
         axis: usize,
     ) -> Result<PackedFp4, Fp4Error> {
-        let geometry = self.geometry(values, shape, axis)?;
-        let global_scales = self.global_scales(values, shape)?;
         let mut codes = vec![0; values.len() / 2];
         let mut scales = vec![0; values.len() / self.scheme.block_size()];
-        if !values.is_empty() {
-            let pack = Pack {
-                values,
-                geometry,
-                codes: &mut codes,
-                scales: &mut scales,
-            };
-            let finite = with_format(&self.scheme, &global_scales, pack);
-            self.check_finite(finite, values)?;
-        }
+        let global_scales = self.quantize_into(values, shape, axis, &mut codes, &mut scales)?;
         let mut logical = shape.to_vec();
         let len = logical.remove(axis);
         logical.push(len);
         PackedFp4::from_parts_with_global(self.scheme, logical, codes, scales, global_scales)
+    }
+
+    /// [`quantize`](Self::quantize) into memory that the caller has, for instance from the tensor
+    /// before; returns the global scales. First touches of fresh memory can cost more than packing.
+    ///
+    /// # Shapes
+    ///
+    /// - values: `shape`, row-major; blocks run along `axis`
+    /// - codes: half a byte for every element, `axis` moved last
+    /// - scales: one byte for every block, `axis` moved last
+    ///
+    /// # Errors
+    ///
+    /// Those of `quantize`, and if `codes` or `scales` have the wrong length. What they hold after an
+    /// error is unspecified.
+    pub fn quantize_into<T: Fp4Element>(
+        &self,
+        values: &[T],
+        shape: &[usize],
+        axis: usize,
+        codes: &mut [u8],
+        scales: &mut [u8],
+    ) -> Result<Vec<f32>, Fp4Error> {
+        let geometry = self.geometry(values, shape, axis)?;
+        check_packed_len(&self.scheme, shape, geometry, (codes, scales))?;
+        let global_scales = self.global_scales(values, shape)?;
+        if !values.is_empty() {
+            let pack = Pack {
+                values,
+                geometry,
+                codes,
+                scales,
+            };
+            let finite = with_format(&self.scheme, &global_scales, pack);
+            self.check_finite(finite, values)?;
+        }
+        Ok(global_scales)
     }
 
     fn fake_quantize_geometry<T: Fp4Element>(

@@ -84,6 +84,30 @@ fn non_finite_values_are_named() {
 }
 
 #[test]
+fn packing_into_given_memory_checks_its_length() {
+    let values = [0.7f32; 128];
+    let quantizer = crate::SliceQuantizer::new(Fp4Scheme::nvfp4());
+    let wanted = quantizer.quantize(&values, &[64, 2], 0).unwrap();
+    let (mut codes, mut scales) = (vec![0xff; 64], vec![0xff; 8]);
+    let global = quantizer.quantize_into(&values, &[64, 2], 0, &mut codes, &mut scales);
+    assert_eq!(
+        (codes.as_slice(), scales.as_slice()),
+        (wanted.codes(), wanted.scales())
+    );
+    assert_eq!(global.unwrap(), wanted.global_scales());
+    let short = quantizer.quantize_into(&values, &[64, 2], 0, &mut codes[1..], &mut scales);
+    assert!(matches!(
+        short,
+        Err(Fp4Error::CodesLength { expected: 64, .. })
+    ));
+    let short = quantizer.quantize_into(&values, &[64, 2], 0, &mut codes, &mut scales[1..]);
+    assert!(matches!(
+        short,
+        Err(Fp4Error::ScalesLength { expected: 8, .. })
+    ));
+}
+
+#[test]
 fn parts_are_checked() {
     let parts = |shape: &[usize], codes: usize, scales: usize| {
         PackedFp4::from_parts(SCHEME, shape.to_vec(), vec![0; codes], vec![0; scales])
