@@ -25,6 +25,8 @@ mod fp8;
 mod frozen;
 mod global_scale;
 mod host;
+#[cfg(feature = "_cube")]
+mod kernels;
 mod learned_scales;
 mod module;
 mod nibbles;

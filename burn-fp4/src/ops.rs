@@ -1,11 +1,15 @@
 //! Tensor operations, for every backend that implements [`Fp4Backend`].
 
 mod autodiff;
+#[cfg(feature = "_cube")]
+mod cube;
 mod extension;
 mod fake_quantizer;
 #[cfg(feature = "flex")]
 mod flex;
 mod fp8;
+#[cfg(all(feature = "_cube", feature = "fusion"))]
+mod fusion;
 mod gradient_rule;
 mod learned_quantizer;
 #[cfg(feature = "flex")]

@@ -2,14 +2,17 @@
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, backend_extension};
-use burn::tensor::FloatDType;
+use burn::tensor::{DType, FloatDType, Shape};
 
 use super::GradientRule;
+#[cfg(all(feature = "_cube", feature = "fusion"))]
+use super::fusion;
 use crate::Fp4Scheme;
 
 /// A packed tensor of a backend, block axis last; the layout is that of
 /// [`PackedFp4`](crate::PackedFp4).
 #[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
 pub struct Fp4Primitive<B: Backend> {
     /// Codes, U8 `[..., len / 2]`, low nibble first.
     pub codes: IntTensor<B>,
@@ -21,6 +24,7 @@ pub struct Fp4Primitive<B: Backend> {
 
 /// Gradients of both inputs of [`Fp4Backend::fp4_learned_quantize`].
 #[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
 pub struct LearnedGradients<B: Backend> {
     /// That of the tensor, with its shape and dtype.
     pub tensor: FloatTensor<B>,
@@ -31,9 +35,9 @@ pub struct LearnedGradients<B: Backend> {
 /// A Burn backend with FP4 operations.
 ///
 /// Call the functions of this crate that take a [`Tensor`](burn::tensor::Tensor) instead of the
-/// methods. A further backend takes a selector in the attribute below (`Cube`, and `Fusion` for its
-/// lazy form, each behind the Cargo feature of the backend) and a file next to this one with its
-/// implementation.
+/// methods. A further backend takes a selector in the attribute below and a file next to this one
+/// with its implementation. `Fusion` is the lazy form of `Cube`; the shapes and dtypes it needs
+/// beforehand stand at every method.
 ///
 /// No method needs values on the host: largest magnitudes and global scales are tensors, too. A
 /// scheme without global scales (MXFP4) has one element there that nothing reads, because backends
@@ -41,7 +45,12 @@ pub struct LearnedGradients<B: Backend> {
 ///
 /// Every method panics if an axis does not exist, its length is not a multiple of the block size, or
 /// a dtype is not one of `f32`, `bf16` and `f16`.
-#[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
+#[backend_extension(
+    Autodiff,
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "_cube"),
+    Fusion: cfg(all(feature = "_cube", feature = "fusion"))
+)]
 pub trait Fp4Backend: Backend {
     /// Largest finite magnitude of everything that has its own global scale; no gradient.
     ///
@@ -50,6 +59,7 @@ pub trait Fp4Backend: Backend {
     /// - tensor: any
     /// - output: f32 `[n]`, `n` one, or the length of the leading axis where every index of it has a
     ///   global scale; MXFP4: `[1]`, a 1
+    #[fusion(dtype = DType::F32, shape = amax_shape(tensor, scheme))]
     fn fp4_amax(tensor: FloatTensor<Self>, scheme: Fp4Scheme) -> FloatTensor<Self>;
 
     /// Quantizes and dequantizes in blocks along `axis`.
@@ -89,6 +99,7 @@ pub trait Fp4Backend: Backend {
     /// - tensor: `[..., len, ...]` with `len` at position `axis`
     /// - amax: f32 `[n]`
     /// - output: as the fields of [`Fp4Primitive`] say, `axis` moved last
+    #[fusion(meta = fusion::quantize)]
     fn fp4_quantize(
         tensor: FloatTensor<Self>,
         amax: FloatTensor<Self>,
@@ -101,6 +112,7 @@ pub trait Fp4Backend: Backend {
     /// # Shapes
     ///
     /// - output: `[..., len, ...]` with `len` at position `axis`
+    #[fusion(meta = fusion::dequantize)]
     fn fp4_dequantize(
         #[extension_type] packed: Fp4Primitive<Self>,
         axis: usize,
@@ -116,6 +128,7 @@ pub trait Fp4Backend: Backend {
     /// - rows: `[n, in]`
     /// - weight: packed `[out, in]`
     /// - output: `[n, out]`, dtype of `rows`
+    #[fusion(meta = fusion::linear)]
     fn fp4_linear(
         rows: FloatTensor<Self>,
         #[extension_type] weight: Fp4Primitive<Self>,
@@ -129,6 +142,7 @@ pub trait Fp4Backend: Backend {
     /// - grad: `[n, out]`
     /// - weight: packed `[out, in]`
     /// - output: `[n, in]`, dtype of `grad`
+    #[fusion(meta = fusion::linear_backward)]
     fn fp4_linear_backward(
         grad: FloatTensor<Self>,
         #[extension_type] weight: Fp4Primitive<Self>,
@@ -159,6 +173,7 @@ pub trait Fp4Backend: Backend {
     /// - grad, tensor: `[..., len, ...]` with `len` at position `axis`
     /// - parameter: f32 `[..., len / block_size, ...]`
     /// - amax: f32 `[n]`
+    #[fusion(meta = fusion::learned_gradients)]
     fn fp4_learned_gradients(
         grad: FloatTensor<Self>,
         tensor: FloatTensor<Self>,
@@ -177,4 +192,10 @@ pub trait Fp4Backend: Backend {
     /// - amax: f32 `[1]`
     #[fusion(dtype = tensor, shape = tensor)]
     fn fp8_fake_quantize(tensor: FloatTensor<Self>, amax: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// Shape of [`Fp4Backend::fp4_amax`].
+#[cfg(feature = "_cube")]
+pub(super) fn amax_shape(tensor: &Shape, scheme: &Fp4Scheme) -> Shape {
+    Shape::new([scheme.n_global_scales(tensor).max(1)])
 }

@@ -1,0 +1,17 @@
+//! Kernels in CubeCL: what runs on GPUs, and on CubeCL's CPU runtime.
+
+pub(crate) mod amax;
+pub(crate) mod arithmetic;
+pub(crate) mod block_amax;
+pub(crate) mod block_scale;
+pub(crate) mod clip_gradient;
+pub(crate) mod columns;
+pub(crate) mod fake_quantize;
+pub(crate) mod float_words;
+pub(crate) mod format;
+pub(crate) mod fp8;
+pub(crate) mod global_scale;
+pub(crate) mod grid;
+pub(crate) mod rows;
+pub(crate) mod soft_float;
+pub(crate) mod threshold;

@@ -1,0 +1,183 @@
+//! How blocks lie in the memory of a strided tensor.
+
+/// Where the elements of a tensor are, as kernels walk over them; all numbers count elements.
+///
+/// Strides that a runtime adds to align rows, and axes in another order than in memory, need no copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// The elements of a block are neighbours: rows of `len` elements, `pitch` apart.
+    Rows {
+        n_rows: usize,
+        len: usize,
+        pitch: usize,
+    },
+    /// The elements of a block are `stride` apart, and neighbouring elements belong to neighbouring
+    /// blocks: `outer` slabs, `slab` apart, of `len` layers with `width * height` elements each, in
+    /// `height` lines that are `pitch` apart.
+    Columns {
+        outer: usize,
+        slab: usize,
+        len: usize,
+        stride: usize,
+        height: usize,
+        pitch: usize,
+        width: usize,
+    },
+}
+
+/// A walk, and what else depends on the order of the axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub walk: Walk,
+    /// Whether the axes other than that of the blocks are in memory in their order.
+    pub in_order: bool,
+    /// Elements that the tensor spans in memory.
+    pub span: usize,
+}
+
+/// An axis: its length and how far its elements are apart.
+type Axis = (usize, usize);
+
+impl Layout {
+    /// The layout of a tensor with blocks along `axis`; none if it overlaps itself, its innermost
+    /// elements are no neighbours, or gaps are in too many places.
+    pub fn new(shape: &[usize], strides: &[usize], axis: usize) -> Option<Self> {
+        let axes: Vec<Axis> = shape.iter().copied().zip(strides.iter().copied()).collect();
+        let block = axes[axis];
+        let mut others: Vec<Axis> = axes.clone();
+        others.remove(axis);
+        others.retain(|&(len, _)| len != 1);
+        let in_order = others.is_sorted_by(|a, b| a.1 >= b.1);
+        others.sort_by_key(|&(_, stride)| core::cmp::Reverse(stride));
+
+        let mut all = others.clone();
+        all.push(block);
+        all.sort_by_key(|&(_, stride)| core::cmp::Reverse(stride));
+        let apart = |pair: &[Axis]| pair[0].1 >= pair[1].0 * pair[1].1;
+        if !all.windows(2).all(apart) || all.last()?.1 != 1 {
+            return None;
+        }
+        let span = all.iter().map(|(len, stride)| (len - 1) * stride).sum::<usize>() + 1;
+        let walk = if block.1 == 1 {
+            Self::rows(&others, block)?
+        } else {
+            Self::columns(&others, block)?
+        };
+        Some(Self {
+            walk,
+            in_order,
+            span,
+        })
+    }
+
+    fn rows(others: &[Axis], (len, _): Axis) -> Option<Walk> {
+        let (n_rows, pitch) = merge(others, len)?;
+        Some(Walk::Rows { n_rows, len, pitch })
+    }
+
+    fn columns(others: &[Axis], (len, stride): Axis) -> Option<Walk> {
+        let inner = others.partition_point(|&(_, other)| other > stride);
+        let (outer, slab) = merge(&others[..inner], len * stride)?;
+        let (lines, width) = match others[inner..].split_last() {
+            // As many axes as are without gaps make up a line.
+            Some((&(width, 1), rest)) => extend(rest, width),
+            _ => return None,
+        };
+        let (height, pitch) = merge(lines, width)?;
+        Some(Walk::Columns {
+            outer,
+            slab,
+            len,
+            stride,
+            height,
+            pitch,
+            width,
+        })
+    }
+}
+
+/// One axis in place of several, outermost first; `default` is the stride of an axis of length one.
+fn merge(axes: &[Axis], default: usize) -> Option<Axis> {
+    let seamless = |pair: &[Axis]| pair[0].1 == pair[1].0 * pair[1].1;
+    if !axes.windows(2).all(seamless) {
+        return None;
+    }
+    let len = axes.iter().map(|&(len, _)| len).product();
+    Some((len, axes.last().map_or(default, |&(_, stride)| stride)))
+}
+
+/// Takes the axes off the end of `axes` that continue a line of `width` elements without a gap.
+fn extend(mut axes: &[Axis], mut width: usize) -> (&[Axis], usize) {
+    while let Some((&(len, stride), rest)) = axes.split_last() {
+        if stride != width {
+            break;
+        }
+        (axes, width) = (rest, width * len);
+    }
+    (axes, width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(n_rows: usize, len: usize, pitch: usize) -> Walk {
+        Walk::Rows { n_rows, len, pitch }
+    }
+
+    fn columns([outer, slab, len, stride, height, pitch, width]: [usize; 7]) -> Walk {
+        Walk::Columns {
+            outer,
+            slab,
+            len,
+            stride,
+            height,
+            pitch,
+            width,
+        }
+    }
+
+    fn walk(shape: &[usize], strides: &[usize], axis: usize) -> Option<Walk> {
+        Layout::new(shape, strides, axis).map(|layout| layout.walk)
+    }
+
+    #[test]
+    fn contiguous_tensors() {
+        let strides = [64 * 10, 10, 1];
+        assert_eq!(walk(&[3, 64, 10], &strides, 1), Some(columns([3, 640, 64, 10, 1, 10, 10])));
+        assert_eq!(walk(&[32, 64, 10], &strides, 0), Some(columns([1, 32 * 640, 32, 640, 1, 640, 640])));
+        assert_eq!(walk(&[3, 10, 64], &[640, 64, 1], 2), Some(rows(30, 64, 64)));
+        assert_eq!(walk(&[64], &[1], 0), Some(rows(1, 64, 64)));
+        assert_eq!(walk(&[64, 1], &[1, 1], 0), Some(rows(1, 64, 64)));
+    }
+
+    #[test]
+    fn aligned_rows() {
+        let strides = [64 * 16, 16, 1];
+        assert_eq!(walk(&[3, 64, 10], &strides, 1), Some(columns([3, 1024, 64, 16, 1, 10, 10])));
+        assert_eq!(
+            walk(&[32, 64, 10], &strides, 0),
+            Some(columns([1, 32 * 1024, 32, 1024, 64, 16, 10]))
+        );
+        assert_eq!(walk(&[3, 4, 64], &[4 * 80, 80, 1], 2), Some(rows(12, 64, 80)));
+    }
+
+    #[test]
+    fn axes_in_another_order() {
+        // [3, 10, 64] in memory, seen as [3, 64, 10].
+        let layout = Layout::new(&[3, 64, 10], &[640, 1, 64], 1).unwrap();
+        assert_eq!((layout.walk, layout.in_order, layout.span), (rows(30, 64, 64), true, 1920));
+        // [10, 3, 64] in memory, seen as [3, 10, 64].
+        let layout = Layout::new(&[3, 10, 64], &[64, 192, 1], 2).unwrap();
+        assert_eq!((layout.walk, layout.in_order), (rows(30, 64, 64), false));
+    }
+
+    #[test]
+    fn refused() {
+        // A broadcast, every second element, gaps between groups of rows.
+        assert_eq!(walk(&[3, 64], &[0, 1], 1), None);
+        assert_eq!(walk(&[3, 64], &[128, 2], 1), None);
+        assert_eq!(walk(&[3, 4, 64], &[1000, 64, 1], 2), None);
+        assert_eq!(walk(&[3, 64, 3, 5], &[9999, 150, 30, 2], 1), None);
+    }
+}
