@@ -1,7 +1,7 @@
 use cubecl::prelude::*;
 
 use super::pass_float;
-use crate::kernels::block_amax::finite_column_amax;
+use crate::kernels::block_amax::column_amax;
 use crate::kernels::block_scale::scale_byte;
 use crate::kernels::columns::{Columns, column_position};
 use crate::kernels::float_words::FloatWords;
@@ -35,7 +35,7 @@ pub(crate) fn clip_gradient_columns<N: Size>(
     let mut grids = Sequence::<Grid>::new();
     #[unroll]
     for column in 0..N::value() * comptime!(floats.per_word()) {
-        let amax = finite_column_amax(&rows, column, floats);
+        let amax = column_amax(&rows, column, format, floats);
         let byte = scale_byte(amax, global_scale, format);
         grids.push(Grid::new(byte, global_scale, format));
     }

@@ -1,14 +1,12 @@
 use cubecl::prelude::*;
 
 use super::pass_float;
-use crate::kernels::block_amax::finite_amax;
+use crate::kernels::block_amax::block_amax;
 use crate::kernels::block_scale::scale_byte;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
 use crate::kernels::grid::Grid;
-use crate::kernels::rows::{
-    RowSplit, Rows, block_max, blocks_at_a_time, first_block, vector_position,
-};
+use crate::kernels::rows::{RowSplit, Rows, blocks_at_a_time, first_block, vector_position};
 
 /// The clipped gradient where the elements of a block are neighbours; the walk is that of
 /// [`fake_quantize_rows`](crate::kernels::fake_quantize::fake_quantize_rows).
@@ -33,7 +31,7 @@ pub(crate) fn clip_gradient_rows<N: Size>(
         for v in 0..comptime!(split.vectors) {
             vectors.push(input[vector_position(&rows, safe, v, split)]);
         }
-        let amax = block_max(finite_amax(&vectors, floats), split);
+        let amax = block_amax(&vectors, split, format, floats);
         let global_scale = global_scales[safe / blocks_per_global_scale];
         let grid = Grid::new(scale_byte(amax, global_scale, format), global_scale, format);
         if block < rows.n_blocks {
