@@ -34,8 +34,9 @@ pub(crate) fn fake_quantize_columns<N: Size>(
     }
     let global_scale = global_scales[position.outer / outer_per_global_scale];
     let mut grids = Sequence::<Grid>::new();
+    let width = N::value().comptime();
     #[unroll]
-    for column in 0..N::value() * comptime!(floats.per_word()) {
+    for column in 0..comptime!(width * floats.per_word()) {
         let amax = column_amax(&rows, column, format, floats);
         let byte = scale_byte(amax, global_scale, format);
         grids.push(Grid::new(byte, global_scale, format));
