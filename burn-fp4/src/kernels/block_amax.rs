@@ -103,7 +103,10 @@ fn words_amax<N: Size>(
     #[unroll]
     for v in 0..comptime!(vectors.len()) {
         let vector = *vectors.index(v);
-        amax = max(amax, magnitude(vector.extract(word), index, only_finite, floats));
+        amax = max(
+            amax,
+            magnitude(vector.extract(word), index, only_finite, floats),
+        );
     }
     amax
 }

@@ -146,12 +146,7 @@ impl Decoder {
     }
 
     /// The low bits of the float for code `index` of a word.
-    fn float(
-        &self,
-        word: u32,
-        #[comptime] index: usize,
-        #[comptime] floats: FloatWords,
-    ) -> u32 {
+    fn float(&self, word: u32, #[comptime] index: usize, #[comptime] floats: FloatWords) -> u32 {
         let value = match comptime!(self.format.arithmetic) {
             Arithmetic::Float => self.multiply(word, index),
             Arithmetic::Integer => self.choose(word, index),
@@ -176,7 +171,11 @@ impl Decoder {
         let mut value = 0u32;
         #[unroll]
         for i in 1..8u32 {
-            value = select((code & 7u32) == i, *self.values.index(i as usize - 1), value);
+            value = select(
+                (code & 7u32) == i,
+                *self.values.index(i as usize - 1),
+                value,
+            );
         }
         value | (((code << 28u32) ^ self.unit) & 0x8000_0000u32)
     }

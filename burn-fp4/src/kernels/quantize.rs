@@ -19,12 +19,7 @@ pub(crate) const BYTES_PER_WORD: usize = 4;
 
 /// The code of a float, with its sign.
 #[cube]
-fn code(
-    word: u32,
-    #[comptime] index: usize,
-    grid: &Grid,
-    #[comptime] floats: FloatWords,
-) -> u32 {
+fn code(word: u32, #[comptime] index: usize, grid: &Grid, #[comptime] floats: FloatWords) -> u32 {
     let bits = widen(word, index, floats);
     grid.code(bits & 0x7fff_ffffu32) | (grid.sign(bits) >> 28u32)
 }

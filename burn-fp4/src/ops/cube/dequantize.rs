@@ -53,7 +53,13 @@ fn with_last_axis_at(axis: usize, tensor: CubeTensor) -> CubeTensor {
     shape[axis..].rotate_right(1);
     strides[axis..].rotate_right(1);
     let meta = Metadata::new(shape, strides);
-    CubeTensor::new(tensor.client, tensor.handle, meta, tensor.device, tensor.dtype)
+    CubeTensor::new(
+        tensor.client,
+        tensor.handle,
+        meta,
+        tensor.device,
+        tensor.dtype,
+    )
 }
 
 fn decode(packed: Fp4Primitive<CubeBackend>, out: &CubeTensor, scheme: &Fp4Scheme) {
@@ -156,7 +162,9 @@ impl Bytes {
     /// Whether vectors of so many bytes start where rows do.
     fn fits(&self, bytes: usize) -> bool {
         let offset = self.tensor.handle.offset_start.unwrap_or(0) as usize;
-        [offset, self.len, self.pitch].iter().all(|n| n.is_multiple_of(bytes))
+        [offset, self.len, self.pitch]
+            .iter()
+            .all(|n| n.is_multiple_of(bytes))
     }
 }
 

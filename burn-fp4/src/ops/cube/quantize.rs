@@ -6,7 +6,6 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::zeros_client;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::prelude::*;
 use cubecl::server::Handle;
 
 use super::amax::global_scales;
