@@ -203,7 +203,7 @@ fn every_byte_and_every_code_decode_as_in_flex() {
                     if axis == 0 && global_scales.len() > 1 {
                         continue;
                     }
-                    let gaps = gaps[n_cases % gaps.len()];
+                    let gaps = gaps[n_cases % n_gaps(runtime.name)];
                     let expected = Flex::fp4_dequantize(packed.flex(), axis, dtype, scheme);
                     let found = packed.cube(&runtime, gaps);
                     let found = CubeBackend::fp4_dequantize(found, axis, dtype, scheme);
@@ -230,9 +230,17 @@ fn every_byte_and_every_code_decode_as_in_flex() {
     }
 }
 
+/// Whether a runtime can copy bytes: what lies badly is copied first.
+fn has_bytes(runtime: &str) -> bool {
+    runtime != "wgsl"
+}
+
 #[test]
 fn views_of_packed_tensors_decode() {
     for runtime in runtimes() {
+        if !has_bytes(runtime.name) {
+            continue;
+        }
         let packed = Packed::new(&[4, 3, 96], Fp4Scheme::mxfp4(), &[1.0], 7);
         // A slice begins at a scale byte that is no multiple of four.
         let slices = [Slice::from(1..4)];
