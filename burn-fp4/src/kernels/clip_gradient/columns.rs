@@ -32,9 +32,10 @@ pub(crate) fn clip_gradient_columns<N: Size>(
         rows.push(input[first + row * columns.stride]);
     }
     let global_scale = global_scales[position.outer / outer_per_global_scale];
+    let words = N::value().comptime();
     let mut grids = Sequence::<Grid>::new();
     #[unroll]
-    for column in 0..N::value() * comptime!(floats.per_word()) {
+    for column in 0..comptime!(words * floats.per_word()) {
         let amax = finite_column_amax(&rows, column, floats);
         let byte = scale_byte(amax, global_scale, format);
         grids.push(Grid::new(byte, global_scale, format));
