@@ -12,6 +12,8 @@ pub(crate) mod format;
 pub(crate) mod fp8;
 pub(crate) mod global_scale;
 pub(crate) mod grid;
+#[cfg(all(test, feature = "cuda"))]
+mod ptx;
 pub(crate) mod rows;
 pub(crate) mod soft_float;
 pub(crate) mod threshold;
