@@ -14,6 +14,8 @@ pub(crate) mod fp8;
 pub(crate) mod global_scale;
 pub(crate) mod grid;
 pub(crate) mod quantize;
+#[cfg(all(test, feature = "cuda"))]
+mod ptx;
 pub(crate) mod rows;
 pub(crate) mod soft_float;
 pub(crate) mod threshold;
