@@ -108,6 +108,15 @@ fn narrow_f16(bits: u32) -> u32 {
     sign | select(magnitude > INFINITY, 0x7e00u32, finite)
 }
 
+/// The low bits of the float nearest to a sum, which may be any `f32`.
+#[cube]
+pub(crate) fn narrow_sum(sum: f32, #[comptime] floats: FloatWords) -> u32 {
+    let bits = u32::reinterpret(sum);
+    // The mantissa of a NaN may be all ones and would carry into the sign.
+    let is_nan = bits & 0x7fff_ffffu32 > INFINITY;
+    narrow(select(is_nan, 0x7fc0_0000u32, bits), false, floats)
+}
+
 /// A word of the low bits of its floats.
 #[cube]
 pub(crate) fn join(low: u32, high: u32) -> u32 {
