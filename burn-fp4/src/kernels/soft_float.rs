@@ -33,7 +33,11 @@ impl Magnitude {
             bits << up,
             (bits & (MIN_NORMAL - 1u32)) | MIN_NORMAL,
         );
-        let exponent = select(subnormal, 1i32 - i32::cast_from(up), i32::cast_from(bits >> 23u32));
+        let exponent = select(
+            subnormal,
+            1i32 - i32::cast_from(up),
+            i32::cast_from(bits >> 23u32),
+        );
         Magnitude {
             significand,
             exponent,

@@ -8,7 +8,9 @@ mod buffer;
 mod clip_gradient;
 mod fake_quantize;
 mod fp8;
+mod geometry;
 mod host;
+mod lines;
 mod walk;
 
 use burn::backend::tensor::FloatTensor;

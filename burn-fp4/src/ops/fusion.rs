@@ -43,7 +43,10 @@ pub(super) fn linear(
     weight: &Fp4PrimitiveMetadata,
     _scheme: &Fp4Scheme,
 ) -> TensorSpec {
-    TensorSpec::new(Shape::new([rows.shape[0], weight.codes.shape[0]]), rows.dtype)
+    TensorSpec::new(
+        Shape::new([rows.shape[0], weight.codes.shape[0]]),
+        rows.dtype,
+    )
 }
 
 pub(super) fn linear_backward(

@@ -61,7 +61,10 @@ fn round_row<N: Size>(
             round_float(word, 0usize, grids.index(w), floats)
         } else {
             let low = round_float(word, 0usize, grids.index(2 * w), floats);
-            join(low, round_float(word, 1usize, grids.index(2 * w + 1), floats))
+            join(
+                low,
+                round_float(word, 1usize, grids.index(2 * w + 1), floats),
+            )
         };
         out.insert(w, rounded);
     }

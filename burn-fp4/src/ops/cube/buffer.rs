@@ -1,17 +1,23 @@
 //! Tensors as arguments of kernels.
 
 use burn::backend::TensorMetadata;
+use burn::backend::cubecl::dtype_to_elem_type;
 use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+use cubecl::std::tensor::copy_into;
+use cubecl::zspace::metadata::Metadata;
 
 use super::walk::Layout;
 use crate::Fp4Scheme;
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
+
+/// Units of a cube on a GPU.
+pub(super) const CUBE_UNITS: u32 = 256;
 
 /// The format of kernels that quantize a tensor; none if its scale rule has no kernel.
 pub(super) fn format(tensor: &CubeTensor, scheme: &Fp4Scheme) -> Option<KernelFormat> {
@@ -26,14 +32,126 @@ pub(super) fn float_words(dtype: DType) -> FloatWords {
     }
 }
 
-/// A buffer of 32-bit words.
+/// A buffer as 32-bit words.
 pub(super) fn words(handle: Handle) -> BufferArg {
     let n_words = handle.size_in_used().div_ceil(4) as usize;
     // SAFETY: the length is that of the memory; allocations are whole words.
     unsafe { BufferArg::from_raw_parts(handle, n_words) }
 }
 
-/// Wide enough for every index into buffers of so many elements.
-pub(super) fn address_type(n_elements: usize) -> AddressType {
-    AddressType::from_len(n_elements)
+/// A tensor whose blocks kernels can walk over where they lie.
+pub(super) struct Strided {
+    pub tensor: CubeTensor,
+    pub layout: Layout,
+    pub floats: FloatWords,
+}
+
+impl Strided {
+    /// Takes a tensor as it lies if a kernel can read it so, and copies it else.
+    ///
+    /// # Panics
+    ///
+    /// If the dtype is not one of the three or `axis` does not exist.
+    pub fn new(tensor: CubeTensor, axis: usize, scheme: &Fp4Scheme) -> Self {
+        let floats = float_words(tensor.dtype);
+        let copies = [|tensor| tensor, into_contiguous, with_even_rows];
+        let mut tensor = tensor;
+        for copy in copies {
+            tensor = copy(tensor);
+            if let Some(layout) = readable(&tensor, axis, scheme, floats) {
+                return Self {
+                    tensor,
+                    layout,
+                    floats,
+                };
+            }
+        }
+        unreachable!("rows of even length and no gaps can be read")
+    }
+
+    /// Uninitialized memory with the same layout, gaps included.
+    pub fn empty_like(&self) -> CubeTensor {
+        empty_like(&self.tensor, self.layout.span)
+    }
+
+    /// Another tensor of the same shape and dtype with the layout of this one.
+    pub fn align(&self, other: CubeTensor) -> CubeTensor {
+        let same_strides = other.meta.strides() == self.tensor.meta.strides();
+        if same_strides && other.handle.offset_start.is_none() {
+            return other;
+        }
+        let out = self.empty_like();
+        copy(other, &out);
+        out
+    }
+
+    /// Words of the widest vectors, four at most, that the walk can be divided into.
+    pub fn vector_words(&self) -> usize {
+        let offset = self.tensor.handle.offset_start.unwrap_or(0) as usize;
+        let fits = |&words: &usize| {
+            let elements = words * self.floats.per_word();
+            offset.is_multiple_of(words * 4) && self.layout.walk.fits(elements)
+        };
+        [4, 2].into_iter().find(fits).unwrap_or(1)
+    }
+
+    /// Wide enough for every index.
+    pub fn address_type(&self) -> AddressType {
+        AddressType::from_len(self.layout.span)
+    }
+}
+
+/// Uninitialized memory for a tensor with the layout of another one, which spans `span` elements.
+pub(super) fn empty_like(tensor: &CubeTensor, span: usize) -> CubeTensor {
+    let memory = tensor.client.empty(span * tensor.dtype.size());
+    let (client, device) = (tensor.client.clone(), tensor.device.clone());
+    CubeTensor::new(client, memory, (*tensor.meta).clone(), device, tensor.dtype)
+}
+
+/// Copies between layouts.
+fn copy(from: CubeTensor, to: &CubeTensor) {
+    let client = from.client.clone();
+    let elem = dtype_to_elem_type(from.dtype);
+    copy_into(&client, from.binding(), to.clone().binding(), elem);
+}
+
+/// The layout of a tensor if kernels can walk over it.
+fn readable(
+    tensor: &CubeTensor,
+    axis: usize,
+    scheme: &Fp4Scheme,
+    floats: FloatWords,
+) -> Option<Layout> {
+    if tensor.meta.is_tiled() {
+        return None;
+    }
+    let strides = tensor.meta.strides();
+    let layout = Layout::new(&tensor.shape(), strides, axis)?;
+    // Experts must follow one another, for a scale to be found by the position of a block.
+    let experts = !scheme.has_expert_scales()
+        || layout.in_order && (tensor.shape()[0] == 1 || strides[0] > strides[axis]);
+    let offset = tensor.handle.offset_start.unwrap_or(0);
+    let whole_words = offset.is_multiple_of(4) && layout.walk.fits(floats.per_word());
+    (experts && whole_words).then_some(layout)
+}
+
+/// A copy whose rows start at words.
+fn with_even_rows(tensor: CubeTensor) -> CubeTensor {
+    let shape = tensor.shape();
+    let mut strides = tensor.meta.strides().clone();
+    let mut stride = 1;
+    for (i, &len) in shape.iter().enumerate().rev() {
+        strides[i] = stride;
+        stride *= if stride == 1 {
+            len.next_multiple_of(2)
+        } else {
+            len
+        };
+    }
+    let memory = tensor.client.empty(stride * tensor.dtype.size());
+    let (client, device) = (tensor.client.clone(), tensor.device.clone());
+    let meta = Metadata::new(shape, strides);
+    let out = CubeTensor::new(client, memory, meta, device, tensor.dtype);
+    copy(tensor, &out);
+    out
 }

@@ -1,15 +1,12 @@
-//! Launches fake quantization.
+//! Launches of fake quantization.
 
-use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::calculate_cube_count_elemwise;
-use cubecl::prelude::*;
 
 use super::amax::global_scales;
-use super::buffer::{Strided, strided, words};
+use super::buffer::{Strided, words};
+use super::geometry::{ColumnGeometry, RowGeometry};
 use super::walk::Walk;
 use crate::Fp4Scheme;
-use crate::kernels::columns::ColumnsLaunch;
 use crate::kernels::fake_quantize::{fake_quantize_columns, fake_quantize_rows};
 use crate::kernels::format::KernelFormat;
 
@@ -23,12 +20,50 @@ pub(super) fn fake_quantize(
     if tensor.meta.num_elements() == 0 {
         return tensor;
     }
-    let input = strided(tensor, axis, scheme);
+    let input = Strided::new(tensor, axis, scheme);
     let scales = global_scales(amax, scheme, format.arithmetic);
     let output = input.empty_like();
+    let client = &input.tensor.client;
+    let n_scales = scales.meta.num_elements();
     match input.layout.walk {
-        Walk::Rows { .. } => rows(&input, &scales, &output, format),
-        Walk::Columns { .. } => columns(&input, &scales, &output, format),
+        // SAFETY: positions come from the geometry of the tensor, which both buffers have; units
+        // beyond the last block read that one and write nothing.
+        Walk::Rows { .. } => unsafe {
+            let geometry = RowGeometry::new(&input, format.block_size);
+            fake_quantize_rows::launch_unchecked(
+                client,
+                geometry.count.clone(),
+                geometry.dim,
+                input.address_type(),
+                geometry.vector,
+                words(input.tensor.handle.clone()),
+                words(scales.handle),
+                words(output.handle.clone()),
+                geometry.rows(),
+                geometry.n_blocks / n_scales,
+                geometry.split,
+                format,
+                input.floats,
+            );
+        },
+        // SAFETY: as above; units beyond the last block end at once.
+        Walk::Columns { outer, .. } => unsafe {
+            let geometry = ColumnGeometry::new(&input, format.block_size);
+            fake_quantize_columns::launch_unchecked(
+                client,
+                geometry.count.clone(),
+                geometry.dim,
+                input.address_type(),
+                geometry.vector,
+                words(input.tensor.handle.clone()),
+                words(scales.handle),
+                words(output.handle.clone()),
+                geometry.columns(),
+                outer / n_scales,
+                format,
+                input.floats,
+            );
+        },
     }
     output
 }

@@ -1,11 +1,11 @@
 //! What has no kernel: down to the host, through Flex, and up again.
 
-use burn::backend::{Backend, Flex};
+use burn::backend::Flex;
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::tensor::FloatDType;
+use burn_cubecl::ops::into_data_sync;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
-use burn_cubecl::ops::into_data_sync;
 use burn_flex::FlexTensor;
 
 use crate::Fp4Scheme;
@@ -44,7 +44,10 @@ pub(super) fn clip_gradient(
 ) -> CubeTensor {
     let device = tensor.device.clone();
     let (grad, tensor) = (down(grad), down(tensor));
-    up(Flex::fp4_clip_gradient(grad, tensor, down(amax), axis, scheme), &device)
+    up(
+        Flex::fp4_clip_gradient(grad, tensor, down(amax), axis, scheme),
+        &device,
+    )
 }
 
 pub(super) fn quantize(

@@ -25,6 +25,29 @@ pub(super) enum Walk {
     },
 }
 
+impl Walk {
+    /// Whether vectors of so many elements start where lines do. The last one of a line may reach into
+    /// the gap behind it.
+    pub fn fits(&self, elements: usize) -> bool {
+        let whole = |n: usize| n.is_multiple_of(elements);
+        match *self {
+            Self::Rows { len, pitch, .. } => whole(len) && whole(pitch),
+            Self::Columns {
+                slab,
+                stride,
+                height,
+                pitch,
+                width,
+                ..
+            } => {
+                let line = if height == 1 { stride } else { pitch };
+                let reach = width.next_multiple_of(elements);
+                whole(slab) && whole(stride) && whole(line) && reach <= line
+            }
+        }
+    }
+}
+
 /// A walk, and what else depends on the order of the axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -57,7 +80,11 @@ impl Layout {
         if !all.windows(2).all(apart) || all.last()?.1 != 1 {
             return None;
         }
-        let span = all.iter().map(|(len, stride)| (len - 1) * stride).sum::<usize>() + 1;
+        let span = all
+            .iter()
+            .map(|(len, stride)| (len - 1) * stride)
+            .sum::<usize>()
+            + 1;
         let walk = if block.1 == 1 {
             Self::rows(&others, block)?
         } else {
@@ -144,8 +171,14 @@ mod tests {
     #[test]
     fn contiguous_tensors() {
         let strides = [64 * 10, 10, 1];
-        assert_eq!(walk(&[3, 64, 10], &strides, 1), Some(columns([3, 640, 64, 10, 1, 10, 10])));
-        assert_eq!(walk(&[32, 64, 10], &strides, 0), Some(columns([1, 32 * 640, 32, 640, 1, 640, 640])));
+        assert_eq!(
+            walk(&[3, 64, 10], &strides, 1),
+            Some(columns([3, 640, 64, 10, 1, 10, 10]))
+        );
+        assert_eq!(
+            walk(&[32, 64, 10], &strides, 0),
+            Some(columns([1, 32 * 640, 32, 640, 1, 640, 640]))
+        );
         assert_eq!(walk(&[3, 10, 64], &[640, 64, 1], 2), Some(rows(30, 64, 64)));
         assert_eq!(walk(&[64], &[1], 0), Some(rows(1, 64, 64)));
         assert_eq!(walk(&[64, 1], &[1, 1], 0), Some(rows(1, 64, 64)));
@@ -154,22 +187,41 @@ mod tests {
     #[test]
     fn aligned_rows() {
         let strides = [64 * 16, 16, 1];
-        assert_eq!(walk(&[3, 64, 10], &strides, 1), Some(columns([3, 1024, 64, 16, 1, 10, 10])));
+        assert_eq!(
+            walk(&[3, 64, 10], &strides, 1),
+            Some(columns([3, 1024, 64, 16, 1, 10, 10]))
+        );
         assert_eq!(
             walk(&[32, 64, 10], &strides, 0),
             Some(columns([1, 32 * 1024, 32, 1024, 64, 16, 10]))
         );
-        assert_eq!(walk(&[3, 4, 64], &[4 * 80, 80, 1], 2), Some(rows(12, 64, 80)));
+        assert_eq!(
+            walk(&[3, 4, 64], &[4 * 80, 80, 1], 2),
+            Some(rows(12, 64, 80))
+        );
     }
 
     #[test]
     fn axes_in_another_order() {
         // [3, 10, 64] in memory, seen as [3, 64, 10].
         let layout = Layout::new(&[3, 64, 10], &[640, 1, 64], 1).unwrap();
-        assert_eq!((layout.walk, layout.in_order, layout.span), (rows(30, 64, 64), true, 1920));
+        assert_eq!(
+            (layout.walk, layout.in_order, layout.span),
+            (rows(30, 64, 64), true, 1920)
+        );
         // [10, 3, 64] in memory, seen as [3, 10, 64].
         let layout = Layout::new(&[3, 10, 64], &[64, 192, 1], 2).unwrap();
         assert_eq!((layout.walk, layout.in_order), (rows(30, 64, 64), false));
+    }
+
+    #[test]
+    fn vectors_end_with_a_line_or_in_its_gap() {
+        assert!(rows(3, 64, 72).fits(8) && !rows(3, 64, 72).fits(16));
+        assert!(!columns([1, 224, 32, 7, 1, 7, 7]).fits(2));
+        assert!(columns([1, 256, 32, 8, 1, 7, 7]).fits(8));
+        assert!(columns([1, 320, 32, 10, 1, 10, 10]).fits(2));
+        assert!(!columns([1, 320, 32, 10, 1, 10, 10]).fits(4));
+        assert!(columns([2, 4096, 32, 128, 8, 16, 10]).fits(8));
     }
 
     #[test]

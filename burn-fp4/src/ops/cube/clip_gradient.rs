@@ -1,0 +1,83 @@
+//! Launches of the clipped gradient.
+
+use burn::backend::TensorMetadata;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::amax::global_scales;
+use super::buffer::{Strided, words};
+use super::geometry::{ColumnGeometry, RowGeometry};
+use super::walk::Walk;
+use crate::Fp4Scheme;
+use crate::kernels::clip_gradient::{clip_gradient_columns, clip_gradient_rows};
+use crate::kernels::format::KernelFormat;
+
+pub(super) fn clip_gradient(
+    grad: CubeTensor,
+    tensor: CubeTensor,
+    amax: CubeTensor,
+    axis: usize,
+    scheme: &Fp4Scheme,
+    format: KernelFormat,
+) -> CubeTensor {
+    assert_eq!(
+        grad.dtype, tensor.dtype,
+        "FP4: dtypes of a tensor and its gradient"
+    );
+    assert_eq!(
+        grad.shape(),
+        tensor.shape(),
+        "FP4: shapes of a tensor and its gradient"
+    );
+    if tensor.meta.num_elements() == 0 {
+        return grad;
+    }
+    let input = Strided::new(tensor, axis, scheme);
+    let grad = input.align(grad);
+    let scales = global_scales(amax, scheme, format.arithmetic);
+    let output = input.empty_like();
+    let client = &input.tensor.client;
+    let n_scales = scales.meta.num_elements();
+    match input.layout.walk {
+        // SAFETY: positions come from the geometry of the tensor, which all buffers have; units
+        // beyond the last block read that one and write nothing.
+        Walk::Rows { .. } => unsafe {
+            let geometry = RowGeometry::new(&input, format.block_size);
+            clip_gradient_rows::launch_unchecked(
+                client,
+                geometry.count.clone(),
+                geometry.dim,
+                input.address_type(),
+                geometry.vector,
+                words(input.tensor.handle.clone()),
+                words(grad.handle),
+                words(scales.handle),
+                words(output.handle.clone()),
+                geometry.rows(),
+                geometry.n_blocks / n_scales,
+                geometry.split,
+                format,
+                input.floats,
+            );
+        },
+        // SAFETY: as above; units beyond the last block end at once.
+        Walk::Columns { outer, .. } => unsafe {
+            let geometry = ColumnGeometry::new(&input, format.block_size);
+            clip_gradient_columns::launch_unchecked(
+                client,
+                geometry.count.clone(),
+                geometry.dim,
+                input.address_type(),
+                geometry.vector,
+                words(input.tensor.handle.clone()),
+                words(grad.handle),
+                words(scales.handle),
+                words(output.handle.clone()),
+                geometry.columns(),
+                outer / n_scales,
+                format,
+                input.floats,
+            );
+        },
+    }
+    output
+}

@@ -1,0 +1,133 @@
+//! Walks as kernels take them.
+
+use cubecl::calculate_cube_count_elemwise;
+use cubecl::client::Client;
+use cubecl::features::Plane;
+use cubecl::prelude::*;
+
+use super::buffer::{CUBE_UNITS, Strided};
+use super::walk::Walk;
+use crate::kernels::columns::ColumnsLaunch;
+use crate::kernels::rows::{RowSplit, RowsLaunch};
+
+/// Bytes that a unit loads at once.
+const BYTES_IN_FLIGHT: usize = 64;
+
+/// A launch over blocks whose elements are neighbours.
+pub(super) struct RowGeometry {
+    /// Words of a vector.
+    pub vector: usize,
+    pub split: RowSplit,
+    pub n_blocks: usize,
+    pub count: CubeCount,
+    pub dim: CubeDim,
+    blocks: usize,
+    pitch: usize,
+}
+
+impl RowGeometry {
+    pub fn new(input: &Strided, block_size: usize) -> Self {
+        let Walk::Rows { n_rows, len, pitch } = input.layout.walk else {
+            unreachable!("a walk over rows")
+        };
+        let client = &input.tensor.client;
+        let block_words = block_size / input.floats.per_word();
+        let vector = input.vector_words().min(block_words);
+        let block_vectors = block_words / vector;
+        let lanes = lanes(client, block_vectors);
+        let vectors = block_vectors / lanes;
+        let split = RowSplit {
+            lanes,
+            vectors,
+            in_flight: (BYTES_IN_FLIGHT / (vectors * vector * 4)).max(1),
+            pitched: pitch != len,
+        };
+        let n_blocks = n_rows * len / block_size;
+        let dim = CubeDim::new_1d(CUBE_UNITS);
+        let n_units = n_blocks.div_ceil(split.in_flight) * lanes;
+        Self {
+            vector,
+            split,
+            n_blocks,
+            count: calculate_cube_count_elemwise(client, n_units, dim),
+            dim,
+            blocks: len / block_size,
+            pitch: pitch / input.floats.per_word() / vector,
+        }
+    }
+
+    pub fn rows(&self) -> RowsLaunch {
+        RowsLaunch::new(self.n_blocks, self.blocks, self.pitch)
+    }
+}
+
+/// Units that share a block of so many vectors: one each, or one alone where planes cannot exchange
+/// values.
+fn lanes(client: &Client, block_vectors: usize) -> usize {
+    let properties = client.properties();
+    let plane = properties.hardware.plane_size_min as usize;
+    let exchange = properties.features.plane.contains(Plane::Ops);
+    if exchange && plane >= block_vectors && block_vectors.is_power_of_two() {
+        block_vectors
+    } else {
+        1
+    }
+}
+
+/// A launch over blocks whose elements are not neighbours.
+pub(super) struct ColumnGeometry {
+    /// Words of a vector.
+    pub vector: usize,
+    pub count: CubeCount,
+    pub dim: CubeDim,
+    geometry: [usize; 7],
+}
+
+impl ColumnGeometry {
+    pub fn new(input: &Strided, block_size: usize) -> Self {
+        let Walk::Columns {
+            outer,
+            slab,
+            len,
+            stride,
+            height,
+            pitch,
+            width,
+        } = input.layout.walk
+        else {
+            unreachable!("a walk over columns")
+        };
+        let client = &input.tensor.client;
+        // A unit keeps a whole block of every column in registers; a plane is wide enough to read
+        // lines with one word each.
+        let widest = if client.properties().hardware.plane_size_max >= 16 {
+            1
+        } else {
+            4
+        };
+        let vector = input.vector_words().min(widest);
+        let vectors = |elements: usize| elements.div_ceil(input.floats.per_word() * vector);
+        let (blocks, columns) = (len / block_size, vectors(width));
+        let n_units = outer * blocks * height * columns;
+        let dim = CubeDim::new(client, n_units);
+        Self {
+            vector,
+            count: calculate_cube_count_elemwise(client, n_units, dim),
+            dim,
+            geometry: [
+                outer,
+                vectors(slab),
+                blocks,
+                vectors(stride),
+                height,
+                vectors(pitch),
+                columns,
+            ],
+        }
+    }
+
+    pub fn columns(&self) -> ColumnsLaunch {
+        let [outer, slab, blocks, stride, height, pitch, width] = self.geometry;
+        ColumnsLaunch::new(outer, slab, blocks, stride, height, pitch, width)
+    }
+}
