@@ -108,6 +108,17 @@ fn narrow_f16(bits: u32) -> u32 {
     sign | select(magnitude > INFINITY, 0x7e00u32, finite)
 }
 
+/// Float `index` of a buffer.
+#[cube]
+pub(crate) fn element(words: &[u32], index: usize, #[comptime] floats: FloatWords) -> f32 {
+    if comptime!(floats.per_word() == 1) {
+        f32::reinterpret(words[index])
+    } else {
+        let half = words[index / 2] >> (16u32 * (index % 2) as u32);
+        f32::reinterpret(widen(half, 0usize, floats))
+    }
+}
+
 /// The low bits of the float nearest to a sum, which may be any `f32`.
 #[cube]
 pub(crate) fn narrow_sum(sum: f32, #[comptime] floats: FloatWords) -> u32 {

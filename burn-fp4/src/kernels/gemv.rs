@@ -2,10 +2,9 @@
 
 use cubecl::prelude::*;
 
-use super::arithmetic::Arithmetic;
 use super::float_words::{FloatWords, join, narrow_sum, widen};
 use super::format::KernelFormat;
-use super::packed_weight::{PackedWeight, block_factor, decode, lift};
+use super::packed_weight::{PackedWeight, block_factor, decode, expert_of, lift};
 
 /// The geometry of the rows.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -34,6 +33,17 @@ pub(crate) struct GemvSplit {
     pub indexed: bool,
 }
 
+impl GemvSplit {
+    /// Numbers that go through shared memory at a time.
+    const fn shared(self) -> usize {
+        if self.planes || self.lanes == 1 {
+            1
+        } else {
+            self.units
+        }
+    }
+}
+
 /// Rows times transposed weight.
 ///
 /// The units of an output take turns at its vectors of codes, so that neighbours read neighbouring
@@ -59,10 +69,7 @@ pub(crate) fn gemv<C: Size, X: Size>(
     let group = CUBE_POS_X as usize * groups + UNIT_POS as usize / split.lanes;
     let first_output = group * split.outputs;
     let first_row = CUBE_POS_Y as usize * split.rows;
-    let mut expert = 0usize;
-    if comptime!(split.indexed) {
-        expert = min(experts[first_row] as usize, weight.experts - 1);
-    }
+    let expert = expert_of(experts, first_row, &weight, split.indexed);
 
     // Those beyond the end do the last ones again: all must take part in what units exchange.
     let mut weight_rows = Sequence::<usize>::new();
@@ -137,7 +144,7 @@ fn vector_factors<C: Size>(
     let first = vector * C::value() * 8 / format.block_size;
     let mut factors = Sequence::<f32>::new();
     #[unroll]
-    for i in 0..C::value() / words {
+    for i in 0..comptime!(width / words) {
         factors.push(block_factor(scales, global_scale, weight, row, first + i, format));
     }
     factors
@@ -159,10 +166,11 @@ fn add_vector<C: Size, X: Size>(
 ) {
     let width = C::value();
     let block_words = comptime!(words_of_a_block(width, format.block_size));
-    let x_vectors = comptime!(8 / floats.per_word()) / X::value();
+    let x_width = X::value();
+    let x_vectors = comptime!(8 / floats.per_word() / x_width);
     let mut partial = Array::<f32>::new(comptime!(split.outputs * split.rows));
     #[unroll]
-    for w in 0..C::value() {
+    for w in 0..comptime!(width) {
         let mut values = Sequence::<Sequence<f32>>::new();
         #[unroll]
         for j in 0..comptime!(split.outputs) {
@@ -170,7 +178,7 @@ fn add_vector<C: Size, X: Size>(
         }
         #[unroll]
         for r in 0..comptime!(split.rows) {
-            let first = *input_rows.index(r) + (vector * C::value() + w) * x_vectors;
+            let first = *input_rows.index(r) + (vector * width + w) * x_vectors;
             let x = load_eight::<X>(input, first, floats);
             #[unroll]
             for j in 0..comptime!(split.outputs) {
@@ -198,9 +206,10 @@ fn load_eight<X: Size>(
     first: usize,
     #[comptime] floats: FloatWords,
 ) -> Sequence<f32> {
+    let width = X::value();
     let mut values = Sequence::<f32>::new();
     #[unroll]
-    for v in 0..comptime!(8 / floats.per_word()) / X::value() {
+    for v in 0..comptime!(8 / floats.per_word() / width) {
         let vector = input[first + v];
         #[unroll]
         for w in 0..X::value() {
@@ -238,16 +247,19 @@ fn write(
     #[comptime] floats: FloatWords,
 ) {
     let per_word = comptime!(floats.per_word());
+    let mut shared = Shared::<[f32]>::new_slice(comptime!(split.shared()));
     #[unroll]
     for r in 0..comptime!(split.rows) {
         let first = (first_row + r) * rows.output_pitch + first_output / per_word;
         #[unroll]
         for w in 0..comptime!(split.outputs / per_word) {
-            let low = sum_of_lanes(sums[comptime!(r * split.outputs + w * per_word)], lane, split);
+            let low = sums[comptime!(r * split.outputs + w * per_word)];
+            let low = sum_of_lanes(low, &mut shared, lane, split);
             let mut word = narrow_sum(low, floats);
             if comptime!(per_word == 2) {
                 let high = sums[comptime!(r * split.outputs + 2 * w + 1)];
-                word = join(word, narrow_sum(sum_of_lanes(high, lane, split), floats));
+                let high = sum_of_lanes(high, &mut shared, lane, split);
+                word = join(word, narrow_sum(high, floats));
             }
             let inside = first_row + r < rows.n_rows && first_output + w * per_word < weight.d_output;
             if lane == 0 && inside {
@@ -259,7 +271,12 @@ fn write(
 
 /// The sum of the values of an output's units, in the first of them at least.
 #[cube]
-fn sum_of_lanes(value: f32, lane: usize, #[comptime] split: GemvSplit) -> f32 {
+fn sum_of_lanes(
+    value: f32,
+    shared: &mut Shared<[f32]>,
+    lane: usize,
+    #[comptime] split: GemvSplit,
+) -> f32 {
     let mut sum = value;
     if comptime!(split.lanes > 1 && split.planes) {
         #[unroll]
@@ -267,14 +284,14 @@ fn sum_of_lanes(value: f32, lane: usize, #[comptime] split: GemvSplit) -> f32 {
             sum += plane_shuffle_xor(sum, comptime!(1u32 << step));
         }
     } else if comptime!(split.lanes > 1) {
-        let mut shared = Shared::<[f32]>::new_slice(split.units);
         sync_cube();
         shared[UNIT_POS as usize] = value;
         sync_cube();
-        if lane == 0 {
-            for i in 1..split.lanes {
-                sum += shared[UNIT_POS as usize + i];
-            }
+        sum = 0.0f32;
+        let first = UNIT_POS as usize - lane;
+        #[unroll]
+        for i in 0..comptime!(split.lanes) {
+            sum += shared[first + i];
         }
     }
     sum

@@ -23,6 +23,21 @@ pub(crate) struct PackedWeight {
     pub rows_per_global_scale: usize,
 }
 
+/// The expert of a row; one that does not exist is the last one.
+#[cube]
+pub(crate) fn expert_of(
+    experts: &[u32],
+    row: usize,
+    weight: &PackedWeight,
+    #[comptime] indexed: bool,
+) -> usize {
+    if comptime!(indexed) {
+        min(experts[row] as usize, weight.experts - 1)
+    } else {
+        0usize.runtime()
+    }
+}
+
 /// The factor of a block of row `row`, one of all experts' rows.
 ///
 /// Products need not have the same bits everywhere, so a scale is a plain product of floats.
