@@ -46,6 +46,10 @@ impl GemmTile {
         self.units.0 * self.units.1
     }
 
+    pub const fn shared_bytes(self) -> usize {
+        16 * self.depth * (self.row_stride() + self.column_stride()) + 4 * self.height()
+    }
+
     /// Vectors from one term to the next in shared memory. One more than needed, so that
     /// neighbouring terms are in different banks.
     const fn row_stride(self) -> usize {
