@@ -49,7 +49,7 @@ impl View {
         match self {
             Self::Whole | Self::Pitched(_) => tensor,
             Self::Swapped => {
-                Flex::float_swap_dims(tensor, data.shape.len() - 2, data.shape.len() - 1)
+                Flex::float_swap_dims(tensor, data.shape().len() - 2, data.shape().len() - 1)
             }
             Self::Rotated => Flex::float_swap_dims(tensor, 0, 1),
             Self::Sliced => Flex::float_slice(tensor, &self.slices(data)),
@@ -60,18 +60,22 @@ impl View {
         let tensor = || runtime.tensor(data.clone());
         match self {
             Self::Whole => tensor(),
-            Self::Pitched(more) => runtime.pitched(data, data.shape[data.shape.len() - 1] + more),
-            Self::Swapped => {
-                CubeBackend::float_swap_dims(tensor(), data.shape.len() - 2, data.shape.len() - 1)
+            Self::Pitched(more) => {
+                runtime.pitched(data, data.shape()[data.shape().len() - 1] + more)
             }
+            Self::Swapped => CubeBackend::float_swap_dims(
+                tensor(),
+                data.shape().len() - 2,
+                data.shape().len() - 1,
+            ),
             Self::Rotated => CubeBackend::float_swap_dims(tensor(), 0, 1),
             Self::Sliced => CubeBackend::float_slice(tensor(), &self.slices(data)),
         }
     }
 
     fn slices(self, data: &TensorData) -> Vec<Slice> {
-        let mut slices = vec![Slice::full(); data.shape.len()];
-        slices[0] = Slice::from(1..data.shape[0] - 1);
+        let mut slices = vec![Slice::full(); data.shape().len()];
+        slices[0] = Slice::from(1..data.shape()[0] - 1);
         slices
     }
 }
@@ -178,7 +182,7 @@ fn clipped_gradients_have_the_bits_of_flex() {
         let n_cases = for_all(|data, view, axis, scheme, what| {
             let what = format!("{}: {what}", runtime.name);
             let values: Vec<f32> = (0..data.num_elements()).map(|i| i as f32 + 1.5).collect();
-            let grad = cases::data(&values, &data.shape, data.dtype);
+            let grad = cases::data(&values, data.shape(), data.dtype());
             let tensor = view.flex(data);
             let amax = TensorData::new(
                 vec![0.7f32; amax_len(&tensor, scheme)],

@@ -1,8 +1,9 @@
-//! The largest finite magnitude of a tensor, or of each of its experts.
+//! The largest magnitude of a tensor, or of each of its experts; NaN does not take part, and infinity
+//! counts as the largest `f32`.
 
 use cubecl::prelude::*;
 
-use super::block_amax::finite_amax;
+use super::block_amax::block_amax;
 use super::float_words::FloatWords;
 
 /// Vectors that a unit loads at a time.
@@ -19,7 +20,7 @@ pub(crate) struct AmaxRows {
     pub pitch: usize,
 }
 
-/// Raises every `amax` to the largest finite magnitude of what it is for, index `CUBE_POS_Y`.
+/// Raises every `amax` to the largest magnitude of what it is for, index `CUBE_POS_Y`.
 ///
 /// Magnitudes order as their bits do, so the maximum of integers is that of the numbers.
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -43,7 +44,7 @@ pub(crate) fn raise_amax<N: Size>(
             let row = rows_before + vector / rows.width;
             vectors.push(input[row * rows.pitch + vector % rows.width]);
         }
-        largest = max(largest, finite_amax(&vectors, floats));
+        largest = max(largest, block_amax(&vectors, floats) >> 1u32);
     }
     if comptime!(planes) {
         let of_plane = plane_max(largest);

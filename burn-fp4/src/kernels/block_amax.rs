@@ -1,35 +1,34 @@
-//! The largest finite magnitude of a block.
+//! The largest magnitude of a block, and what stands for one that is not finite.
+//!
+//! As in [`crate::block_scales`], NaN does not take part, infinity counts as the largest `f32`, and a
+//! block left without a magnitude has scale 1. A magnitude is kept as twice its bits, plus one if
+//! there is a NaN: the maximum of such numbers is the one of the block, and 1 the block left without.
 
 use cubecl::prelude::*;
 
 use super::float_words::{FloatWords, widen};
 use super::soft_float::INFINITY;
 
-/// Bits of the largest finite magnitude in vectors of words.
+/// What [`block_amax`] gives for NaN and zeros.
+pub(crate) const ONLY_NAN: u32 = 1;
+
+/// The largest magnitude in vectors of words, as twice its bits; see the module.
 #[cube]
-pub(crate) fn finite_amax<N: Size>(
+pub(crate) fn block_amax<N: Size>(
     vectors: &Sequence<Vector<u32, N>>,
     #[comptime] floats: FloatWords,
 ) -> u32 {
-    let mut amax = 0u32;
-    #[unroll]
-    for v in 0..comptime!(vectors.len()) {
-        amax = max(amax, vector_amax(*vectors.index(v), false, floats));
-    }
+    let mut amax = largest(vectors, false, floats);
     // Rare, so it may cost.
-    if amax >= INFINITY {
-        amax = 0u32;
-        #[unroll]
-        for v in 0..comptime!(vectors.len()) {
-            amax = max(amax, vector_amax(*vectors.index(v), true, floats));
-        }
+    if amax >= comptime!(INFINITY << 1) {
+        amax = largest(vectors, true, floats);
     }
     amax
 }
 
-/// Bits of the largest finite magnitude in one column of vectors of words.
+/// The largest magnitude in one column of vectors of words, as twice its bits; see the module.
 #[cube]
-pub(crate) fn finite_column_amax<N: Size>(
+pub(crate) fn column_amax<N: Size>(
     vectors: &Sequence<Vector<u32, N>>,
     #[comptime] column: usize,
     #[comptime] floats: FloatWords,
@@ -42,45 +41,52 @@ pub(crate) fn finite_column_amax<N: Size>(
         let vector = *vectors.index(v);
         amax = max(amax, magnitude(vector.extract(word), index, false, floats));
     }
-    if amax >= INFINITY {
+    if amax >= comptime!(INFINITY << 1) {
         amax = 0u32;
         #[unroll]
         for v in 0..comptime!(vectors.len()) {
             let vector = *vectors.index(v);
-            amax = max(amax, magnitude(vector.extract(word), index, true, floats));
+            let word = vector.extract(word);
+            amax = max(amax, magnitude(word, index, true, floats));
         }
     }
     amax
 }
 
 #[cube]
-fn vector_amax<N: Size>(
-    vector: Vector<u32, N>,
-    #[comptime] only_finite: bool,
+fn largest<N: Size>(
+    vectors: &Sequence<Vector<u32, N>>,
+    #[comptime] saturates: bool,
     #[comptime] floats: FloatWords,
 ) -> u32 {
     let mut amax = 0u32;
     #[unroll]
-    for w in 0..N::value() {
+    for v in 0..comptime!(vectors.len()) {
+        let vector = *vectors.index(v);
         #[unroll]
-        for i in 0..comptime!(floats.per_word()) {
-            amax = max(amax, magnitude(vector.extract(w), i, only_finite, floats));
+        for w in 0..N::value() {
+            #[unroll]
+            for i in 0..comptime!(floats.per_word()) {
+                amax = max(amax, magnitude(vector.extract(w), i, saturates, floats));
+            }
         }
     }
     amax
 }
 
-/// Bits of the magnitude of a float, zero instead of one that is not finite if `only_finite`.
+/// Twice the bits of the magnitude of a float, which the sign is shifted out of. What is not finite
+/// stays larger than all others unless it `saturates`, as the module says.
 #[cube]
 fn magnitude(
     word: u32,
     #[comptime] index: usize,
-    #[comptime] only_finite: bool,
+    #[comptime] saturates: bool,
     #[comptime] floats: FloatWords,
 ) -> u32 {
-    let bits = widen(word, index, floats) & 0x7fff_ffffu32;
-    if comptime!(only_finite) {
-        select(bits < INFINITY, bits, 0u32)
+    let bits = widen(word, index, floats) << 1u32;
+    if comptime!(saturates) {
+        let finite = min(bits, comptime!((INFINITY << 1) - 2));
+        select(bits > comptime!(INFINITY << 1), ONLY_NAN, finite)
     } else {
         bits
     }

@@ -3,6 +3,7 @@
 use cubecl::prelude::*;
 
 use super::arithmetic::Arithmetic;
+use super::block_amax::ONLY_NAN;
 use super::format::{BlockScales, KernelFormat};
 use super::soft_float::{MIN_NORMAL, divide, multiply};
 
@@ -16,14 +17,21 @@ const E4M3_MIN_POSITIVE: u32 = 0x3b00_0000;
 const E4M3_MAX: u32 = 0x7e;
 /// Code of 1.
 const E4M3_ONE: u32 = 0x38;
+/// Byte of 1 in E8M0.
+const E8M0_ONE: u32 = 127;
 
-/// Byte of the scale of a block with the largest magnitude `amax`; both it and the global scale are
-/// bits of finite numbers.
+/// Byte of the scale of a block with the largest magnitude `amax`, as
+/// [`block_amax`](super::block_amax::block_amax) gives it; the global scale is bits of a finite number.
 #[cube]
 pub(crate) fn scale_byte(amax: u32, global_scale: u32, #[comptime] format: KernelFormat) -> u32 {
+    let bits = amax >> 1u32;
     match format.scales {
-        BlockScales::Mx { bias } => max((amax + bias) >> 23u32, 2u32) - 2u32,
-        BlockScales::Nv => e4m3_byte(amax, global_scale, format.arithmetic),
+        BlockScales::Mx { bias } => {
+            let byte = max((bits + bias) >> 23u32, 2u32) - 2u32;
+            select(amax == ONLY_NAN, E8M0_ONE, byte)
+        }
+        // A block of zeros has scale 1, too.
+        BlockScales::Nv => e4m3_byte(bits, global_scale, format.arithmetic),
     }
 }
 

@@ -105,7 +105,9 @@ fn narrow_f16(bits: u32) -> u32 {
     let up = dropped > half || (dropped == half && kept & 1u32 == 1u32);
     let subnormal = kept + u32::cast_from(up);
     let finite = select(exponent < 113u32, subnormal, min(normal, 0x7c00u32));
-    sign | select(magnitude > INFINITY, 0x7e00u32, finite)
+    // NaN stays quiet and keeps what fits of its payload.
+    let nan = 0x7e00u32 | ((magnitude >> 13u32) & 0x1ffu32);
+    sign | select(magnitude > INFINITY, nan, finite)
 }
 
 /// Float `index` of a buffer.

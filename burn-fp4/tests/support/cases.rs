@@ -90,9 +90,9 @@ pub fn data(values: &[f32], shape: &[usize], dtype: DType) -> TensorData {
 
 /// All bits the same, those of NaN included.
 pub fn assert_same_bits(found: &TensorData, expected: &TensorData, what: &str) {
-    assert_eq!(found.dtype, expected.dtype, "{what}: dtype");
-    assert_eq!(found.shape, expected.shape, "{what}: shape");
-    let size = found.dtype.size();
+    assert_eq!(found.dtype(), expected.dtype(), "{what}: dtype");
+    assert_eq!(found.shape(), expected.shape(), "{what}: shape");
+    let size = found.dtype().size();
     let pairs = found
         .as_bytes()
         .chunks(size)

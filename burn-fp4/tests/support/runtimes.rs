@@ -9,7 +9,6 @@ use burn_cubecl::CubeDevice;
 use burn_cubecl::ops::into_data_sync;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
-use cubecl::prelude::Device;
 use cubecl::zspace::metadata::Metadata;
 
 /// A runtime, and with wgpu the shader compiler.
@@ -82,9 +81,9 @@ fn known() -> Vec<(&'static str, Start)> {
         #[cfg(feature = "wgpu")]
         ("wgsl", || {
             use cubecl::wgpu::{WgpuServer, WgslCompiler};
-            let device = wgpu_device();
-            let client = Client::load::<WgpuServer<WgslCompiler>>(device.to_id());
-            (client, CubeDevice::Wgpu(device))
+            let (client, device) = own_client(CubeDevice::Wgpu(wgpu_device()));
+            let id = client.service_id().device;
+            (Client::load::<WgpuServer<WgslCompiler>>(id), device)
         }),
     ]
 }
@@ -111,28 +110,28 @@ impl TestRuntime {
 
     /// The same tensor in memory with room behind every row of the last axis.
     pub fn pitched(&self, data: &TensorData, pitch: usize) -> CubeTensor {
-        let size = data.dtype.size();
-        let width = data.shape[data.shape.len() - 1] * size;
+        let size = data.dtype().size();
+        let width = data.shape()[data.shape().len() - 1] * size;
         let rows = data.as_bytes().chunks(width);
         // What is in a gap must not matter: all ones are NaN.
         let padded = rows.flat_map(|row| {
             let gap = std::iter::repeat_n(0xff, pitch * size - width);
             row.iter().copied().chain(gap).collect::<Vec<u8>>()
         });
-        let mut strides = vec![1; data.shape.len()];
+        let mut strides = vec![1; data.shape().len()];
         for i in (0..strides.len() - 1).rev() {
             let below = if i + 2 == strides.len() {
                 pitch
             } else {
-                data.shape[i + 1]
+                data.shape()[i + 1]
             };
             strides[i] = strides[i + 1] * below;
         }
         let bytes: Vec<u8> = padded.collect();
         let memory = self.client.create_from_slice(&bytes);
-        let meta = Metadata::new(data.shape.clone(), strides);
+        let meta = Metadata::new(data.shape().clone(), strides);
         let (client, device) = (self.client.clone(), self.device.clone());
-        CubeTensor::new(client, memory, meta, device, data.dtype)
+        CubeTensor::new(client, memory, meta, device, data.dtype())
     }
 }
 
@@ -140,6 +139,6 @@ impl TestRuntime {
 pub fn read(tensor: CubeTensor) -> TensorData {
     let shape = tensor.shape();
     let data = into_data_sync(tensor);
-    assert_eq!(data.shape, shape, "shape of what was read");
+    assert_eq!(data.shape(), &shape, "shape of what was read");
     data
 }

@@ -1,7 +1,7 @@
 use cubecl::prelude::*;
 
 use super::pass_float;
-use crate::kernels::block_amax::finite_column_amax;
+use crate::kernels::block_amax::column_amax;
 use crate::kernels::block_scale::scale_byte;
 use crate::kernels::columns::{Columns, column_position};
 use crate::kernels::float_words::FloatWords;
@@ -33,9 +33,10 @@ pub(crate) fn clip_gradient_columns<N: Size>(
     }
     let global_scale = global_scales[position.outer / outer_per_global_scale];
     let mut grids = Sequence::<Grid>::new();
+    let width = N::value().comptime();
     #[unroll]
-    for column in 0..N::value() * comptime!(floats.per_word()) {
-        let amax = finite_column_amax(&rows, column, floats);
+    for column in 0..comptime!(width * floats.per_word()) {
+        let amax = column_amax(&rows, column, floats);
         let byte = scale_byte(amax, global_scale, format);
         grids.push(Grid::new(byte, global_scale, format));
     }
@@ -59,7 +60,7 @@ fn pass_row<N: Size>(
         let mut passed = 0u32;
         #[unroll]
         for i in 0..comptime!(floats.per_word()) {
-            let grid = grids.index(w * comptime!(floats.per_word()) + i);
+            let grid = grids.index(comptime!(w * floats.per_word() + i));
             passed |= pass_float(row.extract(w), grad.extract(w), i, grid, floats);
         }
         out.insert(w, passed);

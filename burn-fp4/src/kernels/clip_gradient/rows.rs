@@ -1,7 +1,7 @@
 use cubecl::prelude::*;
 
 use super::pass_float;
-use crate::kernels::block_amax::finite_amax;
+use crate::kernels::block_amax::block_amax;
 use crate::kernels::block_scale::scale_byte;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
@@ -33,7 +33,7 @@ pub(crate) fn clip_gradient_rows<N: Size>(
         for v in 0..comptime!(split.vectors) {
             vectors.push(input[vector_position(&rows, safe, v, split)]);
         }
-        let amax = block_max(finite_amax(&vectors, floats), split);
+        let amax = block_max(block_amax(&vectors, floats), split);
         let global_scale = global_scales[safe / blocks_per_global_scale];
         let grid = Grid::new(scale_byte(amax, global_scale, format), global_scale, format);
         if block < rows.n_blocks {

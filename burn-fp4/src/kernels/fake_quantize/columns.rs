@@ -1,7 +1,7 @@
 use cubecl::prelude::*;
 
 use super::round_float;
-use crate::kernels::block_amax::finite_column_amax;
+use crate::kernels::block_amax::column_amax;
 use crate::kernels::block_scale::scale_byte;
 use crate::kernels::columns::{Columns, column_position};
 use crate::kernels::float_words::{FloatWords, join};
@@ -34,9 +34,10 @@ pub(crate) fn fake_quantize_columns<N: Size>(
     }
     let global_scale = global_scales[position.outer / outer_per_global_scale];
     let mut grids = Sequence::<Grid>::new();
+    let width = N::value().comptime();
     #[unroll]
-    for column in 0..N::value() * comptime!(floats.per_word()) {
-        let amax = finite_column_amax(&rows, column, floats);
+    for column in 0..comptime!(width * floats.per_word()) {
+        let amax = column_amax(&rows, column, floats);
         let byte = scale_byte(amax, global_scale, format);
         grids.push(Grid::new(byte, global_scale, format));
     }

@@ -1,7 +1,7 @@
 use cubecl::prelude::*;
 
 use super::round_vector;
-use crate::kernels::block_amax::finite_amax;
+use crate::kernels::block_amax::block_amax;
 use crate::kernels::block_scale::scale_byte;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
@@ -42,7 +42,7 @@ pub(crate) fn fake_quantize_rows<N: Size>(
     for j in 0..comptime!(split.in_flight) {
         let block = first + j * blocks_at_a_time(split);
         let vectors = blocks.index(j);
-        let amax = block_max(finite_amax(vectors, floats), split);
+        let amax = block_max(block_amax(vectors, floats), split);
         let scale = min(block, rows.n_blocks - 1) / blocks_per_global_scale;
         let global_scale = global_scales[scale];
         let grid = Grid::new(scale_byte(amax, global_scale, format), global_scale, format);

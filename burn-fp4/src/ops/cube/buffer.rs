@@ -77,7 +77,7 @@ impl Strided {
     /// Another tensor of the same shape and dtype with the layout of this one.
     pub fn align(&self, other: CubeTensor) -> CubeTensor {
         let same_strides = other.meta.strides() == self.tensor.meta.strides();
-        if same_strides && other.handle.offset_start.is_none() {
+        if same_strides && other.handle.offset_start.unwrap_or(0) == 0 {
             return other;
         }
         let out = self.empty_like();
