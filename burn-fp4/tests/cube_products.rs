@@ -76,7 +76,7 @@ impl Weight {
     fn on(&self, runtime: &TestRuntime, gap: usize) -> Fp4Primitive<CubeBackend> {
         let bytes = |data: &TensorData| match gap {
             0 => runtime.tensor(data.clone()),
-            _ => runtime.pitched(data, data.shape[data.shape.len() - 1] + gap),
+            _ => runtime.pitched(data, data.shape()[data.shape().len() - 1] + gap),
         };
         Fp4Primitive {
             codes: bytes(&self.codes),
@@ -110,11 +110,11 @@ fn check(
     value: impl Fn(usize, usize, usize) -> f64,
     what: &str,
 ) -> f64 {
-    let [n, terms] = rows.shape.dims();
-    assert_eq!(found.shape.to_vec(), [n, columns], "{what}");
-    assert_eq!(found.dtype, rows.dtype, "{what}");
+    let [n, terms] = rows.shape().dims();
+    assert_eq!(found.shape().to_vec(), [n, columns], "{what}");
+    assert_eq!(found.dtype(), rows.dtype(), "{what}");
     // Half a unit in the last place, relative and where numbers are subnormal.
-    let (relative, absolute) = match rows.dtype {
+    let (relative, absolute) = match rows.dtype() {
         DType::BF16 => (2f64.powi(-9), 0.0),
         DType::F16 => (2f64.powi(-11), f16::from_bits(1).to_f64() / 2.0),
         _ => (0.0, 0.0),
@@ -152,7 +152,10 @@ fn experts(n: usize, n_experts: usize) -> Vec<i32> {
 }
 
 /// Runs `check` for every weight, scheme, number of rows and dtype.
-fn for_all(check: impl Fn(&TestRuntime, &Weight, Option<&[i32]>, Fp4Scheme, usize, DType) -> f64) {
+fn for_all(
+    columns: impl Fn(&Weight) -> usize,
+    check: impl Fn(&TestRuntime, &Weight, Option<&[i32]>, Fp4Scheme, usize, DType) -> f64,
+) {
     for runtime in runtimes() {
         let (mut n_cases, mut largest) = (0, 0f64);
         for (n_experts, d_output, d_input) in WEIGHTS {
@@ -166,6 +169,9 @@ fn for_all(check: impl Fn(&TestRuntime, &Weight, Option<&[i32]>, Fp4Scheme, usiz
                     let indices = experts(n, weight.n_experts);
                     let indices = n_experts.map(|_| indices.as_slice());
                     for dtype in DTYPES {
+                        if !readable(&runtime, dtype, columns(&weight)) {
+                            continue;
+                        }
                         let share = check(&runtime, &weight, indices, scheme, n, dtype);
                         largest = largest.max(share);
                         n_cases += 1;
@@ -175,6 +181,13 @@ fn for_all(check: impl Fn(&TestRuntime, &Weight, Option<&[i32]>, Fp4Scheme, usiz
         }
         println!("{}: {n_cases} cases, {largest:.3} of the bound", runtime.name);
     }
+}
+
+/// Rows of an odd number of 16-bit floats have gaps between them, and to read such a tensor Burn
+/// needs its type, which shaders do not have.
+fn readable(runtime: &TestRuntime, dtype: DType, columns: usize) -> bool {
+    let shaders = matches!(runtime.name, "vulkan" | "wgsl");
+    !(shaders && dtype == DType::BF16 && columns % 2 == 1)
 }
 
 /// Expert of a row.
@@ -188,7 +201,7 @@ fn index_tensor(runtime: &TestRuntime, experts: &[i32]) -> burn_cubecl::tensor::
 
 #[test]
 fn products_are_within_the_rounding_of_f32_sums() {
-    for_all(|runtime, weight, experts, scheme, n, dtype| {
+    for_all(|weight| weight.d_output, |runtime, weight, experts, scheme, n, dtype| {
         let rows = rows(n, weight.d_input, dtype);
         let (x, w) = (runtime.tensor(rows.clone()), weight.on(runtime, 0));
         let found = match experts {
@@ -206,7 +219,7 @@ fn products_are_within_the_rounding_of_f32_sums() {
 
 #[test]
 fn gradients_are_within_the_rounding_of_f32_sums() {
-    for_all(|runtime, weight, experts, scheme, n, dtype| {
+    for_all(|weight| weight.d_input, |runtime, weight, experts, scheme, n, dtype| {
         let rows = rows(n, weight.d_output, dtype);
         let (grad, w) = (runtime.tensor(rows.clone()), weight.on(runtime, 0));
         let found = match experts {

@@ -102,7 +102,7 @@ fn what_is_no_expert_counts_as_the_last_one() {
     let device = Device::flex();
     let weight = weight(&Fp4Scheme::nvfp4(), &device);
     let x = sample([3, 64], &device);
-    let out = fp4_expert_linear(x.clone(), indices(&[4, -1, 1 << 40], &device), &weight);
+    let out = fp4_expert_linear(x.clone(), indices(&[4, -1, 1 << 30], &device), &weight);
     let wanted = fp4_expert_linear(x, indices(&[3, 3, 3], &device), &weight);
     out.into_data().assert_eq(&wanted.into_data(), true);
 }

@@ -63,7 +63,7 @@ impl Product {
         let d_input = 2 * bytes;
         let (codes, code_pitch) = byte_rows(weight.codes, 4);
         let (scales, scale_pitch) = byte_rows(weight.scales, 1);
-        let (rows, row_pitch) = float_rows(rows);
+        let (rows, row_pitch) = float_rows(rows, !backward);
         let columns = if backward { d_input } else { d_output };
         let (output, output_pitch) = empty_rows(&rows, columns);
         let experts = experts.map(|experts| {
@@ -224,9 +224,14 @@ fn byte_rows(tensor: CubeTensor, alignment: usize) -> (CubeTensor, usize) {
     }
 }
 
-/// Rows of floats and their pitch; copied if they lie otherwise or do not start at words.
-fn float_rows(tensor: CubeTensor) -> (CubeTensor, usize) {
-    let per_word = float_words(tensor.dtype).per_word();
+/// Rows of floats and their pitch; copied if they lie otherwise, or if `whole_words` and not all of
+/// them start at words.
+fn float_rows(tensor: CubeTensor, whole_words: bool) -> (CubeTensor, usize) {
+    let per_word = if whole_words {
+        float_words(tensor.dtype).per_word()
+    } else {
+        1
+    };
     let fits = |tensor: &CubeTensor| {
         let strides = tensor.meta.strides();
         let [n_rows, len] = tensor.shape().dims();
