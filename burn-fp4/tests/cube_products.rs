@@ -132,7 +132,10 @@ fn check(
             let bound = bound + 2.0 * relative * (sum.abs() + bound) + absolute;
             let found = found[row * columns + column];
             let error = (found - sum).abs();
-            assert!(error <= bound, "{what}: [{row}, {column}] {found} {sum} {bound}");
+            assert!(
+                error <= bound,
+                "{what}: [{row}, {column}] {found} {sum} {bound}"
+            );
             if bound > 0.0 {
                 largest = largest.max(error / bound);
             }
@@ -179,7 +182,10 @@ fn for_all(
                 }
             }
         }
-        println!("{}: {n_cases} cases, {largest:.3} of the bound", runtime.name);
+        println!(
+            "{}: {n_cases} cases, {largest:.3} of the bound",
+            runtime.name
+        );
     }
 }
 
@@ -201,38 +207,44 @@ fn index_tensor(runtime: &TestRuntime, experts: &[i32]) -> burn_cubecl::tensor::
 
 #[test]
 fn products_are_within_the_rounding_of_f32_sums() {
-    for_all(|weight| weight.d_output, |runtime, weight, experts, scheme, n, dtype| {
-        let rows = rows(n, weight.d_input, dtype);
-        let (x, w) = (runtime.tensor(rows.clone()), weight.on(runtime, 0));
-        let found = match experts {
-            None => CubeBackend::fp4_linear(x, w, scheme),
-            Some(experts) => {
-                let experts = index_tensor(runtime, experts);
-                CubeBackend::fp4_expert_linear(x, experts, w, scheme)
-            }
-        };
-        let what = format!("{}: {scheme} {n} rows {dtype:?}", runtime.name);
-        let value = |row, output, i| weight.value(of_row(experts, row), output, i);
-        check(&read(found), &rows, weight.d_output, value, &what)
-    });
+    for_all(
+        |weight| weight.d_output,
+        |runtime, weight, experts, scheme, n, dtype| {
+            let rows = rows(n, weight.d_input, dtype);
+            let (x, w) = (runtime.tensor(rows.clone()), weight.on(runtime, 0));
+            let found = match experts {
+                None => CubeBackend::fp4_linear(x, w, scheme),
+                Some(experts) => {
+                    let experts = index_tensor(runtime, experts);
+                    CubeBackend::fp4_expert_linear(x, experts, w, scheme)
+                }
+            };
+            let what = format!("{}: {scheme} {n} rows {dtype:?}", runtime.name);
+            let value = |row, output, i| weight.value(of_row(experts, row), output, i);
+            check(&read(found), &rows, weight.d_output, value, &what)
+        },
+    );
 }
 
 #[test]
 fn gradients_are_within_the_rounding_of_f32_sums() {
-    for_all(|weight| weight.d_input, |runtime, weight, experts, scheme, n, dtype| {
-        let rows = rows(n, weight.d_output, dtype);
-        let (grad, w) = (runtime.tensor(rows.clone()), weight.on(runtime, 0));
-        let found = match experts {
-            None => CubeBackend::fp4_linear_backward(grad, w, scheme),
-            Some(experts) => {
-                let experts = index_tensor(runtime, experts);
-                CubeBackend::fp4_expert_linear_backward(grad, experts, w, scheme)
-            }
-        };
-        let what = format!("{}: backward {scheme} {n} rows {dtype:?}", runtime.name);
-        let value = |row, input, i| weight.value(of_row(experts, row), i, input);
-        check(&read(found), &rows, weight.d_input, value, &what)
-    });
+    for_all(
+        |weight| weight.d_input,
+        |runtime, weight, experts, scheme, n, dtype| {
+            let rows = rows(n, weight.d_output, dtype);
+            let (grad, w) = (runtime.tensor(rows.clone()), weight.on(runtime, 0));
+            let found = match experts {
+                None => CubeBackend::fp4_linear_backward(grad, w, scheme),
+                Some(experts) => {
+                    let experts = index_tensor(runtime, experts);
+                    CubeBackend::fp4_expert_linear_backward(grad, experts, w, scheme)
+                }
+            };
+            let what = format!("{}: backward {scheme} {n} rows {dtype:?}", runtime.name);
+            let value = |row, input, i| weight.value(of_row(experts, row), i, input);
+            check(&read(found), &rows, weight.d_input, value, &what)
+        },
+    );
 }
 
 /// What is in the gaps is NaN, or would change the result.

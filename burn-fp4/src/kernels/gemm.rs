@@ -93,7 +93,12 @@ pub(crate) fn gemm(
     #[comptime] floats: FloatWords,
 ) {
     let row_tile = if comptime!(kind.indexed) {
-        row_tile(counts, weight.experts, CUBE_POS_Y as usize, comptime!(tile.height()))
+        row_tile(
+            counts,
+            weight.experts,
+            CUBE_POS_Y as usize,
+            comptime!(tile.height()),
+        )
     } else {
         let first = CUBE_POS_Y as usize * comptime!(tile.height());
         RowTile {
@@ -106,7 +111,11 @@ pub(crate) fn gemm(
         terminate!();
     }
     let mut row_numbers = Shared::<[u32]>::new_slice(comptime!(tile.height()));
-    for i in range_stepped(UNIT_POS as usize, comptime!(tile.height()), comptime!(tile.n_units())) {
+    for i in range_stepped(
+        UNIT_POS as usize,
+        comptime!(tile.height()),
+        comptime!(tile.n_units()),
+    ) {
         // Those beyond the end are the last one again.
         let place = row_tile.first + min(i, row_tile.len - 1);
         row_numbers[i] = if comptime!(kind.indexed) {
@@ -131,7 +140,16 @@ pub(crate) fn gemm(
     }
     for first_term in range_stepped(0usize, terms, tile.depth) {
         sync_cube();
-        load_rows(input, &row_numbers, &mut row_values, first_term, terms, rows.pitch, tile, floats);
+        load_rows(
+            input,
+            &row_numbers,
+            &mut row_values,
+            first_term,
+            terms,
+            rows.pitch,
+            tile,
+            floats,
+        );
         load_weight(
             codes,
             scales,

@@ -120,7 +120,17 @@ pub(crate) fn gemv<C: Size, X: Size>(
             floats,
         );
     }
-    write(&sums, output, lane, first_output, first_row, &rows, &weight, split, floats);
+    write(
+        &sums,
+        output,
+        lane,
+        first_output,
+        first_row,
+        &rows,
+        &weight,
+        split,
+        floats,
+    );
 }
 
 /// Words with the same block scale, of a vector of `width`.
@@ -145,7 +155,14 @@ fn vector_factors<C: Size>(
     let mut factors = Sequence::<f32>::new();
     #[unroll]
     for i in 0..comptime!(width / words) {
-        factors.push(block_factor(scales, global_scale, weight, row, first + i, format));
+        factors.push(block_factor(
+            scales,
+            global_scale,
+            weight,
+            row,
+            first + i,
+            format,
+        ));
     }
     factors
 }
@@ -261,7 +278,8 @@ fn write(
                 let high = sum_of_lanes(high, &mut shared, lane, split);
                 word = join(word, narrow_sum(high, floats));
             }
-            let inside = first_row + r < rows.n_rows && first_output + w * per_word < weight.d_output;
+            let inside =
+                first_row + r < rows.n_rows && first_output + w * per_word < weight.d_output;
             if lane == 0 && inside {
                 output[first + w] = word;
             }

@@ -87,7 +87,8 @@ pub(crate) fn decode(word: u32, #[comptime] arithmetic: Arithmetic) -> Sequence<
                 values.push(*high.index(j));
             }
         }
-        Arithmetic::Integer => {
+        Arithmetic::Integer =>
+        {
             #[unroll]
             for j in 0..8usize {
                 values.push(code_value(word >> comptime!(4 * j as u32)));

@@ -87,7 +87,15 @@ pub(super) fn load_weight(
             for j in 0..4usize {
                 let row = first_row + min(first_column + 4 * quad + j, weight.d_output - 1);
                 let at = min(term, weight.d_input / 8 - 1);
-                columns.push(load_word(codes, scales, global_scales, row, at, weight, format));
+                columns.push(load_word(
+                    codes,
+                    scales,
+                    global_scales,
+                    row,
+                    at,
+                    weight,
+                    format,
+                ));
             }
             #[unroll]
             for i in 0..8usize {

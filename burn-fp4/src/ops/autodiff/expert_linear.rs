@@ -35,7 +35,12 @@ pub(super) fn expert_linear<B: Fp4Backend, C: CheckpointStrategy>(
     scheme: Fp4Scheme,
 ) -> FloatTensor<Autodiff<B, C>> {
     let prepared = Backward::<B, 1>::prepare::<C>(ExpertLinear, [rows.node()]).compute_bound();
-    let out = B::fp4_expert_linear(rows.into_primitive(), experts.clone(), weight.clone(), scheme);
+    let out = B::fp4_expert_linear(
+        rows.into_primitive(),
+        experts.clone(),
+        weight.clone(),
+        scheme,
+    );
     match prepared.stateful() {
         OpsKind::Tracked(prepared) => prepared.finish((experts, weight, scheme), out),
         OpsKind::UnTracked(prepared) => prepared.finish(out),

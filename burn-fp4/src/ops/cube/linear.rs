@@ -63,7 +63,7 @@ fn launch_gemv(product: &Product) {
         lanes: product.device.lanes.min(vectors.next_power_of_two()),
         units: product.device.units,
         // As many sums as registers allow.
-        outputs: if rows > 4 { 2 } else { 4 },
+        outputs: if rows > 2 { 2 } else { 4 },
         rows,
         planes: product.device.planes,
         indexed: product.experts.is_some(),

@@ -197,7 +197,9 @@ fn offset(tensor: &CubeTensor) -> usize {
 /// Words of the widest vectors, four at most, that rows of `len` bytes can be divided into.
 fn widest(offset: usize, pitch: usize, len: usize) -> usize {
     let fits = |&words: &usize| {
-        [offset, pitch, len].iter().all(|n| n.is_multiple_of(4 * words))
+        [offset, pitch, len]
+            .iter()
+            .all(|n| n.is_multiple_of(4 * words))
     };
     [4, 2].into_iter().find(fits).unwrap_or(1)
 }
