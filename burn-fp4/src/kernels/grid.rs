@@ -5,6 +5,7 @@ use cubecl::prelude::*;
 use super::arithmetic::Arithmetic;
 use super::block_scale::factor;
 use super::format::{BlockScales, KernelFormat};
+use super::soft_float::INFINITY;
 use super::threshold::{magnitude, threshold};
 
 /// The grid of one block: what brings its elements to the grid and back.
@@ -12,6 +13,8 @@ use super::threshold::{magnitude, threshold};
 pub(crate) struct Grid {
     /// The value of the block scale.
     unit: f32,
+    /// The same, infinity for zero: then all that is finite has code zero.
+    divisor: f32,
     /// Its reciprocal, rounded.
     reciprocal: f32,
     /// Whether a quotient by `unit` can be made of products with `reciprocal`.
@@ -47,6 +50,7 @@ impl Grid {
         };
         Grid {
             unit: f32::reinterpret(unit),
+            divisor: f32::reinterpret(select(unit == 0u32, INFINITY, unit)),
             reciprocal,
             // Between 2^-60 and 2^60 nothing underflows that matters.
             tame: unit > 0x2180_0000u32 && unit < 0x5d80_0000u32,
@@ -60,7 +64,7 @@ impl Grid {
     pub fn code(&self, bits: u32) -> u32 {
         match comptime!(self.format.arithmetic) {
             Arithmetic::Float => {
-                let rounding = Rounding::of(self.normalize(bits));
+                let rounding = Rounding::of(self.normalize(bits, self.divisor));
                 let steps = u32::reinterpret(rounding.sum) - u32::reinterpret(rounding.anchor);
                 // 2 for exponent 1, 4 for exponent 2: the codes skipped where the step doubles.
                 steps + (rounding.exponent >> 22u32) - 254u32
@@ -80,7 +84,7 @@ impl Grid {
     pub fn round(&self, bits: u32) -> u32 {
         match comptime!(self.format.arithmetic) {
             Arithmetic::Float => {
-                let rounding = Rounding::of(self.normalize(bits));
+                let rounding = Rounding::of(self.normalize(bits, self.divisor));
                 u32::reinterpret((rounding.sum - rounding.anchor) * self.unit)
             }
             Arithmetic::Integer => {
@@ -99,7 +103,7 @@ impl Grid {
     pub fn saturates(&self, bits: u32) -> bool {
         match comptime!(self.format.arithmetic) {
             Arithmetic::Float => {
-                let in_range = self.normalize(bits) <= 6.0f32 || bits == 0u32;
+                let in_range = self.normalize(bits, self.unit) <= 6.0f32 || bits == 0u32;
                 !in_range
             }
             Arithmetic::Integer => bits >= *self.thresholds.index(7usize),
@@ -116,8 +120,9 @@ impl Grid {
         }
     }
 
-    /// The quotient of a magnitude and the unit, correctly rounded.
-    fn normalize(&self, bits: u32) -> f32 {
+    /// The quotient of a magnitude and the unit, correctly rounded; `divisor` is the unit, perhaps
+    /// another one where that is zero.
+    fn normalize(&self, bits: u32, divisor: f32) -> f32 {
         let x = f32::reinterpret(bits);
         match comptime!(self.format.scales) {
             BlockScales::Mx { .. } => x * self.reciprocal,
@@ -130,10 +135,10 @@ impl Grid {
                 let near = fma(rest, self.reciprocal, near);
                 let rest = fma(-near, self.unit, x);
                 let quotient = fma(rest, self.reciprocal, near);
-                if self.tame && bits < 0x7f80_0000u32 {
+                if self.tame && bits < INFINITY {
                     quotient
                 } else {
-                    x / self.unit
+                    x / divisor
                 }
             }
         }

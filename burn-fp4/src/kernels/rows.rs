@@ -47,13 +47,24 @@ pub(crate) fn vector_position(
     #[comptime] vector: usize,
     #[comptime] split: RowSplit,
 ) -> usize {
+    let first = block_position(rows, block, split);
+    first + comptime!(vector * split.lanes) + UNIT_POS as usize % split.lanes
+}
+
+/// Where the first vector of this unit's share of a block is, if shares do not interleave.
+#[cube]
+pub(crate) fn share_position(rows: &Rows, block: usize, #[comptime] split: RowSplit) -> usize {
+    block_position(rows, block, split) + UNIT_POS as usize % split.lanes * split.vectors
+}
+
+#[cube]
+fn block_position(rows: &Rows, block: usize, #[comptime] split: RowSplit) -> usize {
     let size = comptime!(split.vectors * split.lanes);
-    let first = if comptime!(split.pitched) {
+    if comptime!(split.pitched) {
         block / rows.blocks * rows.pitch + block % rows.blocks * size
     } else {
         block * size
-    };
-    first + comptime!(vector * split.lanes) + UNIT_POS as usize % split.lanes
+    }
 }
 
 /// The largest of the values of the units that share a block.

@@ -73,8 +73,10 @@ pub(crate) fn threshold(unit: u32, #[comptime] code: usize) -> u32 {
     };
     let field = u32::cast_from(max(exponent, 1i32) - 1i32);
     let bits = (min(field, 254u32) << 23u32) + kept + u32::cast_from(up);
-    // Infinity and NaN reach every threshold, unless all is zero.
-    select(unit == 0u32, 0xffff_ffffu32, min(bits, INFINITY))
+    // Infinity and NaN reach every threshold. Where the unit is zero, what is finite has code zero and
+    // saturates unless it is zero itself.
+    let of_zero = comptime!(if code == 8 { 1 } else { INFINITY });
+    select(unit == 0u32, of_zero.runtime(), min(bits, INFINITY))
 }
 
 /// Bits of the product of `unit` and the value of magnitude code `code`, 1 to 7.

@@ -6,6 +6,7 @@
 mod amax;
 mod buffer;
 mod clip_gradient;
+mod dequantize;
 mod fake_quantize;
 mod fp8;
 mod geometry;
@@ -13,6 +14,7 @@ mod host;
 mod linear;
 mod lines;
 mod product;
+mod quantize;
 mod walk;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -59,7 +61,10 @@ impl Fp4Backend for CubeBackend {
         axis: usize,
         scheme: Fp4Scheme,
     ) -> Fp4Primitive<Self> {
-        host::quantize(tensor, amax, axis, scheme)
+        match buffer::format(&tensor, &scheme) {
+            Some(format) => quantize::quantize(tensor, amax, axis, &scheme, format),
+            None => host::quantize(tensor, amax, axis, scheme),
+        }
     }
 
     fn fp4_dequantize(
@@ -68,7 +73,7 @@ impl Fp4Backend for CubeBackend {
         dtype: FloatDType,
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self> {
-        host::dequantize(packed, axis, dtype, scheme)
+        dequantize::dequantize(packed, axis, dtype, &scheme)
     }
 
     fn fp4_linear(

@@ -2,13 +2,12 @@
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
-use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::{ones_client, zeros_client};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::features::Plane;
 use cubecl::prelude::*;
 
-use super::buffer::{CUBE_UNITS, empty_like, words};
+use super::buffer::{CUBE_UNITS, contiguous, empty_like, words};
 use super::lines::Lines;
 use crate::kernels::amax::{AmaxRowsLaunch, raise_amax};
 use crate::kernels::arithmetic::Arithmetic;
@@ -65,7 +64,7 @@ pub(super) fn global_scales(
         DType::F32,
         "FP4: dtype of the largest magnitudes"
     );
-    let amax = into_contiguous(amax);
+    let amax = contiguous(amax);
     let divisor = (e2m1::MAX * scale_rule.largest_scale()).to_bits();
     let (client, n_scales) = (amax.client.clone(), amax.meta.num_elements());
     let out = empty_like(&amax, n_scales);

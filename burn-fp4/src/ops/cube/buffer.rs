@@ -5,6 +5,7 @@ use burn::backend::cubecl::dtype_to_elem_type;
 use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::features::TypeUsage;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
 use cubecl::std::tensor::copy_into;
@@ -54,7 +55,7 @@ impl Strided {
     /// If the dtype is not one of the three or `axis` does not exist.
     pub fn new(tensor: CubeTensor, axis: usize, scheme: &Fp4Scheme) -> Self {
         let floats = float_words(tensor.dtype);
-        let copies = [|tensor| tensor, into_contiguous, with_even_rows];
+        let copies = [|tensor| tensor, contiguous, with_even_rows];
         let mut tensor = tensor;
         for copy in copies {
             tensor = copy(tensor);
@@ -111,8 +112,26 @@ pub(super) fn empty_like(tensor: &CubeTensor, span: usize) -> CubeTensor {
 /// Copies between layouts.
 fn copy(from: CubeTensor, to: &CubeTensor) {
     let client = from.client.clone();
-    let elem = dtype_to_elem_type(from.dtype);
+    let elem = dtype_to_elem_type(bits_type(&from));
     copy_into(&client, from.binding(), to.clone().binding(), elem);
+}
+
+/// A tensor without gaps, its axes in order.
+pub(super) fn contiguous(mut tensor: CubeTensor) -> CubeTensor {
+    let dtype = tensor.dtype;
+    tensor.dtype = bits_type(&tensor);
+    let mut tensor = into_contiguous(tensor);
+    tensor.dtype = dtype;
+    tensor
+}
+
+/// The type to copy a tensor as: some runtimes can hold `bf16` but not even move it.
+fn bits_type(tensor: &CubeTensor) -> DType {
+    let has_u16 = || u16::supported_uses(&tensor.client).contains(TypeUsage::Buffer);
+    match tensor.dtype {
+        DType::BF16 if has_u16() => DType::U16,
+        other => other,
+    }
 }
 
 /// The layout of a tensor if kernels can walk over it.

@@ -2,12 +2,11 @@
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
-use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
-use super::buffer::{empty_like, words};
+use super::buffer::{contiguous, empty_like, words};
 use super::lines::Lines;
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::fp8::fp8_fake_quantize;
@@ -35,7 +34,7 @@ pub(super) fn fake_quantize(tensor: CubeTensor, amax: CubeTensor) -> CubeTensor 
             input.address_type(),
             input.vector,
             words(input.tensor.handle.clone()),
-            words(into_contiguous(amax).handle),
+            words(contiguous(amax).handle),
             words(output.handle.clone()),
             input.n_vectors,
             input.width,

@@ -8,6 +8,7 @@ use cubecl::prelude::*;
 use super::buffer::{CUBE_UNITS, Strided};
 use super::walk::Walk;
 use crate::kernels::columns::ColumnsLaunch;
+use crate::kernels::quantize::{BYTES_PER_WORD, CODES_PER_WORD};
 use crate::kernels::rows::{RowSplit, RowsLaunch};
 
 /// Bytes that a unit loads at once.
@@ -26,34 +27,61 @@ pub(super) struct RowGeometry {
 }
 
 impl RowGeometry {
+    /// Units that share a block have a vector each.
     pub fn new(input: &Strided, block_size: usize) -> Self {
+        let block_words = block_size / input.floats.per_word();
+        let block_vectors = block_words / input.vector_words().min(block_words);
+        let lanes = lanes(&input.tensor.client, block_vectors, block_vectors);
+        Self::with_lanes(input, block_size, lanes)
+    }
+
+    /// Units that share a block have a word of codes each, and those of four blocks are in a plane;
+    /// else a unit has four blocks.
+    pub fn packing(input: &Strided, block_size: usize) -> Self {
+        let block_words = block_size / CODES_PER_WORD;
+        let lanes = lanes(
+            &input.tensor.client,
+            block_words,
+            block_words * BYTES_PER_WORD,
+        );
+        let mut geometry = Self::with_lanes(input, block_size, lanes);
+        if lanes == 1 {
+            geometry.split.in_flight = BYTES_PER_WORD;
+            geometry.count = geometry.count(&input.tensor.client);
+        }
+        geometry
+    }
+
+    fn with_lanes(input: &Strided, block_size: usize, lanes: usize) -> Self {
         let Walk::Rows { n_rows, len, pitch } = input.layout.walk else {
             unreachable!("a walk over rows")
         };
         let client = &input.tensor.client;
         let block_words = block_size / input.floats.per_word();
-        let vector = input.vector_words().min(block_words);
-        let block_vectors = block_words / vector;
-        let lanes = lanes(client, block_vectors);
-        let vectors = block_vectors / lanes;
+        let vector = input.vector_words().min(block_words / lanes);
+        let vectors = block_words / vector / lanes;
         let split = RowSplit {
             lanes,
             vectors,
             in_flight: (BYTES_IN_FLIGHT / (vectors * vector * 4)).max(1),
             pitched: pitch != len,
         };
-        let n_blocks = n_rows * len / block_size;
-        let dim = CubeDim::new_1d(CUBE_UNITS);
-        let n_units = n_blocks.div_ceil(split.in_flight) * lanes;
-        Self {
+        let mut geometry = Self {
             vector,
             split,
-            n_blocks,
-            count: calculate_cube_count_elemwise(client, n_units, dim),
-            dim,
+            n_blocks: n_rows * len / block_size,
+            count: CubeCount::new_single(),
+            dim: CubeDim::new_1d(CUBE_UNITS),
             blocks: len / block_size,
             pitch: pitch / input.floats.per_word() / vector,
-        }
+        };
+        geometry.count = geometry.count(client);
+        geometry
+    }
+
+    fn count(&self, client: &Client) -> CubeCount {
+        let n_units = self.n_blocks.div_ceil(self.split.in_flight) * self.split.lanes;
+        calculate_cube_count_elemwise(client, n_units, self.dim)
     }
 
     pub fn rows(&self) -> RowsLaunch {
@@ -61,14 +89,14 @@ impl RowGeometry {
     }
 }
 
-/// Units that share a block of so many vectors: one each, or one alone where planes cannot exchange
-/// values.
-fn lanes(client: &Client, block_vectors: usize) -> usize {
+/// Units that share a block that has as many shares: one each, or one alone where planes cannot
+/// exchange values between `together` units.
+fn lanes(client: &Client, shares: usize, together: usize) -> usize {
     let properties = client.properties();
     let plane = properties.hardware.plane_size_min as usize;
     let exchange = properties.features.plane.contains(Plane::Ops);
-    if exchange && plane >= block_vectors && block_vectors.is_power_of_two() {
-        block_vectors
+    if exchange && plane >= together && shares.is_power_of_two() {
+        shares
     } else {
         1
     }

@@ -2,7 +2,6 @@
 
 use burn::backend::Flex;
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
-use burn::tensor::FloatDType;
 use burn_cubecl::ops::into_data_sync;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
@@ -63,21 +62,6 @@ pub(super) fn quantize(
         scales: up_bytes(packed.scales, &device),
         global_scales: up(packed.global_scales, &device),
     }
-}
-
-pub(super) fn dequantize(
-    packed: Fp4Primitive<CubeBackend>,
-    axis: usize,
-    dtype: FloatDType,
-    scheme: Fp4Scheme,
-) -> CubeTensor {
-    let device = packed.codes.device.clone();
-    let packed = Fp4Primitive {
-        codes: down(packed.codes),
-        scales: down(packed.scales),
-        global_scales: down(packed.global_scales),
-    };
-    up(Flex::fp4_dequantize(packed, axis, dtype, scheme), &device)
 }
 
 pub(super) fn learned_quantize(

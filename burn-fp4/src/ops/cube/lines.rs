@@ -1,11 +1,10 @@
 //! Tensors that kernels go through without regard to blocks.
 
 use burn::backend::TensorMetadata;
-use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::buffer::float_words;
+use super::buffer::{contiguous, float_words};
 use super::walk::{Layout, Walk};
 use crate::kernels::float_words::FloatWords;
 
@@ -35,7 +34,7 @@ impl Lines {
         if let Some(lines) = Self::in_place(&tensor, floats, parts) {
             return lines;
         }
-        let tensor = into_contiguous(tensor);
+        let tensor = contiguous(tensor);
         let n_elements = tensor.meta.num_elements();
         Self::of(
             [1, n_elements, n_elements],
