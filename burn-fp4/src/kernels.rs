@@ -7,12 +7,17 @@ pub(crate) mod block_scale;
 pub(crate) mod clip_gradient;
 pub(crate) mod columns;
 pub(crate) mod dequantize;
+pub(crate) mod experts;
 pub(crate) mod fake_quantize;
 pub(crate) mod float_words;
 pub(crate) mod format;
 pub(crate) mod fp8;
+pub(crate) mod gemm;
+pub(crate) mod gemv;
+pub(crate) mod gemv_backward;
 pub(crate) mod global_scale;
 pub(crate) mod grid;
+pub(crate) mod packed_weight;
 pub(crate) mod quantize;
 #[cfg(all(test, feature = "cuda"))]
 mod ptx;

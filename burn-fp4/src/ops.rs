@@ -3,6 +3,8 @@
 mod autodiff;
 #[cfg(feature = "_cube")]
 mod cube;
+#[cfg(feature = "flex")]
+mod expert_linear;
 mod extension;
 mod fake_quantizer;
 #[cfg(feature = "flex")]

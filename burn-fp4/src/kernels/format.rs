@@ -48,6 +48,14 @@ impl KernelFormat {
         };
         (!searches).then(|| Self::decoding(scheme, arithmetic))
     }
+
+    /// The same format where the last bit does not matter.
+    pub const fn in_floats(self) -> Self {
+        Self {
+            arithmetic: Arithmetic::Float,
+            ..self
+        }
+    }
 }
 
 impl BlockScales {

@@ -11,11 +11,13 @@ mod fake_quantize;
 mod fp8;
 mod geometry;
 mod host;
+mod linear;
 mod lines;
+mod product;
 mod quantize;
 mod walk;
 
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::FloatDType;
 use burn_cubecl::CubeBackend;
 
@@ -79,7 +81,7 @@ impl Fp4Backend for CubeBackend {
         weight: Fp4Primitive<Self>,
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self> {
-        super::linear::forward::<Self>(rows, &weight, scheme)
+        linear::forward(rows, None, weight, &scheme)
     }
 
     fn fp4_linear_backward(
@@ -87,7 +89,25 @@ impl Fp4Backend for CubeBackend {
         weight: Fp4Primitive<Self>,
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self> {
-        super::linear::backward::<Self>(grad, &weight, scheme)
+        linear::backward(grad, None, weight, &scheme)
+    }
+
+    fn fp4_expert_linear(
+        rows: FloatTensor<Self>,
+        experts: IntTensor<Self>,
+        weight: Fp4Primitive<Self>,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        linear::forward(rows, Some(experts), weight, &scheme)
+    }
+
+    fn fp4_expert_linear_backward(
+        grad: FloatTensor<Self>,
+        experts: IntTensor<Self>,
+        weight: Fp4Primitive<Self>,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        linear::backward(grad, Some(experts), weight, &scheme)
     }
 
     fn fp4_learned_quantize(

@@ -7,12 +7,12 @@ mod packed;
 use std::borrow::Cow;
 
 use burn::backend::Flex;
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Element, FloatDType, TensorData};
 use burn_flex::FlexTensor;
 use half::{bf16, f16};
 
-use super::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, linear};
+use super::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, expert_linear, linear};
 use crate::{Fp4Element, Fp4Scheme, GlobalAmax, NonFinite, SliceQuantizer};
 
 /// The float types of Flex that this crate has loops for.
@@ -109,6 +109,26 @@ impl Fp4Backend for Flex {
         linear::backward::<Self>(grad, &weight, scheme)
     }
 
+    fn fp4_expert_linear(
+        rows: FloatTensor<Self>,
+        experts: IntTensor<Self>,
+        weight: Fp4Primitive<Self>,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        let experts = indices(experts);
+        expert_linear::by_expert(rows, &experts, &weight, scheme, linear::forward::<Self>)
+    }
+
+    fn fp4_expert_linear_backward(
+        grad: FloatTensor<Self>,
+        experts: IntTensor<Self>,
+        weight: Fp4Primitive<Self>,
+        scheme: Fp4Scheme,
+    ) -> FloatTensor<Self> {
+        let experts = indices(experts);
+        expert_linear::by_expert(grad, &experts, &weight, scheme, linear::backward::<Self>)
+    }
+
     fn fp4_learned_quantize(
         tensor: FloatTensor<Self>,
         parameter: FloatTensor<Self>,
@@ -163,6 +183,14 @@ fn quantizer(scheme: Fp4Scheme, amax: &FlexTensor) -> SliceQuantizer {
     SliceQuantizer::new(scheme)
         .with_global_amax(GlobalAmax::Frozen(amax))
         .with_non_finite(NonFinite::Saturate)
+}
+
+/// Integers of any type.
+fn indices(tensor: FlexTensor) -> Vec<i64> {
+    match tensor.into_data().try_into_vec_as() {
+        Ok(values) => values,
+        Err(error) => panic!("FP4: {error}"),
+    }
 }
 
 /// The elements of a tensor in row-major order, copied if it is a view that has them in another.

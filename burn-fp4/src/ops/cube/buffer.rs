@@ -155,7 +155,7 @@ fn readable(
 }
 
 /// A copy whose rows start at words.
-fn with_even_rows(tensor: CubeTensor) -> CubeTensor {
+pub(super) fn with_even_rows(tensor: CubeTensor) -> CubeTensor {
     let shape = tensor.shape();
     let mut strides = tensor.meta.strides().clone();
     let mut stride = 1;
