@@ -18,9 +18,9 @@ pub(crate) mod gemv_backward;
 pub(crate) mod global_scale;
 pub(crate) mod grid;
 pub(crate) mod packed_weight;
-pub(crate) mod quantize;
 #[cfg(all(test, feature = "cuda"))]
 mod ptx;
+pub(crate) mod quantize;
 pub(crate) mod rows;
 pub(crate) mod soft_float;
 pub(crate) mod threshold;
