@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Every test binary uses a part of it.
 
 use std::panic::catch_unwind;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::backend::TensorMetadata;
 use burn::tensor::{DType, TensorData};
@@ -22,12 +23,36 @@ pub struct TestRuntime {
 /// Names the runtimes that must be there, separated by commas; without it those that are there.
 const REQUIRED: &str = "BURN_FP4_BACKENDS";
 
+/// The runtimes to test on, one test at a time: software Vulkan does not bear more.
+pub struct Runtimes {
+    found: std::vec::IntoIter<TestRuntime>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Iterator for Runtimes {
+    type Item = TestRuntime;
+
+    fn next(&mut self) -> Option<TestRuntime> {
+        self.found.next()
+    }
+}
+
 /// The runtimes to test on.
 ///
 /// # Panics
 ///
 /// If one that is required is not there.
-pub fn runtimes() -> Vec<TestRuntime> {
+pub fn runtimes() -> Runtimes {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // A test that failed says so itself.
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    Runtimes {
+        found: find().into_iter(),
+        _alone: alone,
+    }
+}
+
+fn find() -> Vec<TestRuntime> {
     let required = std::env::var(REQUIRED).ok();
     let wanted = |name: &str| match &required {
         Some(names) => names.split(',').any(|wanted| wanted.trim() == name),

@@ -126,14 +126,9 @@ impl ColumnGeometry {
             unreachable!("a walk over columns")
         };
         let client = &input.tensor.client;
-        // A unit keeps a whole block of every column in registers; a plane is wide enough to read
+        // A unit keeps a whole block of every column in registers, and a plane is wide enough to read
         // lines with one word each.
-        let widest = if client.properties().hardware.plane_size_max >= 16 {
-            1
-        } else {
-            4
-        };
-        let vector = input.vector_words().min(widest);
+        let vector = 1;
         let vectors = |elements: usize| elements.div_ceil(input.floats.per_word() * vector);
         let (blocks, columns) = (len / block_size, vectors(width));
         let n_units = outer * blocks * height * columns;
