@@ -34,6 +34,7 @@ mod nibbles;
 mod non_finite;
 mod ops;
 mod packed;
+mod quantized;
 mod scale_rule;
 mod scheme;
 mod simd;

@@ -111,9 +111,12 @@ pub fn for_all(
 ) -> usize {
     let mut n_cases = 0;
     for (i, (shape, view, axis)) in cases().into_iter().enumerate() {
-        for scheme in schemes() {
+        for (j, scheme) in schemes().into_iter().enumerate() {
             let expert = scheme != scheme.with_global_scope(GlobalScope::Tensor);
-            if expert && axis == 0 {
+            // WGSL differs from SPIR-V only in the compiler, which takes its time: every shape and
+            // every scheme, but not every pair.
+            let left_out = runtime.name == "wgsl" && i % 3 != j % 3;
+            if expert && axis == 0 || left_out {
                 continue;
             }
             for dtype in DTYPES.into_iter().filter(|&dtype| runtime.has(dtype)) {
