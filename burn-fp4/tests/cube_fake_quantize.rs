@@ -9,7 +9,8 @@ mod runtimes;
 mod views;
 
 use burn::backend::Flex;
-use burn::tensor::{DType, TensorData};
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, Slice, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 use burn_fp4::{Fp4Backend, Fp4Scheme, GradientRule, Nvfp4ScaleRule, ScaleRule};
@@ -94,6 +95,27 @@ fn clipped_gradients_have_the_bits_of_flex() {
 fn amax_len(tensor: &FlexTensor, scheme: Fp4Scheme) -> usize {
     use burn::backend::TensorMetadata;
     scheme.n_global_scales(&tensor.shape()).max(1)
+}
+
+/// A word of two floats whose second half is the neighbour of a view, or nothing at all.
+#[test]
+fn magnitudes_of_an_odd_number_of_floats() {
+    for runtime in runtimes() {
+        for dtype in DTYPES.into_iter().filter(|&dtype| runtime.has(dtype)) {
+            let values: Vec<f32> = (0..25).map(|i| i as f32 * 0.37).collect();
+            let data = data(&values, &[5, 5], dtype);
+            for rows in [0..1, 1..2, 2..5, 0..5] {
+                let slices = [Slice::from(rows.clone()), Slice::full()];
+                let tensor = FlexTensor::from_data(data.clone());
+                let expected =
+                    Flex::fp4_amax(Flex::float_slice(tensor, &slices), Fp4Scheme::nvfp4());
+                let tensor = CubeBackend::float_slice(runtime.tensor(data.clone()), &slices);
+                let found = CubeBackend::fp4_amax(tensor, Fp4Scheme::nvfp4());
+                let what = format!("{}: {dtype:?}, rows {rows:?}", runtime.name);
+                assert_same_bits(&read(found), &expected.into_data(), &what);
+            }
+        }
+    }
 }
 
 #[test]

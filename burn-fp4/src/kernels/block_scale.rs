@@ -99,19 +99,3 @@ pub(crate) fn e4m3_magnitude(code: u32) -> u32 {
     let subnormal = select(code == 0u32, 0u32, subnormal);
     select(code < 8u32, subnormal, normal)
 }
-
-/// Bits of the global scale for the largest magnitude of what it covers; `divisor` is 6 times the
-/// largest block scale.
-#[cube]
-pub(crate) fn global_scale(
-    amax: u32,
-    #[comptime] divisor: u32,
-    #[comptime] arithmetic: Arithmetic,
-) -> u32 {
-    let quotient = match arithmetic {
-        Arithmetic::Float => u32::reinterpret(f32::reinterpret(amax) / f32::reinterpret(divisor)),
-        Arithmetic::Integer => divide(amax, divisor),
-    };
-    // What underflows gives the smallest subnormal number.
-    select(amax == 0u32, 0u32, max(quotient, 1u32))
-}

@@ -71,8 +71,8 @@ fn widen_f16(half: u32) -> u32 {
     sign | select(magnitude < 0x400u32, subnormal, normal)
 }
 
-/// The low bits of the float nearest to an `f32`, ties to even, from its bits; `exact` if the low half of the
-/// `f32` is zero, or it is NaN.
+/// The low bits of the float nearest to an `f32`, ties to even, from its bits; `exact` if the low half
+/// of the `f32` is zero, or it is NaN.
 #[cube]
 pub(crate) fn narrow(bits: u32, #[comptime] exact: bool, #[comptime] floats: FloatWords) -> u32 {
     match floats {

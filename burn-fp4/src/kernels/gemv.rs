@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 use super::float_words::{FloatWords, join, narrow_sum, widen};
 use super::format::KernelFormat;
-use super::packed_weight::{PackedWeight, block_factor, decode, expert_of, lift};
+use super::packed_weight::{PackedWeight, block_factor, decode, expert_of, lift, row_cube};
 
 /// The geometry of the rows.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -68,8 +68,9 @@ pub(crate) fn gemv<C: Size, X: Size>(
     let groups = comptime!(split.units / split.lanes);
     let group = CUBE_POS_X as usize * groups + UNIT_POS as usize / split.lanes;
     let first_output = group * split.outputs;
-    let first_row = CUBE_POS_Y as usize * split.rows;
-    let expert = expert_of(experts, first_row, &weight, split.indexed);
+    let first_row = row_cube() * split.rows;
+    let row = min(first_row, rows.n_rows - 1);
+    let expert = expert_of(experts, row, &weight, split.indexed);
 
     // Those beyond the end do the last ones again: all must take part in what units exchange.
     let mut weight_rows = Sequence::<usize>::new();

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 use super::float_words::{FloatWords, element, join, narrow_sum};
 use super::format::KernelFormat;
-use super::packed_weight::{PackedWeight, block_factor, decode, expert_of, lift};
+use super::packed_weight::{PackedWeight, block_factor, decode, expert_of, lift, row_cube};
 
 /// The geometry of the rows, in elements and words.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
@@ -39,8 +39,9 @@ pub(crate) fn gemv_backward(
     if word >= weight.d_input / 8 {
         terminate!();
     }
-    let first_row = CUBE_POS_Y as usize * rows_of_unit;
-    let first = expert_of(experts, first_row, &weight, indexed) * weight.d_output;
+    let first_row = row_cube() * rows_of_unit;
+    let row = min(first_row, rows.n_rows - 1);
+    let first = expert_of(experts, row, &weight, indexed) * weight.d_output;
     let mut sums = Array::<f32>::new(comptime!(8 * rows_of_unit));
     #[unroll]
     for i in 0..comptime!(8 * rows_of_unit) {

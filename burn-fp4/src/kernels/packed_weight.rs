@@ -38,6 +38,13 @@ pub(crate) fn expert_of(
     }
 }
 
+/// Number of this cube along the rows, which take two axes of the grid: runtimes with few cubes along
+/// one have 65535. Cubes beyond the last row have nothing to write.
+#[cube]
+pub(crate) fn row_cube() -> usize {
+    CUBE_POS_Z as usize * CUBE_COUNT_Y as usize + CUBE_POS_Y as usize
+}
+
 /// The factor of a block of row `row`, one of all experts' rows.
 ///
 /// Products need not have the same bits everywhere, so a scale is a plain product of floats.

@@ -90,6 +90,7 @@ fn cases() -> Vec<(Vec<usize>, View, usize)> {
         (vec![64, 3, 7], View::Whole, 0),
         (vec![96, 40], View::Whole, 0),
         (vec![64, 1], View::Whole, 0),
+        (vec![64, 3, 1], View::Whole, 0),
         (vec![3, 5, 64], View::Pitched(8), 2),
         (vec![3, 5, 64], View::Pitched(1), 2),
         (vec![3, 64, 10], View::Pitched(6), 1),

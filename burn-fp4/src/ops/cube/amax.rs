@@ -1,7 +1,9 @@
 //! Launches of what global scales are made from.
 
 use burn::backend::TensorMetadata;
-use burn::tensor::DType;
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{DType, FloatDType, Shape};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::ops::numeric::{ones_client, zeros_client};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::features::Plane;
@@ -29,7 +31,9 @@ pub(super) fn amax(tensor: CubeTensor, scheme: &Fp4Scheme) -> CubeTensor {
     if tensor.meta.num_elements() == 0 {
         return out;
     }
-    let input = Lines::new(tensor, shape[0]);
+    // Half of the last word would not be the tensor's.
+    let odd = !tensor.meta.num_elements().is_multiple_of(2);
+    let input = Lines::new(if odd { as_f32(tensor) } else { tensor }, shape[0]);
     let client = input.tensor.client.clone();
     let cubes = input.n_vectors.min(MAX_UNITS).div_ceil(CUBE_UNITS as usize) as u32;
     // SAFETY: every index is below that of the last vector of the last row.
@@ -50,15 +54,33 @@ pub(super) fn amax(tensor: CubeTensor, scheme: &Fp4Scheme) -> CubeTensor {
     out
 }
 
-/// Global scales from largest magnitudes; MXFP4 has a buffer that nothing reads.
+fn as_f32(tensor: CubeTensor) -> CubeTensor {
+    match tensor.dtype {
+        DType::F32 => tensor,
+        _ => CubeBackend::float_cast(tensor, FloatDType::F32),
+    }
+}
+
+/// Global scales for a tensor of this shape from its largest magnitudes; MXFP4 has a buffer that
+/// nothing reads.
+///
+/// # Panics
+///
+/// If there are not as many magnitudes as the tensor has global scales.
 pub(super) fn global_scales(
     amax: CubeTensor,
+    shape: &Shape,
     scheme: &Fp4Scheme,
     arithmetic: Arithmetic,
 ) -> CubeTensor {
     let Fp4Scheme::Nvfp4 { scale_rule, .. } = scheme else {
         return amax;
     };
+    let (found, expected) = (amax.meta.num_elements(), scheme.n_global_scales(shape));
+    assert_eq!(
+        found, expected,
+        "FP4: largest magnitudes for a tensor of shape {shape:?}"
+    );
     assert_eq!(
         amax.dtype,
         DType::F32,

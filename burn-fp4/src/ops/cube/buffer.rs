@@ -161,7 +161,8 @@ pub(super) fn with_even_rows(tensor: CubeTensor) -> CubeTensor {
     let mut stride = 1;
     for (i, &len) in shape.iter().enumerate().rev() {
         strides[i] = stride;
-        stride *= if stride == 1 {
+        // The innermost axis that is one at all.
+        stride *= if stride == 1 && len > 1 {
             len.next_multiple_of(2)
         } else {
             len

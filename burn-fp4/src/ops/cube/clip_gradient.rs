@@ -33,7 +33,7 @@ pub(super) fn clip_gradient(
     }
     let input = Strided::new(tensor, axis, scheme);
     let grad = input.align(grad);
-    let scales = global_scales(amax, scheme, format.arithmetic);
+    let scales = global_scales(amax, &input.tensor.shape(), scheme, format.arithmetic);
     let output = input.empty_like();
     let client = &input.tensor.client;
     let n_scales = scales.meta.num_elements();

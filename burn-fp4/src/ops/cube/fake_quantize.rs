@@ -21,7 +21,7 @@ pub(super) fn fake_quantize(
         return tensor;
     }
     let input = Strided::new(tensor, axis, scheme);
-    let scales = global_scales(amax, scheme, format.arithmetic);
+    let scales = global_scales(amax, &input.tensor.shape(), scheme, format.arithmetic);
     let output = input.empty_like();
     let client = &input.tensor.client;
     let n_scales = scales.meta.num_elements();

@@ -17,6 +17,8 @@ use crate::ops::Fp4Primitive;
 
 /// Rows for which a code is decoded once by the kernel for few of them.
 const FEW_ROWS: usize = 16;
+/// Cubes along an axis of the grid that every runtime has.
+const MAX_CUBES: usize = 65_535;
 
 /// `[n, in] x [out, in]^T -> [n, out]`, with an expert for every row if there are `experts`.
 pub(super) fn forward(
@@ -75,7 +77,7 @@ fn launch_gemv(product: &Product) {
     unsafe {
         gemv::launch_unchecked(
             client,
-            CubeCount::Static(cubes as u32, product.n_rows.div_ceil(rows) as u32, 1),
+            grid(cubes, product.n_rows.div_ceil(rows)),
             CubeDim::new_1d(split.units as u32),
             product.address_type(),
             code_words,
@@ -99,6 +101,12 @@ fn launch_gemv(product: &Product) {
     }
 }
 
+/// Cubes along the outputs and along the rows, see [`row_cube`](crate::kernels::packed_weight::row_cube).
+fn grid(outputs: usize, rows: usize) -> CubeCount {
+    let depth = rows.div_ceil(MAX_CUBES);
+    CubeCount::Static(outputs as u32, rows.div_ceil(depth) as u32, depth as u32)
+}
+
 fn launch_gemv_backward(product: &Product) {
     let client = &product.rows.client;
     let rows = match product.experts {
@@ -110,7 +118,7 @@ fn launch_gemv_backward(product: &Product) {
     unsafe {
         gemv_backward::launch_unchecked(
             client,
-            CubeCount::Static(cubes as u32, product.n_rows.div_ceil(rows) as u32, 1),
+            grid(cubes, product.n_rows.div_ceil(rows)),
             CubeDim::new_1d(product.device.units as u32),
             product.address_type(),
             words(product.rows.handle.clone()),

@@ -177,16 +177,15 @@ impl Device {
 
     /// The tile of a cube for so many rows.
     pub fn tile(&self, n_rows: usize) -> GemmTile {
-        let tile = |depth: usize| GemmTile {
+        let tile = |high: usize, wide: usize, depth: usize| GemmTile {
             units: (16, 16),
-            vectors: (if n_rows > 64 { 2 } else { 1 }, 2),
+            vectors: (high, wide),
             depth,
         };
-        if tile(32).shared_bytes() <= self.shared_bytes {
-            tile(32)
-        } else {
-            tile(16)
-        }
+        let high = if n_rows > 64 { 2 } else { 1 };
+        let tiles = [tile(high, 2, 32), tile(high, 2, 16), tile(1, 2, 16)];
+        let fits = |tile: &GemmTile| tile.shared_bytes() <= self.shared_bytes;
+        tiles.into_iter().find(fits).unwrap_or(tile(1, 1, 16))
     }
 }
 

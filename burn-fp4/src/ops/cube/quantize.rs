@@ -29,7 +29,7 @@ pub(super) fn quantize(
         panic!("FP4: {error}");
     }
     let (client, device) = (tensor.client.clone(), tensor.device.clone());
-    let global_scales = global_scales(amax, scheme, format.arithmetic);
+    let global_scales = global_scales(amax, &shape, scheme, format.arithmetic);
     let (codes, scales) = if shape.num_elements() == 0 {
         (client.empty(BYTES_PER_WORD), client.empty(BYTES_PER_WORD))
     } else {
