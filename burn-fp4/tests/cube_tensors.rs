@@ -59,7 +59,8 @@ fn with_gradient(
     let weights = Tensor::<3>::from_data(weights.clone(), (&device, DType::F32));
     // Element-wise neighbours, for lazy backends to fuse around the operation.
     let y = f(x.clone() * 2.0) * weights;
-    let grads = y.clone().sum().backward();
+    // Of the sum, without making one: reductions crash some software Vulkan.
+    let grads = y.clone().backward();
     [y.into_data(), x.grad(&grads).expect("tracked").into_data()]
 }
 
@@ -178,7 +179,7 @@ fn fp8_activations() {
     let (x, weights) = (sample([2, 7, 9], 7), sample([2, 7, 9], 8));
     for (name, device) in devices {
         let f = |x: Tensor<3>| {
-            let amax = x.clone().detach().abs().max();
+            let amax = global_amax(x.clone().detach(), &Fp4Scheme::nvfp4());
             fp8_fake_quantize(x, amax * 0.5)
         };
         let expected = with_gradient(&Device::flex(), &x, &weights, f);

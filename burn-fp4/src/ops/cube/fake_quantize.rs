@@ -1,5 +1,6 @@
 //! Launches of fake quantization.
 
+use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::amax::global_scales;
