@@ -7,7 +7,7 @@ use super::block_amax::block_amax;
 use super::float_words::FloatWords;
 
 /// Vectors that a unit loads at a time.
-const IN_FLIGHT: usize = 4;
+pub(crate) const IN_FLIGHT: usize = 4;
 
 /// The geometry of a tensor of rows; all numbers count vectors.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]

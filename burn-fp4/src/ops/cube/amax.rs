@@ -11,7 +11,7 @@ use cubecl::prelude::*;
 
 use super::buffer::{CUBE_UNITS, contiguous, empty_like, words};
 use super::lines::Lines;
-use crate::kernels::amax::{AmaxRowsLaunch, raise_amax};
+use crate::kernels::amax::{AmaxRowsLaunch, IN_FLIGHT, raise_amax};
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::global_scale;
 use crate::ops::extension::amax_shape;
@@ -35,7 +35,11 @@ pub(super) fn amax(tensor: CubeTensor, scheme: &Fp4Scheme) -> CubeTensor {
     let odd = !tensor.meta.num_elements().is_multiple_of(2);
     let input = Lines::new(if odd { as_f32(tensor) } else { tensor }, shape[0]);
     let client = input.tensor.client.clone();
-    let cubes = input.n_vectors.min(MAX_UNITS).div_ceil(CUBE_UNITS as usize) as u32;
+    let cubes = input
+        .n_vectors
+        .div_ceil(IN_FLIGHT)
+        .min(MAX_UNITS)
+        .div_ceil(CUBE_UNITS as usize) as u32;
     // SAFETY: every index is below that of the last vector of the last row.
     unsafe {
         raise_amax::launch_unchecked(
