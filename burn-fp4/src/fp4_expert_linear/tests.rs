@@ -61,8 +61,8 @@ fn every_row_meets_its_expert() {
             assert_eq!((out.dims(), out.dtype()), ([7, 5], dtype));
             for (i, &index) in EXPERTS.iter().enumerate() {
                 let alone = expert(&weight, index as usize, &device);
-                let wanted = fp4_linear(x.clone().slice([i..i + 1]), &alone, None);
-                let found = out.clone().slice([i..i + 1]);
+                let wanted = fp4_linear(x.clone().slice(i..i + 1), &alone, None);
+                let found = out.clone().slice(i..i + 1);
                 found.into_data().assert_eq(&wanted.into_data(), true);
             }
         }
@@ -86,11 +86,11 @@ fn the_gradient_goes_to_the_rows() {
             let dense = weight.dequantize(2, FloatDType::F32).inner();
             for (i, &index) in EXPERTS.iter().enumerate() {
                 let index = index as usize;
-                let expert = dense.clone().slice([index..index + 1]).reshape([5, 64]);
-                let terms = u.clone().inner().slice([i..i + 1]).swap_dims(0, 1) * expert;
+                let expert = dense.clone().slice(index..index + 1).reshape([5, 64]);
+                let terms = u.clone().inner().slice(i..i + 1).swap_dims(0, 1) * expert;
                 let wanted = terms.clone().sum_dim(0);
                 let bound = terms.abs().sum_dim(0) * (10.0 * 2f32.powi(-24));
-                let error = (found.clone().slice([i..i + 1]) - wanted).abs() - bound;
+                let error = (found.clone().slice(i..i + 1) - wanted).abs() - bound;
                 assert!(error.max().into_scalar::<f32>() <= 0.0);
             }
         }

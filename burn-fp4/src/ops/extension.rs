@@ -2,7 +2,9 @@
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, backend_extension};
-use burn::tensor::{DType, FloatDType, Shape};
+use burn::tensor::FloatDType;
+#[cfg(feature = "_cube")]
+use burn::tensor::Shape;
 
 use super::GradientRule;
 #[cfg(all(feature = "_cube", feature = "fusion"))]
@@ -59,7 +61,7 @@ pub trait Fp4Backend: Backend {
     /// - tensor: any
     /// - output: f32 `[n]`, `n` one, or the length of the leading axis where every index of it has a
     ///   global scale; MXFP4: `[1]`, a 1
-    #[fusion(dtype = DType::F32, shape = amax_shape(tensor, scheme))]
+    #[fusion(dtype = burn::tensor::DType::F32, shape = amax_shape(tensor, scheme))]
     fn fp4_amax(tensor: FloatTensor<Self>, scheme: Fp4Scheme) -> FloatTensor<Self>;
 
     /// Quantizes and dequantizes in blocks along `axis`.
