@@ -1,4 +1,6 @@
 //! Kernels in CubeCL: what runs on GPUs, and on CubeCL's CPU runtime.
+// The language of kernels has neither iterators nor all methods of integers.
+#![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 
 pub(crate) mod amax;
 pub(crate) mod arithmetic;

@@ -47,7 +47,7 @@ fn packed_bytes_are_those_of_flex() {
             assert_same(
                 CubeBackend::fp4_quantize(tensor, amax, axis, scheme),
                 expected,
-                &what,
+                what,
             );
         });
         println!("{}: {n_cases} cases", runtime.name);

@@ -147,7 +147,7 @@ fn products_and_their_gradients() {
                 let dense = Tensor::<3>::from_data(dense.clone(), (device, DType::F32));
                 let packed = Fp4Tensor::quantize(dense.clone(), 2, &scheme);
                 let scheme = scheme.with_global_scope(GlobalScope::Tensor);
-                let first: Tensor<2> = dense.slice([0..1]).squeeze_dim(0);
+                let first: Tensor<2> = dense.slice(0..1).squeeze_dim(0);
                 let one = Fp4Tensor::<2>::quantize(first, 1, &scheme);
                 let experts = Tensor::<1, Int>::from_data([2, 0, 2, 1, 0], device);
                 let linear = |x: Tensor<3>| {

@@ -61,7 +61,8 @@ impl Lines {
             return None;
         }
         let dense = pitch == len || n_rows == 1;
-        if !dense && !(len.is_multiple_of(words) && pitch.is_multiple_of(words)) {
+        let whole_words = len.is_multiple_of(words) && pitch.is_multiple_of(words);
+        if !dense && !whole_words {
             return None;
         }
         // Without gaps there is but one line.
