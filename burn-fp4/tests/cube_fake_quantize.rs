@@ -33,7 +33,7 @@ fn fake_quantization_has_the_bits_of_flex() {
             assert_same_bits(&read(found), &amax, &format!("amax of {what}"));
             let amax = runtime.tensor(amax);
             let found = CubeBackend::fp4_fake_quantize(tensor, amax, axis, scheme, rule);
-            assert_same_bits(&read(found), &expected.into_data(), &what);
+            assert_same_bits(&read(found), &expected.into_data(), what);
         });
         println!("{}: {n_cases} cases", runtime.name);
     }
@@ -86,7 +86,7 @@ fn clipped_gradients_have_the_bits_of_flex() {
                 axis,
                 scheme,
             );
-            assert_same_bits(&read(found), &expected.into_data(), &what);
+            assert_same_bits(&read(found), &expected.into_data(), what);
         });
         println!("{}: {n_cases} cases", runtime.name);
     }
