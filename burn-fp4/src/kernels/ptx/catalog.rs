@@ -58,6 +58,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     kernel("raise_amax-bf16", || amax(BF16), [4, 4, 4], [0, 0], 0),
     kernel("global_scales", global, [1, 0, 1], [1, 0], 1),
     kernel("fp8_fake_quantize-bf16", || fp8(BF16), [2, 1, 2], [1, 1], 2),
+    // A word of codes to a unit, and one of scale bytes to four blocks.
     kernel("quantize_rows-mxfp4-bf16", || quantize_rows(mx(), BF16), [4, 4, 4], [8, 0], 0),
     kernel("quantize_rows-mxfp4-f32", || quantize_rows(mx(), F32), [4, 4, 4], [4, 0], 0),
     kernel("quantize_rows-nvfp4-bf16", || quantize_rows(nv(), BF16), [8, 4, 5], [8, 0], 40),
@@ -65,6 +66,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     kernel("dequantize-mxfp4-bf16", || dequantize(mx(), BF16), [8, 0, 8], [4, 4], 0),
     kernel("dequantize-mxfp4-f32", || dequantize(mx(), F32), [8, 0, 8], [8, 8], 0),
     kernel("dequantize-nvfp4-bf16", || dequantize(nv(), BF16), [12, 0, 9], [4, 4], 0),
+    // Narrow are the loads of scales; outputs are two to a word.
     kernel("gemv-mxfp4-bf16-1", || gemv(mx(), BF16, 1), [12, 8, 12], [2, 0], 0),
     kernel("gemv-mxfp4-bf16-4", || gemv(mx(), BF16, 4), [20, 18, 20], [4, 0], 0),
     kernel("gemv-mxfp4-bf16-16", || gemv(mx(), BF16, 16), [68, 66, 68], [16, 0], 0),
