@@ -1,23 +1,16 @@
 //! The kernels, each as it is launched on large tensors.
 
-use std::sync::Arc;
+mod definitions;
+mod packed;
+mod products;
 
-use cubecl::CubeKernel;
 use cubecl::prelude::*;
 
 use super::assembly::Traffic;
-use super::device;
-use crate::Fp4Scheme;
-use crate::kernels::amax::{AmaxRowsCompilationArg, raise_amax};
-use crate::kernels::arithmetic::Arithmetic;
-use crate::kernels::clip_gradient::{clip_gradient_columns, clip_gradient_rows};
-use crate::kernels::columns::ColumnsCompilationArg;
-use crate::kernels::fake_quantize::{fake_quantize_columns, fake_quantize_rows};
-use crate::kernels::float_words::FloatWords::{self, BF16, F16, F32};
-use crate::kernels::format::KernelFormat;
-use crate::kernels::fp8::fp8_fake_quantize;
-use crate::kernels::global_scale::global_scales;
-use crate::kernels::rows::{RowSplit, RowsCompilationArg};
+use crate::kernels::float_words::FloatWords::{BF16, F16, F32};
+use definitions::{amax, clip_columns, clip_rows, columns, fp8, global, mx, nv, rows};
+use packed::{dequantize, quantize_columns, quantize_rows};
+use products::{count_rows, gemm, gemv, gemv_backward, order_rows};
 
 pub(super) struct Kernel {
     pub name: &'static str,
@@ -65,180 +58,22 @@ pub(super) const KERNELS: &[Kernel] = &[
     kernel("raise_amax-bf16", || amax(BF16), [4, 4, 4], [0, 0], 0),
     kernel("global_scales", global, [1, 0, 1], [1, 0], 1),
     kernel("fp8_fake_quantize-bf16", || fp8(BF16), [2, 1, 2], [1, 1], 2),
+    // A word of codes to a unit, and one of scale bytes to four blocks.
+    kernel("quantize_rows-mxfp4-bf16", || quantize_rows(mx(), BF16), [4, 4, 4], [8, 0], 0),
+    kernel("quantize_rows-mxfp4-f32", || quantize_rows(mx(), F32), [4, 4, 4], [4, 0], 0),
+    kernel("quantize_rows-nvfp4-bf16", || quantize_rows(nv(), BF16), [8, 4, 5], [8, 0], 40),
+    kernel("quantize_columns-mxfp4-bf16", || quantize_columns(mx(), BF16), [32, 0, 32], [2, 2], 0),
+    kernel("dequantize-mxfp4-bf16", || dequantize(mx(), BF16), [8, 0, 8], [4, 4], 0),
+    kernel("dequantize-mxfp4-f32", || dequantize(mx(), F32), [8, 0, 8], [8, 8], 0),
+    kernel("dequantize-nvfp4-bf16", || dequantize(nv(), BF16), [12, 0, 9], [4, 4], 0),
+    // Narrow are the loads of scales; outputs are two to a word.
+    kernel("gemv-mxfp4-bf16-1", || gemv(mx(), BF16, 1), [12, 8, 12], [2, 0], 0),
+    kernel("gemv-mxfp4-bf16-4", || gemv(mx(), BF16, 4), [20, 18, 20], [4, 0], 0),
+    kernel("gemv-mxfp4-bf16-16", || gemv(mx(), BF16, 16), [68, 66, 68], [16, 0], 0),
+    kernel("gemv-nvfp4-bf16-1", || gemv(nv(), BF16, 1), [20, 8, 20], [2, 0], 0),
+    kernel("gemv_backward-mxfp4-bf16-4", || gemv_backward(mx(), BF16, 4), [6, 0, 6], [16, 0], 0),
+    kernel("gemm-mxfp4-bf16", || gemm(mx(), BF16, false), [12, 0, 12], [32, 0], 0),
+    kernel("gemm_backward-mxfp4-bf16", || gemm(mx(), BF16, true), [6, 0, 6], [32, 0], 0),
+    kernel("count_rows", count_rows, [1, 0, 1], [1, 0], 0),
+    kernel("order_rows", order_rows, [11, 0, 11], [1, 0], 0),
 ];
-
-const BUFFER: BufferCompilationArg = BufferCompilationArg { inplace: None };
-/// Words of a vector of 16 bytes.
-const WORDS: usize = 4;
-
-fn settings() -> KernelSettings {
-    KernelSettings::new(
-        *CubeDim::new_1d(256),
-        ExecutionMode::Unchecked,
-        AddressType::U32,
-    )
-}
-
-fn target() -> Arc<TargetProperties> {
-    Arc::new(TargetProperties::default())
-}
-
-fn mx() -> KernelFormat {
-    KernelFormat::decoding(&Fp4Scheme::mxfp4(), Arithmetic::Float)
-}
-
-fn nv() -> KernelFormat {
-    KernelFormat::decoding(&Fp4Scheme::nvfp4(), Arithmetic::Float)
-}
-
-/// One vector of a block to a unit.
-fn split(format: KernelFormat, floats: FloatWords) -> RowSplit {
-    RowSplit {
-        lanes: format.block_size / floats.per_word() / WORDS,
-        vectors: 1,
-        in_flight: 4,
-        pitched: false,
-    }
-}
-
-const ROWS: RowsCompilationArg = RowsCompilationArg {
-    n_blocks: (),
-    blocks: (),
-    pitch: (),
-};
-
-const COLUMNS: ColumnsCompilationArg = ColumnsCompilationArg {
-    outer: (),
-    slab: (),
-    blocks: (),
-    stride: (),
-    height: (),
-    pitch: (),
-    width: (),
-};
-
-fn rows(format: KernelFormat, floats: FloatWords) -> KernelDefinition {
-    let split = split(format, floats);
-    fake_quantize_rows::FakeQuantizeRows::new(
-        settings(),
-        device(),
-        target(),
-        BUFFER,
-        BUFFER,
-        BUFFER,
-        ROWS,
-        (),
-        WORDS,
-        split,
-        format,
-        floats,
-    )
-    .define()
-}
-
-fn columns(format: KernelFormat, floats: FloatWords) -> KernelDefinition {
-    fake_quantize_columns::FakeQuantizeColumns::new(
-        settings(),
-        device(),
-        target(),
-        BUFFER,
-        BUFFER,
-        BUFFER,
-        COLUMNS,
-        (),
-        1,
-        format,
-        floats,
-    )
-    .define()
-}
-
-fn clip_rows(format: KernelFormat, floats: FloatWords) -> KernelDefinition {
-    let split = split(format, floats);
-    clip_gradient_rows::ClipGradientRows::new(
-        settings(),
-        device(),
-        target(),
-        BUFFER,
-        BUFFER,
-        BUFFER,
-        BUFFER,
-        ROWS,
-        (),
-        WORDS,
-        split,
-        format,
-        floats,
-    )
-    .define()
-}
-
-fn clip_columns(format: KernelFormat, floats: FloatWords) -> KernelDefinition {
-    clip_gradient_columns::ClipGradientColumns::new(
-        settings(),
-        device(),
-        target(),
-        BUFFER,
-        BUFFER,
-        BUFFER,
-        BUFFER,
-        COLUMNS,
-        (),
-        1,
-        format,
-        floats,
-    )
-    .define()
-}
-
-fn amax(floats: FloatWords) -> KernelDefinition {
-    let rows = AmaxRowsCompilationArg {
-        n_vectors: (),
-        width: (),
-        pitch: (),
-    };
-    raise_amax::RaiseAmax::new(
-        settings(),
-        device(),
-        target(),
-        BUFFER,
-        BUFFER,
-        rows,
-        WORDS,
-        true,
-        floats,
-    )
-    .define()
-}
-
-fn global() -> KernelDefinition {
-    global_scales::GlobalScales::new(
-        settings(),
-        device(),
-        target(),
-        BUFFER,
-        BUFFER,
-        (),
-        2688f32.to_bits(),
-        Arithmetic::Float,
-    )
-    .define()
-}
-
-fn fp8(floats: FloatWords) -> KernelDefinition {
-    fp8_fake_quantize::Fp8FakeQuantize::new(
-        settings(),
-        device(),
-        target(),
-        BUFFER,
-        BUFFER,
-        BUFFER,
-        (),
-        (),
-        (),
-        WORDS,
-        Arithmetic::Float,
-        floats,
-    )
-    .define()
-}
