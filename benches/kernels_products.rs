@@ -15,7 +15,7 @@ mod device_table;
 use std::cell::{Cell, LazyCell};
 
 use burn::tensor::{FloatDType, Int, Tensor};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, fp4_expert_linear, fp4_linear};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4, fp4_expert_linear, fp4_linear};
 
 use device::{Target, name};
 use device_table::{BYTES, Table, Unit};
@@ -84,7 +84,7 @@ fn few_experts(
     const USED: usize = 4;
     let n_experts = target.experts(2 * USED);
     let shape = [n_experts, d_output, d_input];
-    let weight = LazyCell::new(|| pack(target.random(shape, dtype), &scheme));
+    let weight = LazyCell::new(|| pack_experts(target, shape, scheme));
     let x = LazyCell::new(|| target.random([USED, d_input], dtype));
     let stride = n_experts / USED;
     let routes = LazyCell::new(|| {
@@ -132,10 +132,10 @@ fn many_experts(
     scheme: Fp4Scheme,
     [d_output, d_input]: [usize; 2],
 ) {
-    let n_experts = target.experts(4);
+    let n_experts = target.experts(2);
     let n_rows = if target.large { 2048 } else { 64 };
     let shape = [n_experts, d_output, d_input];
-    let packed = LazyCell::new(|| pack(target.random(shape, dtype), &scheme));
+    let packed = LazyCell::new(|| pack_experts(target, shape, scheme));
     let dense = LazyCell::new(|| target.random([n_experts, d_input, d_output], dtype));
     let x = LazyCell::new(|| target.random([n_rows, d_input], dtype));
     let sorted = LazyCell::new(|| x.clone().reshape([n_experts, n_rows / n_experts, d_input]));
@@ -163,8 +163,21 @@ impl Turn {
     }
 }
 
-fn pack<const D: usize>(weight: Tensor<D>, scheme: &Fp4Scheme) -> Fp4Tensor<D> {
-    Fp4Tensor::quantize(weight, D - 1, scheme)
+fn pack(weight: Tensor<2>, scheme: &Fp4Scheme) -> Fp4Tensor<2> {
+    Fp4Tensor::quantize(weight, 1, scheme)
+}
+
+/// The same expert in other places: not every device takes all of them dense in one buffer.
+fn pack_experts(target: &Target, shape: [usize; 3], scheme: Fp4Scheme) -> Fp4Tensor<3> {
+    let [n_experts, d_output, d_input] = shape;
+    let weight = target.random([d_output, d_input], FloatDType::F32);
+    let expert = pack(weight, &scheme).to_packed().expect("the device works");
+    let global_scales = expert.global_scales().to_vec();
+    let [codes, scales] = <[_; 2]>::from(expert.into_parts()).map(|bytes| bytes.repeat(n_experts));
+    let shape = shape.to_vec();
+    let experts = PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global_scales);
+    let experts = experts.expect("bytes per expert");
+    Fp4Tensor::from_packed(experts, &target.device).expect("three axes")
 }
 
 fn packed_bytes(shape: &[usize], scheme: &Fp4Scheme) -> usize {
