@@ -62,9 +62,8 @@ impl Target {
     pub fn random<const D: usize>(&self, shape: [usize; D], dtype: FloatDType) -> Tensor<D> {
         let range = Distribution::Uniform(-0.02, 0.02);
         let values = |dtype| Tensor::random(shape, range, (&self.device, dtype));
-        let on_device = values(DType::from(dtype));
-        if readable(&on_device) {
-            return on_device;
+        if self.large || dtype == FloatDType::F32 {
+            return values(dtype.into());
         }
         // CubeCL's CPU runtime claims bf16, but cannot convert to it.
         let data = values(DType::F32).into_data().convert_dtype(dtype.into());
@@ -75,13 +74,6 @@ impl Target {
     pub fn sync(&self) {
         self.device.sync().expect("the device works");
     }
-}
-
-/// Whether the operation behind a tensor ran: a failed launch shows nowhere else.
-pub fn readable<const D: usize>(tensor: &Tensor<D>) -> bool {
-    let flat: Tensor<1> = tensor.clone().flatten(0, D - 1);
-    let len = flat.dims()[0].min(128);
-    flat.slice(0..len).try_into_data().is_ok()
 }
 
 /// As in the tables: `bf16`.
