@@ -101,7 +101,9 @@ fn amax_len(tensor: &FlexTensor, scheme: Fp4Scheme) -> usize {
 #[test]
 fn magnitudes_of_an_odd_number_of_floats() {
     for runtime in runtimes() {
-        for dtype in DTYPES.into_iter().filter(|&dtype| runtime.has(dtype)) {
+        // Such tensors are widened, for which a runtime needs their type.
+        let has = |dtype: &DType| *dtype != DType::BF16 || runtime.name == "cpu";
+        for dtype in DTYPES.into_iter().filter(has) {
             let values: Vec<f32> = (0..25).map(|i| i as f32 * 0.37).collect();
             let data = data(&values, &[5, 5], dtype);
             for rows in [0..1, 1..2, 2..5, 0..5] {

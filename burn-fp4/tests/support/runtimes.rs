@@ -133,7 +133,10 @@ impl TestRuntime {
     /// A contiguous tensor.
     pub fn tensor(&self, data: TensorData) -> CubeTensor {
         let (bytes, shape, dtype) = data.into_parts();
-        let memory = self.client.create(bytes);
+        // Uploads of wgpu are whole words.
+        let mut bytes = bytes.to_vec();
+        bytes.resize(bytes.len().next_multiple_of(4), 0xff);
+        let memory = self.client.create_from_slice(&bytes);
         let (client, device) = (self.client.clone(), self.device.clone());
         CubeTensor::new_contiguous(client, device, shape, memory, dtype)
     }
