@@ -65,7 +65,7 @@ impl Weight {
             codes: packed.codes.into_data(),
             scales: packed.scales.into_data(),
             global_scales: packed.global_scales.into_data(),
-            values: decoded.into_data().try_into_vec().unwrap(),
+            values: decoded.into_data().try_into_vec().expect("f32"),
             n_experts,
             d_output,
             d_input,
@@ -99,7 +99,7 @@ fn rows(n: usize, len: usize, dtype: DType) -> TensorData {
 }
 
 fn floats(data: &TensorData) -> Vec<f64> {
-    data.clone().convert::<f64>().try_into_vec().unwrap()
+    data.clone().convert::<f64>().try_into_vec().expect("f64")
 }
 
 /// Panics if an element is not within the bound; returns the largest share of it.

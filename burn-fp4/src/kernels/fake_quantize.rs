@@ -21,17 +21,30 @@ fn round_vector<N: Size>(
     let mut out = Vector::<u32, N>::empty();
     #[unroll]
     for w in 0..N::value() {
-        let word = vector.extract(w);
-        let low = round_float(word, 0usize, grid, floats);
-        let rounded = if comptime!(floats.per_word() == 1) {
-            low
-        } else {
-            join(low, round_float(word, 1usize, grid, floats))
-        };
-        out.insert(w, rounded);
+        out.insert(w, round_word(vector.extract(w), grid, grid, floats));
     }
     out
 }
+
+/// Rounds the floats of a word, each to a grid.
+#[cube]
+fn round_word(word: u32, low: &Grid, high: &Grid, #[comptime] floats: FloatWords) -> u32 {
+    let exact = comptime!(low.format.scales.exact_in_bf16());
+    if comptime!(floats.per_word() == 1) {
+        round_float(word, 0usize, low, floats)
+    } else if comptime!(exact && floats == FloatWords::BF16) {
+        let first = low.round(widen(word, 0usize, floats) & MAGNITUDE);
+        let second = high.round(widen(word, 1usize, floats) & MAGNITUDE);
+        // The lower half of a value is zero.
+        (first >> 16u32) | second | (word & 0x8000_8000u32)
+    } else {
+        let first = round_float(word, 0usize, low, floats);
+        join(first, round_float(word, 1usize, high, floats))
+    }
+}
+
+/// Without the sign.
+const MAGNITUDE: u32 = 0x7fff_ffff;
 
 #[cube]
 fn round_float(
@@ -41,6 +54,6 @@ fn round_float(
     #[comptime] floats: FloatWords,
 ) -> u32 {
     let bits = widen(word, index, floats);
-    let value = grid.round(bits & 0x7fff_ffffu32) | grid.sign(bits);
+    let value = grid.round(bits & MAGNITUDE) | grid.sign(bits);
     narrow(value, comptime!(grid.format.scales.exact_in_bf16()), floats)
 }

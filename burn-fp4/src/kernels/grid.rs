@@ -5,20 +5,29 @@ use cubecl::prelude::*;
 use super::arithmetic::Arithmetic;
 use super::block_scale::factor;
 use super::format::{BlockScales, KernelFormat};
-use super::soft_float::INFINITY;
 use super::threshold::{magnitude, threshold};
+
+/// The unit in the last place of this, twice and four times this is the step of the grid.
+const ANCHOR: f32 = 4_194_304.0;
+
+/// Bits.
+const TWO_TO_60: u32 = 0x5d80_0000;
+const TWO_TO_MINUS_60: u32 = 0x2180_0000;
+const TWO_TO_100: f32 = f32::from_bits(0x7180_0000);
+const TWO_TO_MINUS_70: f32 = f32::from_bits(0x1c80_0000);
 
 /// The grid of one block: what brings its elements to the grid and back.
 #[derive(CubeType, Clone)]
 pub(crate) struct Grid {
     /// The value of the block scale.
     unit: f32,
-    /// The same, infinity for zero: then all that is finite has code zero.
-    divisor: f32,
-    /// Its reciprocal, rounded.
+    /// A power of two that brings the unit near 1: nothing that matters underflows or overflows.
+    /// Zero for a unit of zero, so all that is finite has code zero.
+    shift: f32,
+    /// The product of both; 1 if it is zero.
+    shifted: f32,
+    /// The reciprocal of the unit so shifted, rounded.
     reciprocal: f32,
-    /// Whether a quotient by `unit` can be made of products with `reciprocal`.
-    tame: bool,
     /// Integer arithmetic: bits of the smallest `f32` that has magnitude code 1 to 7, and of the
     /// smallest that saturates.
     thresholds: Sequence<u32>,
@@ -44,16 +53,25 @@ impl Grid {
             }
             thresholds.push(threshold(unit, 8usize));
         }
+        // An element that the shift makes infinite saturates, one that it makes zero is far below 0.25.
+        let shift = match format.scales {
+            BlockScales::Mx { .. } => 1.0f32,
+            BlockScales::Nv => {
+                let down = select(unit > TWO_TO_60, TWO_TO_MINUS_70, 1.0f32);
+                let shift = select(unit < TWO_TO_MINUS_60, TWO_TO_100, down);
+                select(unit == 0u32, 0.0f32, shift)
+            }
+        };
+        let shifted = select(unit == 0u32, 1.0f32, f32::reinterpret(unit) * shift);
         let reciprocal = match format.scales {
             BlockScales::Mx { .. } => f32::reinterpret((254u32 - byte) << 23u32),
-            BlockScales::Nv => 1.0f32 / f32::reinterpret(unit),
+            BlockScales::Nv => 1.0f32 / shifted,
         };
         Grid {
             unit: f32::reinterpret(unit),
-            divisor: f32::reinterpret(select(unit == 0u32, INFINITY, unit)),
+            shift,
+            shifted,
             reciprocal,
-            // Between 2^-60 and 2^60 nothing underflows that matters.
-            tame: unit > 0x2180_0000u32 && unit < 0x5d80_0000u32,
             thresholds,
             values,
             format,
@@ -64,8 +82,9 @@ impl Grid {
     pub fn code(&self, bits: u32) -> u32 {
         match comptime!(self.format.arithmetic) {
             Arithmetic::Float => {
-                let rounding = Rounding::of(self.normalize(bits, self.divisor));
-                let steps = u32::reinterpret(rounding.sum) - u32::reinterpret(rounding.anchor);
+                let rounding = Rounding::of(self.normalize(bits));
+                let anchor = rounding.exponent + (22u32 << 23u32);
+                let steps = u32::reinterpret(rounding.sum) - anchor;
                 // 2 for exponent 1, 4 for exponent 2: the codes skipped where the step doubles.
                 steps + (rounding.exponent >> 22u32) - 254u32
             }
@@ -84,8 +103,9 @@ impl Grid {
     pub fn round(&self, bits: u32) -> u32 {
         match comptime!(self.format.arithmetic) {
             Arithmetic::Float => {
-                let rounding = Rounding::of(self.normalize(bits, self.divisor));
-                u32::reinterpret((rounding.sum - rounding.anchor) * self.unit)
+                let rounding = Rounding::of(self.normalize(bits));
+                let power = f32::reinterpret(rounding.exponent);
+                u32::reinterpret(fma(-power, ANCHOR, rounding.sum) * self.unit)
             }
             Arithmetic::Integer => {
                 let mut value = 0u32;
@@ -103,8 +123,9 @@ impl Grid {
     pub fn saturates(&self, bits: u32) -> bool {
         match comptime!(self.format.arithmetic) {
             Arithmetic::Float => {
-                let in_range = self.normalize(bits, self.unit) <= 6.0f32 || bits == 0u32;
-                !in_range
+                let in_range = self.normalize(bits) <= 6.0f32;
+                let beyond_zero = self.unit == 0.0f32 && bits != 0u32;
+                !in_range || beyond_zero
             }
             Arithmetic::Integer => bits >= *self.thresholds.index(7usize),
         }
@@ -120,26 +141,21 @@ impl Grid {
         }
     }
 
-    /// The quotient of a magnitude and the unit, correctly rounded; `divisor` is the unit, perhaps
-    /// another one where that is zero.
-    fn normalize(&self, bits: u32, divisor: f32) -> f32 {
-        let x = f32::reinterpret(bits);
+    /// The quotient of a magnitude and the unit, correctly rounded where it decides.
+    fn normalize(&self, bits: u32) -> f32 {
+        let x = f32::abs(f32::reinterpret(bits));
         match comptime!(self.format.scales) {
             BlockScales::Mx { .. } => x * self.reciprocal,
             BlockScales::Nv => {
                 // Two steps of Newton's method, each with an exact remainder: the second starts
                 // within one unit in the last place, so its result is the rounded quotient
                 // (Markstein, "Computation of elementary functions", theorem 5).
+                let x = x * self.shift;
                 let near = x * self.reciprocal;
-                let rest = fma(-near, self.unit, x);
+                let rest = fma(-near, self.shifted, x);
                 let near = fma(rest, self.reciprocal, near);
-                let rest = fma(-near, self.unit, x);
-                let quotient = fma(rest, self.reciprocal, near);
-                if self.tame && bits < INFINITY {
-                    quotient
-                } else {
-                    x / divisor
-                }
+                let rest = fma(-near, self.shifted, x);
+                fma(rest, self.reciprocal, near)
             }
         }
     }
@@ -148,8 +164,9 @@ impl Grid {
 /// A magnitude on its way to the grid; the sum rounds it, as in [`crate::e2m1`].
 #[derive(CubeType, Clone, Copy)]
 struct Rounding {
+    /// With as many anchors as the power of two has, exactly.
     sum: f32,
-    anchor: f32,
+    /// The power of two below the magnitude, at least 1, as bits.
     exponent: u32,
 }
 
@@ -158,13 +175,9 @@ impl Rounding {
     /// `y >= 0` or NaN; NaN and everything above 6 count as 6.
     fn of(y: f32) -> Rounding {
         let y = select(y < 6.0f32, y, 6.0f32);
-        let at_least_one = select(y > 1.0f32, y, 1.0f32);
-        let exponent = u32::reinterpret(at_least_one) & 0x7f80_0000u32;
-        // The unit in the last place of 2^22, 2^23 and 2^24 is the step of the grid.
-        let anchor = f32::reinterpret(exponent + (22u32 << 23u32));
+        let exponent = u32::reinterpret(max(y, 1.0f32)) & 0x7f80_0000u32;
         Rounding {
-            sum: y + anchor,
-            anchor,
+            sum: fma(f32::reinterpret(exponent), ANCHOR, y),
             exponent,
         }
     }

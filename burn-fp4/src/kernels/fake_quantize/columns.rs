@@ -1,10 +1,10 @@
 use cubecl::prelude::*;
 
-use super::round_float;
+use super::round_word;
 use crate::kernels::block_amax::column_amax;
 use crate::kernels::block_scale::scale_byte;
 use crate::kernels::columns::{Columns, column_position};
-use crate::kernels::float_words::{FloatWords, join};
+use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
 use crate::kernels::grid::Grid;
 
@@ -57,17 +57,12 @@ fn round_row<N: Size>(
     let mut out = Vector::<u32, N>::empty();
     #[unroll]
     for w in 0..N::value() {
-        let word = row.extract(w);
-        let rounded = if comptime!(floats.per_word() == 1) {
-            round_float(word, 0usize, grids.index(w), floats)
-        } else {
-            let low = round_float(word, 0usize, grids.index(2 * w), floats);
-            join(
-                low,
-                round_float(word, 1usize, grids.index(2 * w + 1), floats),
-            )
-        };
-        out.insert(w, rounded);
+        let (low, high) = comptime!(match floats.per_word() {
+            1 => (w, w),
+            _ => (2 * w, 2 * w + 1),
+        });
+        let (low, high) = (grids.index(low), grids.index(high));
+        out.insert(w, round_word(row.extract(w), low, high, floats));
     }
     out
 }

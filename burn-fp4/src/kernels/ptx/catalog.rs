@@ -48,11 +48,11 @@ pub(super) const KERNELS: &[Kernel] = &[
     kernel("fake_quantize_rows-mxfp4-bf16", || rows(mx(), BF16), [4, 4, 4], [4, 4], 0),
     kernel("fake_quantize_rows-mxfp4-f16", || rows(mx(), F16), [4, 4, 4], [4, 4], 0),
     kernel("fake_quantize_rows-mxfp4-f32", || rows(mx(), F32), [4, 4, 4], [4, 4], 0),
-    // Two divisions for each block; those of elements are off the usual path.
-    kernel("fake_quantize_rows-nvfp4-bf16", || rows(nv(), BF16), [8, 4, 5], [4, 4], 40),
+    // Two divisions for each block.
+    kernel("fake_quantize_rows-nvfp4-bf16", || rows(nv(), BF16), [8, 4, 5], [4, 4], 8),
     kernel("fake_quantize_columns-mxfp4-bf16", || columns(mx(), BF16), [32, 0, 32], [32, 0], 0),
     kernel("fake_quantize_columns-mxfp4-f32", || columns(mx(), F32), [32, 0, 32], [32, 0], 0),
-    kernel("fake_quantize_columns-nvfp4-bf16", || columns(nv(), BF16), [17, 0, 17], [16, 0], 36),
+    kernel("fake_quantize_columns-nvfp4-bf16", || columns(nv(), BF16), [17, 0, 17], [16, 0], 4),
     kernel("clip_gradient_rows-mxfp4-bf16", || clip_rows(mx(), BF16), [8, 8, 2], [4, 4], 0),
     kernel("clip_gradient_columns-mxfp4-bf16", || clip_columns(mx(), BF16), [64, 0, 33], [32, 0], 0),
     kernel("raise_amax-bf16", || amax(BF16), [4, 4, 4], [0, 0], 0),
@@ -61,7 +61,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     // A word of codes to a unit, and one of scale bytes to four blocks.
     kernel("quantize_rows-mxfp4-bf16", || quantize_rows(mx(), BF16), [4, 4, 4], [8, 0], 0),
     kernel("quantize_rows-mxfp4-f32", || quantize_rows(mx(), F32), [4, 4, 4], [4, 0], 0),
-    kernel("quantize_rows-nvfp4-bf16", || quantize_rows(nv(), BF16), [8, 4, 5], [8, 0], 40),
+    kernel("quantize_rows-nvfp4-bf16", || quantize_rows(nv(), BF16), [8, 4, 5], [8, 0], 8),
     kernel("quantize_columns-mxfp4-bf16", || quantize_columns(mx(), BF16), [32, 0, 32], [2, 2], 0),
     kernel("dequantize-mxfp4-bf16", || dequantize(mx(), BF16), [8, 0, 8], [4, 4], 0),
     kernel("dequantize-mxfp4-f32", || dequantize(mx(), F32), [8, 0, 8], [8, 8], 0),
