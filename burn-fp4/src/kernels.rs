@@ -9,6 +9,7 @@ pub(crate) mod block_scale;
 pub(crate) mod clip_gradient;
 pub(crate) mod columns;
 pub(crate) mod dequantize;
+pub(crate) mod e4m3;
 pub(crate) mod experts;
 pub(crate) mod fake_quantize;
 pub(crate) mod float_words;

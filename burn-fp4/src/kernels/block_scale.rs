@@ -4,66 +4,75 @@ use cubecl::prelude::*;
 
 use super::arithmetic::Arithmetic;
 use super::block_amax::ONLY_NAN;
+use super::e4m3::{E4m3, e4m3_magnitude};
 use super::format::{BlockScales, KernelFormat};
-use super::soft_float::{MIN_NORMAL, divide, multiply};
+use super::soft_float::{INFINITY, divide, multiply};
 
 /// Bits of 6, the largest magnitude of E2M1.
 const SIX: u32 = 0x40c0_0000;
-/// Bits of `2^-6`, the smallest normal number of E4M3.
-const E4M3_MIN_NORMAL: u32 = 0x3c80_0000;
-/// Bits of `2^-9`, its smallest number.
+/// Bits of `2^-9`, the smallest number of E4M3.
 const E4M3_MIN_POSITIVE: u32 = 0x3b00_0000;
-/// Code of 448, its largest.
-const E4M3_MAX: u32 = 0x7e;
-/// Code of 1.
-const E4M3_ONE: u32 = 0x38;
+/// Bits of 1.
+const ONE: u32 = 0x3f80_0000;
 /// Byte of 1 in E8M0.
 const E8M0_ONE: u32 = 127;
 
-/// Byte of the scale of a block with the largest magnitude `amax`, as
+/// The scale of a block.
+#[derive(CubeType, Clone, Copy)]
+pub(crate) struct BlockScale {
+    pub byte: u32,
+    /// Bits of what a value of the grid is multiplied with.
+    pub unit: u32,
+}
+
+/// The scale of a block with the largest magnitude `amax`, as
 /// [`block_amax`](super::block_amax::block_amax) gives it; the global scale is bits of a finite number.
 #[cube]
-pub(crate) fn scale_byte(amax: u32, global_scale: u32, #[comptime] format: KernelFormat) -> u32 {
+pub(crate) fn block_scale(
+    amax: u32,
+    global_scale: u32,
+    #[comptime] format: KernelFormat,
+) -> BlockScale {
     let bits = amax >> 1u32;
     match format.scales {
         BlockScales::Mx { bias } => {
             let byte = max((bits + bias) >> 23u32, 2u32) - 2u32;
-            select(amax == ONLY_NAN, E8M0_ONE, byte)
+            let byte = select(amax == ONLY_NAN, E8M0_ONE, byte);
+            BlockScale {
+                byte,
+                unit: factor(byte, global_scale, format),
+            }
         }
-        // A block of zeros has scale 1, too.
-        BlockScales::Nv => e4m3_byte(bits, global_scale, format.arithmetic),
+        BlockScales::Nv => {
+            // A block of zeros has scale 1, too.
+            let ratio = ratio_of_six(bits, global_scale, format.arithmetic);
+            let ratio = select(bits == 0u32, ONE, max(ratio, E4M3_MIN_POSITIVE));
+            let scale = E4m3::of(ratio, format.arithmetic);
+            BlockScale {
+                byte: scale.code,
+                unit: product(scale.magnitude, global_scale, format.arithmetic),
+            }
+        }
+    }
+}
+
+/// Bits of the block scale, not yet rounded, that brings a magnitude to 6.
+#[cube]
+fn ratio_of_six(amax: u32, global_scale: u32, #[comptime] arithmetic: Arithmetic) -> u32 {
+    let six = product(SIX, global_scale, arithmetic);
+    match arithmetic {
+        Arithmetic::Float => u32::reinterpret(f32::reinterpret(amax) / f32::reinterpret(six)),
+        // A quotient by zero is infinite.
+        Arithmetic::Integer => select(six == 0u32, INFINITY, divide(amax, max(six, 1u32))),
     }
 }
 
 #[cube]
-fn e4m3_byte(amax: u32, global_scale: u32, #[comptime] arithmetic: Arithmetic) -> u32 {
-    let ratio = match arithmetic {
-        Arithmetic::Float => {
-            let six = 6.0f32 * f32::reinterpret(global_scale);
-            u32::reinterpret(f32::reinterpret(amax) / six)
-        }
-        Arithmetic::Integer => {
-            let six = multiply(SIX, global_scale);
-            // A quotient by zero is infinite.
-            select(six == 0u32, 0x7f80_0000u32, divide(amax, max(six, 1u32)))
-        }
-    };
-    let code = e4m3_code(max(ratio, E4M3_MIN_POSITIVE));
-    select(amax == 0u32, E4M3_ONE, code)
-}
-
-/// Code of the E4M3 value nearest to a magnitude, ties to the even code, saturating.
-#[cube]
-pub(crate) fn e4m3_code(bits: u32) -> u32 {
-    // The exponent is biased by 7 instead of 127.
-    let rounded = min(bits, 0x7f00_0000u32) + 0x7_ffffu32 + ((bits >> 20u32) & 1u32);
-    let normal = (rounded >> 20u32) - 960u32;
-    // Below 2^-6 the last place is 2^-9: at most three bits of the significand stay.
-    let shift = min(141u32 - min(bits >> 23u32, 120u32), 31u32);
-    let significand = (bits & (MIN_NORMAL - 1u32)) | MIN_NORMAL;
-    let ties = (1u32 << (shift - 1u32)) - 1u32 + ((significand >> shift) & 1u32);
-    let subnormal = (significand + ties) >> shift;
-    select(bits < E4M3_MIN_NORMAL, subnormal, min(normal, E4M3_MAX))
+fn product(a: u32, b: u32, #[comptime] arithmetic: Arithmetic) -> u32 {
+    match arithmetic {
+        Arithmetic::Float => u32::reinterpret(f32::reinterpret(a) * f32::reinterpret(b)),
+        Arithmetic::Integer => multiply(a, b),
+    }
 }
 
 /// Bits of what a value of the grid is multiplied with; any byte is allowed.
@@ -77,25 +86,9 @@ pub(crate) fn factor(byte: u32, global_scale: u32, #[comptime] format: KernelFor
         }
         BlockScales::Nv => {
             let scale = e4m3_magnitude(byte & 0x7fu32);
-            let product = match format.arithmetic {
-                Arithmetic::Float => {
-                    u32::reinterpret(f32::reinterpret(scale) * f32::reinterpret(global_scale))
-                }
-                Arithmetic::Integer => multiply(scale, global_scale),
-            };
+            let product = product(scale, global_scale, format.arithmetic);
             let sign = (byte & 0x80u32) << 24u32;
             select(byte & 0x7fu32 == 0x7fu32, 0x7fc0_0000u32, product) | sign
         }
     }
-}
-
-/// Bits of the value of an E4M3 code without a sign, not NaN.
-#[cube]
-pub(crate) fn e4m3_magnitude(code: u32) -> u32 {
-    let normal = (code + 960u32) << 20u32;
-    // A count of 2^-9.
-    let up = u32::leading_zeros(code | 1u32) - 8u32;
-    let subnormal = ((140u32 - up) << 23u32) + (code << up);
-    let subnormal = select(code == 0u32, 0u32, subnormal);
-    select(code < 8u32, subnormal, normal)
 }

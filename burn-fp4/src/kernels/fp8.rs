@@ -4,12 +4,10 @@
 use cubecl::prelude::*;
 
 use super::arithmetic::Arithmetic;
-use super::block_scale::{e4m3_code, e4m3_magnitude};
+use super::e4m3::{E4m3, LARGEST};
 use super::float_words::{FloatWords, join, narrow, widen};
 use super::soft_float::{INFINITY, divide, multiply};
 
-/// Bits of 448, the largest magnitude of E4M3.
-const LARGEST: u32 = 0x43e0_0000;
 /// Bits of `2^-24`; magnitudes up to this one count as 1.
 const SMALLEST_AMAX: u32 = 0x3380_0000;
 /// Bits of 1.
@@ -62,10 +60,10 @@ fn round(
     let bits = widen(word, index, floats);
     let magnitude = bits & 0x7fff_ffffu32;
     let finite = min(magnitude, INFINITY - 1u32);
-    let code = e4m3_code(product(finite, scale, arithmetic));
+    let rounded = E4m3::of(product(finite, scale, arithmetic), arithmetic).magnitude;
     // Infinity saturates.
-    let code = select(magnitude == INFINITY, 0x7eu32, code);
-    let value = product(e4m3_magnitude(code), inverse, arithmetic);
+    let rounded = select(magnitude == INFINITY, LARGEST, rounded);
+    let value = product(rounded, inverse, arithmetic);
     let value = select(magnitude > INFINITY, magnitude, value);
     narrow(value | (bits & 0x8000_0000u32), false, floats)
 }

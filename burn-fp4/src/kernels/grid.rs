@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::arithmetic::Arithmetic;
-use super::block_scale::factor;
+use super::block_scale::BlockScale;
 use super::format::{BlockScales, KernelFormat};
 use super::threshold::{magnitude, threshold};
 
@@ -39,10 +39,9 @@ pub(crate) struct Grid {
 
 #[cube]
 impl Grid {
-    /// The grid of a block whose scale has the given byte, one that
-    /// [`scale_byte`](super::block_scale::scale_byte) gives.
-    pub fn new(byte: u32, global_scale: u32, #[comptime] format: KernelFormat) -> Grid {
-        let unit = factor(byte, global_scale, format);
+    /// The grid of a block with a scale that [`block_scale`](super::block_scale::block_scale) gives.
+    pub fn new(scale: &BlockScale, #[comptime] format: KernelFormat) -> Grid {
+        let unit = scale.unit;
         let mut thresholds = Sequence::new();
         let mut values = Sequence::new();
         if comptime!(format.arithmetic == Arithmetic::Integer) {
@@ -64,7 +63,7 @@ impl Grid {
         };
         let shifted = select(unit == 0u32, 1.0f32, f32::reinterpret(unit) * shift);
         let reciprocal = match format.scales {
-            BlockScales::Mx { .. } => f32::reinterpret((254u32 - byte) << 23u32),
+            BlockScales::Mx { .. } => f32::reinterpret((254u32 - scale.byte) << 23u32),
             BlockScales::Nv => 1.0f32 / shifted,
         };
         Grid {

@@ -2,7 +2,7 @@ use cubecl::prelude::*;
 
 use super::pass_float;
 use crate::kernels::block_amax::block_amax;
-use crate::kernels::block_scale::scale_byte;
+use crate::kernels::block_scale::block_scale;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
 use crate::kernels::grid::Grid;
@@ -35,7 +35,7 @@ pub(crate) fn clip_gradient_rows<N: Size>(
         }
         let amax = block_max(block_amax(&vectors, floats), split);
         let global_scale = global_scales[safe / blocks_per_global_scale];
-        let grid = Grid::new(scale_byte(amax, global_scale, format), global_scale, format);
+        let grid = Grid::new(&block_scale(amax, global_scale, format), format);
         if block < rows.n_blocks {
             #[unroll]
             for v in 0..comptime!(split.vectors) {

@@ -2,7 +2,7 @@ use cubecl::prelude::*;
 
 use super::round_word;
 use crate::kernels::block_amax::column_amax;
-use crate::kernels::block_scale::scale_byte;
+use crate::kernels::block_scale::block_scale;
 use crate::kernels::columns::{Columns, column_position};
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
@@ -38,8 +38,8 @@ pub(crate) fn fake_quantize_columns<N: Size>(
     #[unroll]
     for column in 0..comptime!(width * floats.per_word()) {
         let amax = column_amax(&rows, column, floats);
-        let byte = scale_byte(amax, global_scale, format);
-        grids.push(Grid::new(byte, global_scale, format));
+        let scale = block_scale(amax, global_scale, format);
+        grids.push(Grid::new(&scale, format));
     }
     #[unroll]
     for row in 0..comptime!(format.block_size) {

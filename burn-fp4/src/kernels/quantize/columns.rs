@@ -2,7 +2,7 @@ use cubecl::prelude::*;
 
 use super::{BYTES_PER_WORD, CODES_PER_WORD, code};
 use crate::kernels::block_amax::column_amax;
-use crate::kernels::block_scale::scale_byte;
+use crate::kernels::block_scale::block_scale;
 use crate::kernels::columns::{Columns, column_position};
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
@@ -49,12 +49,12 @@ pub(crate) fn quantize_columns<N: Size, M: Size>(
         let column = position.column * per_vector + i;
         // The last vector of a line may reach into a gap.
         if column < n_columns {
-            let byte = scale_byte(column_amax(&rows, i, floats), global_scale, format);
-            let grid = Grid::new(byte, global_scale, format);
+            let scale = block_scale(column_amax(&rows, i, floats), global_scale, format);
+            let grid = Grid::new(&scale, format);
             let block = (line + column) * columns.blocks + position.block;
             codes[block] = pack_column::<N, M>(&rows, i, &grid, floats);
             let shift = block as u32 % 4u32 * 8u32;
-            scales[block / BYTES_PER_WORD].fetch_or(byte << shift);
+            scales[block / BYTES_PER_WORD].fetch_or(scale.byte << shift);
         }
     }
 }

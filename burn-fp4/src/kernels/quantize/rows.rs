@@ -2,7 +2,7 @@ use cubecl::prelude::*;
 
 use super::{BYTES_PER_WORD, CODES_PER_WORD, code};
 use crate::kernels::block_amax::block_amax;
-use crate::kernels::block_scale::scale_byte;
+use crate::kernels::block_scale::block_scale;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
 use crate::kernels::grid::Grid;
@@ -56,8 +56,8 @@ pub(crate) fn quantize_rows<N: Size>(
         let vectors = blocks.index(j);
         let amax = block_max(block_amax(vectors, floats), split);
         let global_scale = global_scales[min(block, rows.n_blocks - 1) / blocks_per_global_scale];
-        let byte = scale_byte(amax, global_scale, format);
-        let grid = Grid::new(byte, global_scale, format);
+        let scale = block_scale(amax, global_scale, format);
+        let grid = Grid::new(&scale, format);
         let n_words = comptime!(format.block_size / CODES_PER_WORD / split.lanes);
         if block < rows.n_blocks {
             let word = (block * split.lanes + UNIT_POS as usize % split.lanes) * n_words;
@@ -66,7 +66,7 @@ pub(crate) fn quantize_rows<N: Size>(
                 codes[word + w] = pack(vectors, w, &grid, floats);
             }
         }
-        let byte = select(block < rows.n_blocks, byte, 0u32) << (block as u32 % 4u32 * 8u32);
+        let byte = select(block < rows.n_blocks, scale.byte, 0u32) << (block as u32 % 4u32 * 8u32);
         if comptime!(split.lanes == 1) {
             bytes |= byte;
         } else {
