@@ -2,11 +2,11 @@ mod weight;
 
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::activation::sigmoid;
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use burn_fp4::ActivationQuantizer;
 
 use crate::config::GptOssConfig;
+use crate::ops::{clamped_swiglu, expert_combine, expert_linear, expert_routing};
 use crate::router::RouterOutput;
 
 pub use weight::ExpertWeight;
@@ -33,48 +33,6 @@ pub struct Experts {
     pub down_proj_input_quantizer: Option<ActivationQuantizer>,
     swiglu_limit: f64,
     swiglu_alpha: f64,
-}
-
-/// Tokens grouped by expert: one row per (token, chosen expert), rows of one expert together.
-struct Groups {
-    /// Rows per expert.
-    counts: Vec<usize>,
-    /// Token of each row, `[rows]`.
-    token: Tensor<1, Int>,
-    /// Position of each row in the flattened `[tokens, top_k]` choices, `[rows]`.
-    choice: Tensor<1, Int>,
-    /// Expert of each row, `[rows]`.
-    expert: Tensor<1, Int>,
-}
-
-impl Groups {
-    fn new(indices: &Tensor<2, Int>, num_experts: usize) -> Self {
-        let [_, top_k] = indices.dims();
-        let device = indices.device();
-        let chosen: Vec<i64> = indices.to_data().iter::<i64>().collect();
-        let mut rows: Vec<Vec<i32>> = vec![Vec::new(); num_experts];
-        for (choice, expert) in chosen.iter().enumerate() {
-            rows[*expert as usize].push(choice as i32);
-        }
-        let counts: Vec<usize> = rows.iter().map(Vec::len).collect();
-        let expert: Vec<i32> = counts
-            .iter()
-            .enumerate()
-            .flat_map(|(e, n)| std::iter::repeat_n(e as i32, *n))
-            .collect();
-        let choice: Vec<i32> = rows.concat();
-        let token: Vec<i32> = choice.iter().map(|c| c / top_k as i32).collect();
-        let tensor = |values: Vec<i32>| {
-            let len = values.len();
-            Tensor::from_data(TensorData::new(values, [len]), &device)
-        };
-        Self {
-            counts,
-            token: tensor(token),
-            choice: tensor(choice),
-            expert: tensor(expert),
-        }
-    }
 }
 
 impl Experts {
@@ -107,27 +65,15 @@ impl Experts {
     /// - x: `[tokens, hidden_size]`
     /// - output: `[tokens, hidden_size]`
     pub fn forward(&self, x: Tensor<2>, routed: &RouterOutput) -> Tensor<2> {
-        let groups = Groups::new(&routed.indices, self.down_proj_bias.dims()[0]);
-        let bias = |bias: &Param<Tensor<2>>| bias.val().select(0, groups.expert.clone());
-
+        let routing = expert_routing(routed.indices.clone(), self.down_proj_bias.dims()[0]);
         // Before the tokens are repeated for their experts: the same result for less work.
-        let tokens = quantized(&self.gate_up_proj_input_quantizer, x.clone());
-        let rows = tokens.select(0, groups.token.clone());
-        let inner = self.gate_up_proj.multiply(rows, &groups.counts);
-        let active = self.swiglu(inner + bias(&self.gate_up_proj_bias));
+        let tokens = quantized(&self.gate_up_proj_input_quantizer, x);
+        let (weight, bias) = (self.gate_up_proj.matrices(), self.gate_up_proj_bias.val());
+        let inner = expert_linear(tokens, weight, bias, &routing);
+        let active = clamped_swiglu(inner, self.swiglu_limit as f32, self.swiglu_alpha as f32);
         let active = quantized(&self.down_proj_input_quantizer, active);
-        let outer = self.down_proj.multiply(active, &groups.counts);
-        let outer = outer + bias(&self.down_proj_bias);
-
-        let choices = groups.choice.dims()[0];
-        let weight = routed
-            .scores
-            .clone()
-            .reshape([choices])
-            .select(0, groups.choice);
-        let weighted = outer * weight.reshape([choices, 1]);
-        x.zeros_like()
-            .select_assign(0, groups.token, weighted, IndexingUpdateOp::Add)
+        let (weight, bias) = (self.down_proj.matrices(), self.down_proj_bias.val());
+        expert_combine(active, weight, bias, routed.scores.clone(), &routing)
     }
 
     /// The two matrices with the names of their fields.
@@ -144,22 +90,6 @@ impl Experts {
             ("gate_up_proj", &mut self.gate_up_proj),
             ("down_proj", &mut self.down_proj),
         ]
-    }
-
-    /// `gate * sigmoid(alpha * gate) * (up + 1)` with the gate clamped from above and the up
-    /// projection from both sides; gate and up are interleaved.
-    ///
-    /// # Shapes
-    /// - x: `[rows, 2 * intermediate_size]`
-    /// - output: `[rows, intermediate_size]`
-    fn swiglu(&self, x: Tensor<2>) -> Tensor<2> {
-        let [rows, width] = x.dims();
-        let pairs = x.reshape([rows, width / 2, 2]);
-        let half = |part| pairs.clone().narrow(2, part, 1).reshape([rows, width / 2]);
-        let gate = half(0).clamp_max(self.swiglu_limit);
-        let up = half(1).clamp(-self.swiglu_limit, self.swiglu_limit);
-        let gated = gate.clone() * sigmoid(gate * self.swiglu_alpha);
-        gated * (up + 1.0)
     }
 }
 

@@ -33,7 +33,10 @@ pub use experts::{ExpertWeight, Experts};
 pub use generate::{GenerateOptions, Generated, generate_greedy, generate_with_drafts};
 pub use model::{Block, BlockOutput, GptOss, Mlp};
 pub use norm::RmsNorm;
-pub use ops::{GroupedBackend, grouped_fp4_linear, grouped_matmul};
+pub use ops::{
+    CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRouting, ExpertRoutes,
+    SwigluBackend, clamped_swiglu, expert_combine, expert_linear, expert_routing,
+};
 pub use rope::{Rope, RopeTables};
 pub use router::{RouterOutput, router_aux_loss};
 pub use tokenizer::Tokenizer;

@@ -5,7 +5,7 @@ use burn::module::{
 use burn::tensor::{Device, FloatDType, Tensor};
 use burn_fp4::{Fp4Scheme, Fp4Tensor};
 
-use crate::ops::{grouped_fp4_linear, grouped_matmul};
+use crate::ops::ExpertMatrices;
 
 /// The matrices of all experts of a block, in either of two forms.
 ///
@@ -73,11 +73,11 @@ impl ExpertWeight {
         self.packed().map(Fp4Tensor::scheme)
     }
 
-    /// Groups of rows times the matrix of their expert, see [`grouped_matmul`].
-    pub(super) fn multiply(&self, rows: Tensor<2>, counts: &[usize]) -> Tensor<2> {
+    /// The values that multiply, in their own form; reparameterizations applied.
+    pub fn matrices(&self) -> ExpertMatrices {
         match self {
-            Self::Dense(weight) => grouped_matmul(rows, weight.val(), counts),
-            Self::Packed(weight) => grouped_fp4_linear(rows, weight, counts),
+            Self::Dense(weight) => ExpertMatrices::Dense(weight.val()),
+            Self::Packed(weight) => ExpertMatrices::Packed(weight.clone()),
         }
     }
 }

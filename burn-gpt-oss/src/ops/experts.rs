@@ -1,0 +1,86 @@
+//! Products of tokens with the matrices of the experts they are routed to.
+
+mod autodiff;
+mod extension;
+#[cfg(feature = "flex")]
+mod flex;
+mod matrices;
+mod routing;
+
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+
+pub use extension::{CombineGradients, ExpertBackend, ExpertPrimitive, ExpertRoutes};
+pub use matrices::ExpertMatrices;
+pub use routing::{ExpertRouting, expert_routing};
+
+/// Every token times the matrices of its experts: `x[token] @ weight[expert] + bias[expert]`, one
+/// row per choice, rows of one expert together as in [`ExpertRouting::order`].
+///
+/// Products are accumulated in `f32`. Packed matrices are decoded tile by tile and have no gradient;
+/// that of dense ones is written once, with zeros for experts without rows. Such experts cost nothing
+/// else.
+///
+/// # Shapes
+/// - x: `[tokens, in]`
+/// - weight: `experts` matrices from `in` to `out`, dtype of `x` where they are dense
+/// - bias: `[experts, out]`, dtype of `x`
+/// - output: `[tokens * top_k, out]`, dtype of `x`
+///
+/// # Panics
+/// If the shapes do not fit together, or the dtype is not `f32`, `bf16` or `f16`.
+pub fn expert_linear(
+    x: Tensor<2>,
+    weight: impl Into<ExpertMatrices>,
+    bias: Tensor<2>,
+    routing: &ExpertRouting,
+) -> Tensor<2> {
+    let weight = weight.into();
+    let [tokens, d_input] = x.dims();
+    weight.check(d_input, bias.dims(), routing);
+    let n_rows = tokens * routing.top_k();
+    assert_eq!(n_rows, routing.n_rows(), "a routing of other tokens");
+    Tensor::from_dispatch(<Dispatch as ExpertBackend>::expert_linear(
+        x.into_dispatch(),
+        weight.primitive(),
+        bias.into_dispatch(),
+        routing.primitive(),
+    ))
+}
+
+/// Rows times the matrix of their expert, summed per token with the weights of the router:
+/// `sum(scores[token, choice] * (rows[row] @ weight[expert] + bias[expert]))`.
+///
+/// The sum runs over the experts of a token in ascending order, so that results do not depend on
+/// timing. Otherwise as [`expert_linear`], whose rows these are.
+///
+/// # Shapes
+/// - rows: `[tokens * top_k, in]`
+/// - weight: `experts` matrices from `in` to `out`
+/// - bias: `[experts, out]`
+/// - scores: `[tokens, top_k]`
+/// - output: `[tokens, out]`
+///
+/// # Panics
+/// As [`expert_linear`].
+pub fn expert_combine(
+    rows: Tensor<2>,
+    weight: impl Into<ExpertMatrices>,
+    bias: Tensor<2>,
+    scores: Tensor<2>,
+    routing: &ExpertRouting,
+) -> Tensor<2> {
+    let weight = weight.into();
+    let [n_rows, d_input] = rows.dims();
+    weight.check(d_input, bias.dims(), routing);
+    assert_eq!(n_rows, routing.n_rows(), "a routing of other rows");
+    let [tokens, top_k] = scores.dims();
+    assert_eq!([tokens * top_k, top_k], [n_rows, routing.top_k()], "scores");
+    Tensor::from_dispatch(<Dispatch as ExpertBackend>::expert_combine(
+        rows.into_dispatch(),
+        weight.primitive(),
+        bias.into_dispatch(),
+        scores.into_dispatch(),
+        routing.primitive(),
+    ))
+}

@@ -1,0 +1,224 @@
+//! The matrices of the experts, a tile of columns at a time.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::{DType, Element};
+use burn_flex::FlexTensor;
+use burn_fp4::{Fp4Primitive, Fp4Scheme, GlobalScope, PackedFp4};
+use bytemuck::Pod;
+use half::{bf16, f16};
+
+use super::super::ExpertPrimitive;
+use super::matrix::Matrix;
+use crate::ops::flex::{Float, elements, unsupported};
+
+/// One matrix per expert as it is stored, read as `f32` and as it is or transposed.
+pub(super) struct Matrices<'a> {
+    stored: Stored<'a>,
+    /// Of one stored matrix.
+    shape: [usize; 2],
+    transposed: bool,
+}
+
+enum Stored<'a> {
+    F32(Dense<'a, f32>),
+    Bf16(Dense<'a, bf16>),
+    F16(Dense<'a, f16>),
+    Packed(Packed<'a>),
+}
+
+impl<'a> Matrices<'a> {
+    /// Packed matrices are transposed as they are stored, and thus turned to `[in, out]`.
+    pub(super) fn new(weight: &'a ExpertPrimitive<Flex>) -> Self {
+        let [_, height, width] = match weight {
+            ExpertPrimitive::Dense(weight) => weight.shape().dims(),
+            ExpertPrimitive::Packed(weight, _) => weight.codes.shape().dims(),
+        };
+        match weight {
+            ExpertPrimitive::Dense(weight) => Self {
+                stored: match weight.dtype() {
+                    DType::F32 => Stored::F32(Dense::new(weight)),
+                    DType::BF16 => Stored::Bf16(Dense::new(weight)),
+                    DType::F16 => Stored::F16(Dense::new(weight)),
+                    other => unsupported(other),
+                },
+                shape: [height, width],
+                transposed: false,
+            },
+            ExpertPrimitive::Packed(weight, scheme) => Self {
+                stored: Stored::Packed(Packed::new(weight, *scheme)),
+                shape: [height, 2 * width],
+                transposed: true,
+            },
+        }
+    }
+
+    pub(super) fn transposed(self) -> Self {
+        Self {
+            transposed: !self.transposed,
+            ..self
+        }
+    }
+
+    /// Columns of each.
+    pub(super) fn width(&self) -> usize {
+        self.shape[usize::from(!self.transposed)]
+    }
+
+    /// Columns of the matrix of one expert, in place or in `scratch`; the bounds of `columns` are
+    /// multiples of the block size of packed matrices.
+    pub(super) fn tile<'s>(
+        &'s self,
+        expert: usize,
+        columns: Range<usize>,
+        scratch: &'s mut Vec<f32>,
+    ) -> Matrix<'s> {
+        match &self.stored {
+            Stored::F32(dense) => dense.tile(expert, columns, self.transposed),
+            Stored::Bf16(dense) => {
+                widen(dense.tile(expert, columns, self.transposed), scratch)
+            }
+            Stored::F16(dense) => widen(dense.tile(expert, columns, self.transposed), scratch),
+            Stored::Packed(packed) => {
+                let [height, width] = self.shape;
+                let whole = |len| 0..len;
+                if self.transposed {
+                    packed.decode(expert, columns, whole(width), scratch).transposed()
+                } else {
+                    packed.decode(expert, whole(height), columns, scratch)
+                }
+            }
+        }
+    }
+}
+
+struct Dense<'a, T: Clone> {
+    values: Cow<'a, [T]>,
+    shape: [usize; 3],
+    strides: [usize; 3],
+}
+
+impl<'a, T: Element + Pod> Dense<'a, T> {
+    /// Any view without steps backwards is read where it is.
+    fn new(tensor: &'a FlexTensor) -> Self {
+        let layout = tensor.layout();
+        let strides = layout.strides().iter().map(|&stride| usize::try_from(stride).ok());
+        match strides.collect::<Option<Vec<_>>>() {
+            Some(strides) => Self {
+                values: Cow::Borrowed(&tensor.storage::<T>()[layout.start_offset()..]),
+                shape: tensor.shape().dims(),
+                strides: [strides[0], strides[1], strides[2]],
+            },
+            None => {
+                let shape: [usize; 3] = tensor.shape().dims();
+                Self {
+                    values: elements(tensor),
+                    shape,
+                    strides: [shape[1] * shape[2], shape[2], 1],
+                }
+            }
+        }
+    }
+
+    fn tile(&self, expert: usize, columns: Range<usize>, transposed: bool) -> Matrix<'_, T> {
+        let [_, height, width] = self.shape;
+        let [across, down, right] = self.strides;
+        let values = &self.values[expert * across..];
+        let matrix = Matrix::new(values, [height, width], [down, right]);
+        let matrix = if transposed { matrix.transposed() } else { matrix };
+        matrix.columns(columns)
+    }
+}
+
+/// As `f32` in `scratch`, in the order in which the elements are stored.
+fn widen<'s, T: Float>(matrix: Matrix<'_, T>, scratch: &'s mut Vec<f32>) -> Matrix<'s> {
+    if matrix.strides()[1] > matrix.strides()[0] {
+        return widen(matrix.transposed(), scratch).transposed();
+    }
+    let [height, width] = matrix.shape();
+    scratch.resize(height * width, 0.0);
+    for (row, out) in scratch.chunks_exact_mut(width).enumerate() {
+        let values = matrix.row(row);
+        match matrix.strides()[1] {
+            1 => T::widen(&values[..width], out),
+            stride => {
+                for (out, value) in out.iter_mut().zip(values.iter().step_by(stride)) {
+                    T::widen(std::slice::from_ref(value), std::slice::from_mut(out));
+                }
+            }
+        }
+    }
+    Matrix::row_major(scratch, width)
+}
+
+/// Matrices `[height, width]` in FP4, blocks along the rows.
+struct Packed<'a> {
+    codes: Cow<'a, [u8]>,
+    scales: Cow<'a, [u8]>,
+    global_scales: Cow<'a, [f32]>,
+    height: usize,
+    /// Bytes of codes and of scales in a row.
+    row: [usize; 2],
+    scheme: Fp4Scheme,
+}
+
+impl<'a> Packed<'a> {
+    fn new(weight: &'a Fp4Primitive<Flex>, scheme: Fp4Scheme) -> Self {
+        let [_, height, code_bytes] = weight.codes.shape().dims();
+        Self {
+            codes: elements(&weight.codes),
+            scales: elements(&weight.scales),
+            global_scales: elements(&weight.global_scales),
+            height,
+            row: [code_bytes, 2 * code_bytes / scheme.block_size()],
+            scheme,
+        }
+    }
+
+    /// A part of one matrix in `scratch`.
+    fn decode<'s>(
+        &self,
+        expert: usize,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        scratch: &'s mut Vec<f32>,
+    ) -> Matrix<'s> {
+        let block_size = self.scheme.block_size();
+        let [code_row, scale_row] = self.row;
+        let first = expert * self.height;
+        let rows = first + rows.start..first + rows.end;
+        let (start, end) = (columns.start, columns.end);
+        let codes = part(&self.codes, code_row, &rows, start / 2..end / 2);
+        let blocks = start / block_size..end / block_size;
+        let scales = part(&self.scales, scale_row, &rows, blocks);
+        let shape = vec![rows.len(), columns.len()];
+        // The scope of one matrix: if there was a scale per expert, only its own is left.
+        let scheme = self.scheme.with_global_scope(GlobalScope::Tensor);
+        let global_scales = match scheme.n_global_scales(&shape) {
+            0 => Vec::new(),
+            _ => vec![self.global_scales[expert.min(self.global_scales.len() - 1)]],
+        };
+        scratch.resize(rows.len() * columns.len(), 0.0);
+        PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global_scales)
+            .and_then(|packed| packed.dequantize_along(1, scratch))
+            .expect("a part of packed matrices along whole blocks");
+        Matrix::row_major(scratch, columns.len())
+    }
+}
+
+/// Columns of rows of `len` bytes.
+fn part<'a>(
+    bytes: &'a [u8],
+    len: usize,
+    rows: &Range<usize>,
+    columns: Range<usize>,
+) -> Cow<'a, [u8]> {
+    let bytes = &bytes[rows.start * len..rows.end * len];
+    if columns.len() == len {
+        return Cow::Borrowed(bytes);
+    }
+    let rows = bytes.chunks_exact(len);
+    Cow::Owned(rows.flat_map(|row| &row[columns.clone()]).copied().collect())
+}

@@ -1,0 +1,79 @@
+//! Rows times the matrices of their experts.
+
+use rayon::prelude::*;
+
+use super::matrices::Matrices;
+use super::matrix::{Matrix, MatrixMut, multiply};
+use super::routes::{Routes, Rows};
+
+/// Columns of a product that are computed together: a multiple of all block sizes.
+pub(super) const TILE: usize = 256;
+
+/// `rows x matrices (+ bias)`, a row per choice.
+pub(super) fn linear(
+    rows: Rows<'_>,
+    matrices: &Matrices<'_>,
+    bias: Option<&[f32]>,
+    routes: &Routes<'_>,
+) -> Vec<f32> {
+    let width = matrices.width();
+    let mut out = vec![0.0; routes.n_rows() * width];
+    let groups = routes.split(&mut out, width).into_par_iter();
+    groups.for_each(|(group, out)| {
+        let left = rows.of(&group);
+        let left = Matrix::row_major(&left, rows.width);
+        let tiles = MatrixMut::new(out, width).into_tiles(TILE).into_par_iter();
+        tiles.for_each_init(Vec::new, |scratch, (columns, mut tile)| {
+            if let Some(bias) = bias {
+                fill(&mut tile, &bias[group.expert * width..][columns.clone()]);
+            }
+            let right = matrices.tile(group.expert, columns, scratch);
+            multiply(&mut tile, left, right, bias.is_some());
+        });
+    });
+    out
+}
+
+/// The sum over the rows of every token of `score * (rows x matrices + bias)`.
+///
+/// A tile of columns runs through all experts: sums have one order, and products stay in caches.
+pub(super) fn combine(
+    rows: &[f32],
+    matrices: &Matrices<'_>,
+    bias: Option<&[f32]>,
+    scores: Option<&[f32]>,
+    routes: &Routes<'_>,
+) -> Vec<f32> {
+    let width = matrices.width();
+    let rows = Rows::sorted(rows, rows.len() / routes.n_rows().max(1));
+    let mut out = vec![0.0; routes.n_tokens() * width];
+    let tiles = MatrixMut::new(&mut out, width).into_tiles(TILE / 2).into_par_iter();
+    tiles.for_each_init(Default::default, |(decoded, product), (columns, mut tile)| {
+        for group in routes.groups() {
+            let left = rows.of(&group);
+            let left = Matrix::row_major(&left, rows.width);
+            Vec::resize(product, group.range.len() * columns.len(), 0.0);
+            let mut sum = MatrixMut::new(product, columns.len());
+            if let Some(bias) = bias {
+                fill(&mut sum, &bias[group.expert * width..][columns.clone()]);
+            }
+            let right = matrices.tile(group.expert, columns.clone(), decoded);
+            multiply(&mut sum, left, right, bias.is_some());
+            let products = product.chunks_exact(columns.len());
+            for ((token, choice), product) in group.tokens().zip(group.choices()).zip(products) {
+                let score = scores.map_or(1.0, |scores| scores[choice]);
+                for (sum, value) in tile.row(token).iter_mut().zip(product) {
+                    *sum += score * value;
+                }
+            }
+        }
+    });
+    out
+}
+
+fn fill(out: &mut MatrixMut<'_, f32>, row: &[f32]) {
+    let [n_rows, _] = out.shape();
+    for i in 0..n_rows {
+        out.row(i).copy_from_slice(row);
+    }
+}

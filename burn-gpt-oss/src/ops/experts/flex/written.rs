@@ -1,0 +1,57 @@
+use half::{bf16, f16};
+
+use super::matrix::MatrixMut;
+use crate::ops::flex::Float;
+
+/// A float type in which products are stored.
+pub(super) trait Written: Float {
+    /// Has `compute` write to `out` as `f32`, by way of `scratch` where that is not its type.
+    fn write(
+        out: MatrixMut<'_, Self>,
+        scratch: &mut Vec<f32>,
+        compute: impl FnOnce(&mut MatrixMut<'_, f32>),
+    );
+}
+
+impl Written for f32 {
+    fn write(
+        mut out: MatrixMut<'_, Self>,
+        _: &mut Vec<f32>,
+        compute: impl FnOnce(&mut MatrixMut<'_, f32>),
+    ) {
+        compute(&mut out);
+    }
+}
+
+impl Written for bf16 {
+    fn write(
+        out: MatrixMut<'_, Self>,
+        scratch: &mut Vec<f32>,
+        compute: impl FnOnce(&mut MatrixMut<'_, f32>),
+    ) {
+        write_narrowed(out, scratch, compute);
+    }
+}
+
+impl Written for f16 {
+    fn write(
+        out: MatrixMut<'_, Self>,
+        scratch: &mut Vec<f32>,
+        compute: impl FnOnce(&mut MatrixMut<'_, f32>),
+    ) {
+        write_narrowed(out, scratch, compute);
+    }
+}
+
+fn write_narrowed<T: Float>(
+    mut out: MatrixMut<'_, T>,
+    scratch: &mut Vec<f32>,
+    compute: impl FnOnce(&mut MatrixMut<'_, f32>),
+) {
+    let [n_rows, width] = out.shape();
+    scratch.resize(n_rows * width, 0.0);
+    compute(&mut MatrixMut::new(scratch, width));
+    for (row, values) in scratch.chunks_exact(width).enumerate() {
+        T::narrow(values, out.row(row));
+    }
+}

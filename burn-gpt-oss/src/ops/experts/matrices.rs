@@ -1,0 +1,53 @@
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+use burn_fp4::Fp4Tensor;
+
+use super::{ExpertPrimitive, ExpertRouting};
+
+/// One matrix per expert, in either of two forms.
+#[derive(Clone, Debug)]
+pub enum ExpertMatrices {
+    /// `[experts, in, out]`
+    Dense(Tensor<3>),
+    /// FP4 of logical shape `[experts, out, in]`.
+    Packed(Fp4Tensor<3>),
+}
+
+impl ExpertMatrices {
+    /// `[experts, in, out]`
+    pub fn shape(&self) -> [usize; 3] {
+        match self {
+            Self::Dense(weight) => weight.dims(),
+            Self::Packed(weight) => {
+                let [experts, d_output, d_input] = weight.shape();
+                [experts, d_input, d_output]
+            }
+        }
+    }
+
+    pub(super) fn primitive(self) -> ExpertPrimitive<Dispatch> {
+        match self {
+            Self::Dense(weight) => ExpertPrimitive::Dense(weight.into_dispatch()),
+            Self::Packed(weight) => ExpertPrimitive::Packed(weight.primitive(), weight.scheme()),
+        }
+    }
+
+    pub(super) fn check(&self, d_input: usize, bias: [usize; 2], routing: &ExpertRouting) {
+        let [experts, weight_in, d_output] = self.shape();
+        assert_eq!(d_input, weight_in, "rows and matrices differ in width");
+        assert_eq!(bias, [experts, d_output], "bias and matrices differ");
+        assert_eq!(routing.n_experts(), experts, "a routing to other experts");
+    }
+}
+
+impl From<Tensor<3>> for ExpertMatrices {
+    fn from(weight: Tensor<3>) -> Self {
+        Self::Dense(weight)
+    }
+}
+
+impl From<Fp4Tensor<3>> for ExpertMatrices {
+    fn from(weight: Fp4Tensor<3>) -> Self {
+        Self::Packed(weight)
+    }
+}

@@ -1,0 +1,18 @@
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, backend_extension};
+
+/// Backends with the SwiGLU of gpt-oss.
+#[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
+pub trait SwigluBackend: Backend {
+    /// See [`clamped_swiglu`](crate::clamped_swiglu).
+    fn clamped_swiglu(x: FloatTensor<Self>, limit: f32, alpha: f32) -> FloatTensor<Self>;
+
+    /// Gradient of `x`, not differentiable itself: `[rows, width], [rows, 2 * width] -> [rows, 2 *
+    /// width]`.
+    fn clamped_swiglu_backward(
+        grad: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        limit: f32,
+        alpha: f32,
+    ) -> FloatTensor<Self>;
+}
