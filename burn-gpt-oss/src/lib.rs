@@ -34,7 +34,7 @@ pub use generate::{GenerateOptions, Generated, generate_greedy, generate_with_dr
 pub use model::{Block, BlockOutput, GptOss, Mlp};
 pub use norm::RmsNorm;
 pub use ops::{
-    CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRouting, ExpertRoutes,
+    CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRoutes, ExpertRouting,
     SwigluBackend, clamped_swiglu, expert_combine, expert_linear, expert_routing,
 };
 pub use rope::{Rope, RopeTables};

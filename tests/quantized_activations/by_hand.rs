@@ -2,7 +2,8 @@
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
-use burn_gpt_oss::{ExpertWeight, Experts, GptOss, RouterOutput, grouped_fp4_linear};
+use burn_fp4::fp4_expert_linear;
+use burn_gpt_oss::{ExpertWeight, Experts, GptOss, RouterOutput};
 
 /// Which input: that of `gate_up_proj` or that of `down_proj`.
 #[derive(Clone, Copy)]
@@ -83,9 +84,9 @@ fn multiply(weight: &ExpertWeight, rows: Tensor<2>, expert: usize) -> Tensor<2> 
             rows.matmul(matrix)
         }
         ExpertWeight::Packed(packed) => {
-            let mut counts = vec![0; packed.shape()[0]];
-            counts[expert] = rows.dims()[0];
-            grouped_fp4_linear(rows, packed, &counts)
+            let (device, n_rows) = (rows.device(), rows.dims()[0]);
+            let experts = Tensor::full([n_rows], expert as i64, &device);
+            fp4_expert_linear(rows, experts, packed)
         }
     }
 }

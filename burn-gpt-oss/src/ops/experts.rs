@@ -28,7 +28,7 @@ pub use routing::{ExpertRouting, expert_routing};
 /// - output: `[tokens * top_k, out]`, dtype of `x`
 ///
 /// # Panics
-/// If the shapes do not fit together, or the dtype is not `f32`, `bf16` or `f16`.
+/// If the shapes do not fit together, dtypes differ or are not `f32`, `bf16` or `f16`.
 pub fn expert_linear(
     x: Tensor<2>,
     weight: impl Into<ExpertMatrices>,
@@ -36,8 +36,8 @@ pub fn expert_linear(
     routing: &ExpertRouting,
 ) -> Tensor<2> {
     let weight = weight.into();
-    let [tokens, d_input] = x.dims();
-    weight.check(d_input, bias.dims(), routing);
+    weight.check(&x, &bias, routing);
+    let [tokens, _] = x.dims();
     let n_rows = tokens * routing.top_k();
     assert_eq!(n_rows, routing.n_rows(), "a routing of other tokens");
     Tensor::from_dispatch(<Dispatch as ExpertBackend>::expert_linear(
@@ -71,11 +71,12 @@ pub fn expert_combine(
     routing: &ExpertRouting,
 ) -> Tensor<2> {
     let weight = weight.into();
-    let [n_rows, d_input] = rows.dims();
-    weight.check(d_input, bias.dims(), routing);
+    weight.check(&rows, &bias, routing);
+    let [n_rows, _] = rows.dims();
     assert_eq!(n_rows, routing.n_rows(), "a routing of other rows");
     let [tokens, top_k] = scores.dims();
     assert_eq!([tokens * top_k, top_k], [n_rows, routing.top_k()], "scores");
+    assert_eq!(scores.dtype(), rows.dtype(), "dtype of the scores");
     Tensor::from_dispatch(<Dispatch as ExpertBackend>::expert_combine(
         rows.into_dispatch(),
         weight.primitive(),

@@ -1,92 +1,69 @@
-//! Elements of Flex tensors, read and made as `f32`.
+//! What the implementations for Flex, Burn's pure Rust CPU backend, share.
+
+mod element;
+mod exp;
+mod simd;
 
 use std::borrow::Cow;
 
 use burn::tensor::{DType, Element, Shape, TensorData};
 use burn_flex::FlexTensor;
-use bytemuck::Pod;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-/// The float types of Flex that operations compute with, as `f32`.
-pub(crate) trait Float: Element + Pod + Send + Sync {
-    fn widen(values: &[Self], out: &mut [f32]);
+pub(super) use element::FloatElement;
+pub(super) use exp::exp;
+pub(super) use simd::{Kernel, dispatch, dot};
 
-    /// Rounds to nearest.
-    fn narrow(values: &[f32], out: &mut [Self]);
+/// Calls a function that is generic over the elements of a float tensor with those of `dtype`.
+macro_rules! with_float {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            burn::tensor::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            burn::tensor::DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            burn::tensor::DType::F16 => {
+                type $T = half::f16;
+                $body
+            }
+            other => panic!("dtype {other:?} is not one of F32, BF16, F16"),
+        }
+    };
 }
+pub(super) use with_float;
 
-impl Float for f32 {
-    fn widen(values: &[Self], out: &mut [f32]) {
-        out.copy_from_slice(values);
-    }
-
-    fn narrow(values: &[f32], out: &mut [Self]) {
-        out.copy_from_slice(values);
-    }
-}
-
-impl Float for bf16 {
-    fn widen(values: &[Self], out: &mut [f32]) {
-        values.convert_to_f32_slice(out);
-    }
-
-    fn narrow(values: &[f32], out: &mut [Self]) {
-        out.convert_from_f32_slice(values);
-    }
-}
-
-impl Float for f16 {
-    fn widen(values: &[Self], out: &mut [f32]) {
-        values.convert_to_f32_slice(out);
-    }
-
-    fn narrow(values: &[f32], out: &mut [Self]) {
-        out.convert_from_f32_slice(values);
-    }
-}
-
-/// The elements of a tensor in row-major order, as they are if they are `f32` in that order.
-pub(crate) fn floats(tensor: &FlexTensor) -> Cow<'_, [f32]> {
-    match tensor.dtype() {
-        DType::F32 => elements(tensor),
-        DType::BF16 => Cow::Owned(widened::<bf16>(tensor)),
-        DType::F16 => Cow::Owned(widened::<f16>(tensor)),
-        other => unsupported(other),
-    }
-}
-
-fn widened<T: Float>(tensor: &FlexTensor) -> Vec<f32> {
-    let values = elements::<T>(tensor);
-    let mut out = vec![0.0; values.len()];
-    T::widen(&values, &mut out);
-    out
-}
-
-/// The elements of a tensor in row-major order, copied if they have another.
-pub(crate) fn elements<T: Element + Pod>(tensor: &FlexTensor) -> Cow<'_, [T]> {
+/// The elements of a tensor in row-major order, copied if it is a view that has them in another.
+pub(super) fn elements<T: Element + bytemuck::Pod>(tensor: &FlexTensor) -> Cow<'_, [T]> {
+    assert_eq!(tensor.dtype(), T::dtype(), "dtype of an input");
     match tensor.as_slice() {
         Some(values) => Cow::Borrowed(values),
-        None => Cow::Owned(tensor.to_contiguous().storage::<T>().to_vec()),
+        None => match tensor.to_contiguous().into_data().try_into_vec() {
+            Ok(values) => Cow::Owned(values),
+            Err(error) => panic!("{error}"),
+        },
     }
 }
 
-/// A tensor of `dtype`.
-pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>, dtype: DType) -> FlexTensor {
-    match dtype {
-        DType::F32 => FlexTensor::from_data(TensorData::new(values, shape)),
-        DType::BF16 => narrowed::<bf16>(&values, shape.into()),
-        DType::F16 => narrowed::<f16>(&values, shape.into()),
-        other => unsupported(other),
+pub(super) fn tensor<T: Element>(values: Vec<T>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// A contiguous float32 tensor in another float type.
+pub(super) fn narrowed(values: Vec<f32>, shape: impl Into<Shape>, dtype: DType) -> FlexTensor {
+    with_float!(dtype, T => tensor(T::narrowed(values), shape))
+}
+
+/// All elements as float32, in row-major order; those of a float32 tensor as [`elements`] does.
+pub(super) fn floats(tensor: &FlexTensor) -> Cow<'_, [f32]> {
+    match tensor.dtype() {
+        DType::F32 => elements(tensor),
+        DType::BF16 => Cow::Owned(elements::<bf16>(tensor).to_f32_vec()),
+        DType::F16 => Cow::Owned(elements::<f16>(tensor).to_f32_vec()),
+        other => panic!("dtype {other:?} is not one of F32, BF16, F16"),
     }
-}
-
-fn narrowed<T: Float>(values: &[f32], shape: Shape) -> FlexTensor {
-    let mut out = vec![T::zeroed(); values.len()];
-    T::narrow(values, &mut out);
-    FlexTensor::from_data(TensorData::new(out, shape))
-}
-
-pub(crate) fn unsupported(dtype: DType) -> ! {
-    panic!("dtype {dtype:?} is not one of F32, BF16, F16")
 }

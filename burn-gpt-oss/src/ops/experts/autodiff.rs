@@ -98,7 +98,9 @@ impl<B: ExpertBackend, C: CheckpointStrategy> ExpertBackend for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let (grad, rows) = (grad.into_primitive(), rows.into_primitive());
         let (scores, routes) = (scores.into_primitive(), inner_routes::<B, C>(routes));
-        <FloatTensor<Self>>::new(B::expert_combine_weight_gradient(grad, rows, scores, routes))
+        <FloatTensor<Self>>::new(B::expert_combine_weight_gradient(
+            grad, rows, scores, routes,
+        ))
     }
 
     fn expert_combine_bias_gradient(

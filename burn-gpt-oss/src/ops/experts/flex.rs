@@ -11,16 +11,15 @@ mod routes;
 mod written;
 
 use burn::backend::Flex;
-use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::TensorMetadata;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::DType;
-use half::{bf16, f16};
 
 use super::{CombineGradients, ExpertBackend, ExpertPrimitive, ExpertRoutes};
 use matrices::Matrices;
 use routes::{Routes, Rows};
 
-use crate::ops::flex::{floats, tensor, unsupported};
+use crate::ops::flex::{floats, narrowed, with_float};
 
 impl ExpertBackend for Flex {
     fn expert_routing(indices: IntTensor<Self>, n_experts: usize) -> ExpertRoutes<Self> {
@@ -37,7 +36,7 @@ impl ExpertBackend for Flex {
         let weight = Matrices::new(&weight);
         let rows = Rows::gathered(&values, x.shape()[1]);
         let out = products::linear(rows, &weight, Some(&bias), &routes);
-        tensor(out, [routes.n_rows(), weight.width()], x.dtype())
+        narrowed(out, [routes.n_rows(), weight.width()], x.dtype())
     }
 
     fn expert_linear_backward(
@@ -48,7 +47,7 @@ impl ExpertBackend for Flex {
         let (values, routes) = (floats(&grad), Routes::new(&routes));
         let weight = Matrices::new(&weight).transposed();
         let out = products::combine(&values, &weight, None, None, &routes);
-        tensor(out, [routes.n_tokens(), weight.width()], grad.dtype())
+        narrowed(out, [routes.n_tokens(), weight.width()], grad.dtype())
     }
 
     fn expert_linear_weight_gradient(
@@ -69,7 +68,7 @@ impl ExpertBackend for Flex {
         let (values, routes) = (floats(&grad), Routes::new(&routes));
         let width = grad.shape()[1];
         let sums = gradients::bias(Rows::sorted(&values, width), &routes);
-        tensor(sums, [routes.n_experts(), width], grad.dtype())
+        narrowed(sums, [routes.n_experts(), width], grad.dtype())
     }
 
     fn expert_combine(
@@ -83,7 +82,7 @@ impl ExpertBackend for Flex {
         let (scores, routes) = (floats(&scores), Routes::new(&routes));
         let weight = Matrices::new(&weight);
         let out = products::combine(&values, &weight, Some(&bias), Some(&scores), &routes);
-        tensor(out, [routes.n_tokens(), weight.width()], rows.dtype())
+        narrowed(out, [routes.n_tokens(), weight.width()], rows.dtype())
     }
 
     fn expert_combine_backward(
@@ -103,8 +102,8 @@ impl ExpertBackend for Flex {
         let score_grads =
             gradients::scores(&mut row_grads, &values, grad_rows, &bias, &factors, &routes);
         CombineGradients {
-            rows: tensor(row_grads, rows.shape(), rows.dtype()),
-            scores: tensor(score_grads, scores.shape(), scores.dtype()),
+            rows: narrowed(row_grads, rows.shape(), rows.dtype()),
+            scores: narrowed(score_grads, scores.shape(), scores.dtype()),
         }
     }
 
@@ -128,7 +127,7 @@ impl ExpertBackend for Flex {
         let (values, scores, routes) = (floats(&grad), floats(&scores), Routes::new(&routes));
         let width = grad.shape()[1];
         let sums = gradients::bias(Rows::gathered(&values, width).scaled(&scores), &routes);
-        tensor(sums, [routes.n_experts(), width], grad.dtype())
+        narrowed(sums, [routes.n_experts(), width], grad.dtype())
     }
 }
 
@@ -138,10 +137,5 @@ fn weight_gradient(
     grad: Rows<'_>,
     routes: &Routes<'_>,
 ) -> FloatTensor<Flex> {
-    match dtype {
-        DType::F32 => gradients::weight::<f32>(input, grad, routes),
-        DType::BF16 => gradients::weight::<bf16>(input, grad, routes),
-        DType::F16 => gradients::weight::<f16>(input, grad, routes),
-        other => unsupported(other),
-    }
+    with_float!(dtype, T => gradients::weight::<T>(input, grad, routes))
 }

@@ -32,11 +32,15 @@ impl ExpertMatrices {
         }
     }
 
-    pub(super) fn check(&self, d_input: usize, bias: [usize; 2], routing: &ExpertRouting) {
-        let [experts, weight_in, d_output] = self.shape();
-        assert_eq!(d_input, weight_in, "rows and matrices differ in width");
-        assert_eq!(bias, [experts, d_output], "bias and matrices differ");
+    pub(super) fn check(&self, rows: &Tensor<2>, bias: &Tensor<2>, routing: &ExpertRouting) {
+        let [experts, d_input, d_output] = self.shape();
+        assert_eq!(rows.dims()[1], d_input, "width of the rows");
+        assert_eq!(bias.dims(), [experts, d_output], "shape of the bias");
         assert_eq!(routing.n_experts(), experts, "a routing to other experts");
+        assert_eq!(bias.dtype(), rows.dtype(), "dtype of the bias");
+        if let Self::Dense(weight) = self {
+            assert_eq!(weight.dtype(), rows.dtype(), "dtype of the matrices");
+        }
     }
 }
 

@@ -1,10 +1,9 @@
-use burn::backend::{Flex, TensorMetadata};
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{Flex, TensorMetadata};
 use rayon::prelude::*;
 
 use super::SwigluBackend;
-use crate::ops::flex::{floats, tensor};
-use crate::ops::simd::{Kernel, dispatch, sigmoid};
+use crate::ops::flex::{Kernel, dispatch, exp, floats, narrowed};
 
 /// Pairs per task.
 const CHUNK: usize = 1 << 12;
@@ -15,8 +14,15 @@ impl SwigluBackend for Flex {
         let values = floats(&x);
         let mut out = vec![0.0; values.len() / 2];
         let chunks = out.par_chunks_mut(CHUNK).zip(values.par_chunks(2 * CHUNK));
-        chunks.for_each(|(out, x)| dispatch(Forward { x, limit, alpha, out }));
-        tensor(out, [n_rows, columns / 2], x.dtype())
+        chunks.for_each(|(out, x)| {
+            dispatch(Forward {
+                x,
+                limit,
+                alpha,
+                out,
+            })
+        });
+        narrowed(out, [n_rows, columns / 2], x.dtype())
     }
 
     fn clamped_swiglu_backward(
@@ -29,8 +35,16 @@ impl SwigluBackend for Flex {
         let mut out = vec![0.0; values.len()];
         let inputs = values.par_chunks(2 * CHUNK).zip(grads.par_chunks(CHUNK));
         let chunks = out.par_chunks_mut(2 * CHUNK).zip(inputs);
-        chunks.for_each(|(out, (x, grad))| dispatch(Backward { grad, x, limit, alpha, out }));
-        tensor(out, x.shape(), x.dtype())
+        chunks.for_each(|(out, (x, grad))| {
+            dispatch(Backward {
+                grad,
+                x,
+                limit,
+                alpha,
+                out,
+            })
+        });
+        narrowed(out, x.shape(), x.dtype())
     }
 }
 
@@ -79,7 +93,11 @@ impl Kernel for Backward<'_> {
             let of_up = grad * gate * s;
             *out = [
                 if x_gate > limit { 0.0 } else { of_gate },
-                if x_up > limit || x_up < -limit { 0.0 } else { of_up },
+                if x_up > limit || x_up < -limit {
+                    0.0
+                } else {
+                    of_up
+                },
             ];
         }
     }
@@ -94,4 +112,30 @@ fn at_most(x: f32, limit: f32) -> f32 {
 #[inline(always)]
 fn at_least(x: f32, limit: f32) -> f32 {
     if x < limit { limit } else { x }
+}
+
+/// `1 / (1 + e^-x)` within 4 units in the last place where it is a normal number, else 0.
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    // Of the two forms the one whose exponential is at most one: it cannot overflow.
+    let small = exp(-x.abs());
+    let numerator = if x < 0.0 { small } else { 1.0 };
+    numerator / (1.0 + small)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sigmoid;
+
+    #[test]
+    fn sigmoid_is_within_four_units_in_the_last_place() {
+        for x in (-87_300..=87_300).map(|i| i as f32 * 1e-3) {
+            let exact = 1.0 / (1.0 + f64::from(-x).exp());
+            let unit = 2f64.powi(exact.log2().floor() as i32 - 23);
+            let deviation = (f64::from(sigmoid(x)) - exact).abs() / unit;
+            assert!(deviation <= 4.0, "{x}: {deviation}");
+        }
+        assert_eq!([sigmoid(f32::INFINITY), sigmoid(0.0)], [1.0, 0.5]);
+        assert!(sigmoid(f32::NAN).is_nan());
+    }
 }

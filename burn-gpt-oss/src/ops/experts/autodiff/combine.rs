@@ -27,7 +27,12 @@ impl<B: ExpertBackend> Backward<B, 4> for Combine {
 
     fn backward(self, ops: Ops<State<B>, 4>, grads: &mut Gradients, saved: &mut Checkpointer) {
         let [rows_node, weight_node, bias_node, scores_node] = ops.parents;
-        let State { rows, weight, scores, routes } = ops.state;
+        let State {
+            rows,
+            weight,
+            scores,
+            routes,
+        } = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let rows = rows.map(|rows| saved.retrieve_node_output::<FloatTensor<B>>(rows));
         let scores = saved.retrieve_node_output::<FloatTensor<B>>(scores);
@@ -67,7 +72,10 @@ pub(super) fn combine<B: ExpertBackend, C: CheckpointStrategy>(
         ExpertPrimitive::Packed(weight, _) => weight.global_scales.node(),
     };
     let nodes = [rows.node(), weight_node, bias.node(), scores.node()];
-    match Backward::<B, 4>::prepare::<C>(Combine, nodes).compute_bound().stateful() {
+    match Backward::<B, 4>::prepare::<C>(Combine, nodes)
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(mut prepared) => {
             let weight_tracked =
                 matches!(&weight, ExpertPrimitive::Dense(weight) if weight.is_tracked());

@@ -74,9 +74,7 @@ pub(super) fn linear<B: ExpertBackend, C: CheckpointStrategy>(
             };
             prepared.finish(state, forward::<B, C>(x, weight, bias, routes))
         }
-        OpsKind::UnTracked(prepared) => {
-            prepared.finish(forward::<B, C>(x, weight, bias, routes))
-        }
+        OpsKind::UnTracked(prepared) => prepared.finish(forward::<B, C>(x, weight, bias, routes)),
     }
 }
 

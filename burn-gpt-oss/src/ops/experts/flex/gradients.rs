@@ -1,6 +1,5 @@
 //! Gradients of matrices, biases and scores.
 
-use burn::tensor::TensorData;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
@@ -8,6 +7,7 @@ use super::matrix::{Matrix, MatrixMut, multiply};
 use super::products::TILE;
 use super::routes::{Routes, Rows};
 use super::written::Written;
+use crate::ops::flex::{dot, tensor};
 
 /// `input^T x grad` per expert, written to its place in `[experts, in, out]`.
 pub(super) fn weight<T: Written>(
@@ -17,7 +17,9 @@ pub(super) fn weight<T: Written>(
 ) -> FlexTensor {
     let shape = [routes.n_experts(), input.width, grad.width];
     let mut out = vec![T::zeroed(); shape.iter().product()];
-    let experts = out.par_chunks_mut((input.width * grad.width).max(1)).enumerate();
+    let experts = out
+        .par_chunks_mut((input.width * grad.width).max(1))
+        .enumerate();
     experts.for_each(|(expert, out)| {
         let group = routes.group(expert);
         if group.range.is_empty() {
@@ -26,14 +28,16 @@ pub(super) fn weight<T: Written>(
         let (left, right) = (input.of(&group), grad.of(&group));
         let left = Matrix::row_major(&left, input.width).transposed();
         let right = Matrix::row_major(&right, grad.width);
-        let tiles = MatrixMut::new(out, grad.width).into_tiles(TILE).into_par_iter();
+        let tiles = MatrixMut::new(out, grad.width)
+            .into_tiles(TILE)
+            .into_par_iter();
         tiles.for_each_init(Vec::new, |scratch, (columns, tile)| {
             T::write(tile, scratch, |tile| {
                 multiply(tile, left, right.columns(columns), false);
             });
         });
     });
-    FlexTensor::from_data(TensorData::new(out, shape))
+    tensor(out, shape)
 }
 
 /// The sum of the rows of every expert.
@@ -67,13 +71,15 @@ pub(super) fn scores(
         let rows = rows[group.range.start * width..].chunks_exact(width);
         let products = products.chunks_exact_mut(width).zip(rows);
         let choices = group.tokens().zip(group.choices());
-        let sums = products.zip(choices).map(|((product, row), (token, choice))| {
-            let sum = dot(product, row) + dot(bias, grad.of_token(token));
-            for value in product {
-                *value *= scores[choice];
-            }
-            sum
-        });
+        let sums = products
+            .zip(choices)
+            .map(|((product, row), (token, choice))| {
+                let sum = dot(product, row) + dot(bias, grad.of_token(token));
+                for value in product {
+                    *value *= scores[choice];
+                }
+                sum
+            });
         sums.collect::<Vec<_>>()
     });
     let sums: Vec<_> = sums.collect();
@@ -82,18 +88,4 @@ pub(super) fn scores(
         out[choice] = sum;
     }
     out
-}
-
-/// Sums in several lanes, for vectors and for smaller errors.
-fn dot(left: &[f32], right: &[f32]) -> f32 {
-    let (left_lanes, left_rest) = left.as_chunks::<16>();
-    let (right_lanes, right_rest) = right.as_chunks::<16>();
-    let mut lanes = [0f32; 16];
-    for (left, right) in left_lanes.iter().zip(right_lanes) {
-        for (lane, (left, right)) in lanes.iter_mut().zip(left.iter().zip(right)) {
-            *lane += left * right;
-        }
-    }
-    let rest = left_rest.iter().zip(right_rest).map(|(left, right)| left * right);
-    lanes.iter().sum::<f32>() + rest.sum::<f32>()
 }

@@ -12,7 +12,7 @@ use half::{bf16, f16};
 
 use super::super::ExpertPrimitive;
 use super::matrix::Matrix;
-use crate::ops::flex::{Float, elements, unsupported};
+use crate::ops::flex::{FloatElement, elements};
 
 /// One matrix per expert as it is stored, read as `f32` and as it is or transposed.
 pub(super) struct Matrices<'a> {
@@ -42,7 +42,7 @@ impl<'a> Matrices<'a> {
                     DType::F32 => Stored::F32(Dense::new(weight)),
                     DType::BF16 => Stored::Bf16(Dense::new(weight)),
                     DType::F16 => Stored::F16(Dense::new(weight)),
-                    other => unsupported(other),
+                    other => panic!("dtype {other:?} is not one of F32, BF16, F16"),
                 },
                 shape: [height, width],
                 transposed: false,
@@ -77,15 +77,15 @@ impl<'a> Matrices<'a> {
     ) -> Matrix<'s> {
         match &self.stored {
             Stored::F32(dense) => dense.tile(expert, columns, self.transposed),
-            Stored::Bf16(dense) => {
-                widen(dense.tile(expert, columns, self.transposed), scratch)
-            }
+            Stored::Bf16(dense) => widen(dense.tile(expert, columns, self.transposed), scratch),
             Stored::F16(dense) => widen(dense.tile(expert, columns, self.transposed), scratch),
             Stored::Packed(packed) => {
                 let [height, width] = self.shape;
                 let whole = |len| 0..len;
                 if self.transposed {
-                    packed.decode(expert, columns, whole(width), scratch).transposed()
+                    packed
+                        .decode(expert, columns, whole(width), scratch)
+                        .transposed()
                 } else {
                     packed.decode(expert, whole(height), columns, scratch)
                 }
@@ -104,7 +104,10 @@ impl<'a, T: Element + Pod> Dense<'a, T> {
     /// Any view without steps backwards is read where it is.
     fn new(tensor: &'a FlexTensor) -> Self {
         let layout = tensor.layout();
-        let strides = layout.strides().iter().map(|&stride| usize::try_from(stride).ok());
+        let strides = layout
+            .strides()
+            .iter()
+            .map(|&stride| usize::try_from(stride).ok());
         match strides.collect::<Option<Vec<_>>>() {
             Some(strides) => Self {
                 values: Cow::Borrowed(&tensor.storage::<T>()[layout.start_offset()..]),
@@ -127,27 +130,31 @@ impl<'a, T: Element + Pod> Dense<'a, T> {
         let [across, down, right] = self.strides;
         let values = &self.values[expert * across..];
         let matrix = Matrix::new(values, [height, width], [down, right]);
-        let matrix = if transposed { matrix.transposed() } else { matrix };
+        let matrix = if transposed {
+            matrix.transposed()
+        } else {
+            matrix
+        };
         matrix.columns(columns)
     }
 }
 
 /// As `f32` in `scratch`, in the order in which the elements are stored.
-fn widen<'s, T: Float>(matrix: Matrix<'_, T>, scratch: &'s mut Vec<f32>) -> Matrix<'s> {
+fn widen<'s, T: FloatElement>(matrix: Matrix<'_, T>, scratch: &'s mut Vec<f32>) -> Matrix<'s> {
     if matrix.strides()[1] > matrix.strides()[0] {
         return widen(matrix.transposed(), scratch).transposed();
     }
     let [height, width] = matrix.shape();
-    scratch.resize(height * width, 0.0);
-    for (row, out) in scratch.chunks_exact_mut(width).enumerate() {
+    let mut space = Vec::new();
+    scratch.clear();
+    for row in 0..height {
         let values = matrix.row(row);
-        match matrix.strides()[1] {
-            1 => T::widen(&values[..width], out),
-            stride => {
-                for (out, value) in out.iter_mut().zip(values.iter().step_by(stride)) {
-                    T::widen(std::slice::from_ref(value), std::slice::from_mut(out));
-                }
-            }
+        if matrix.strides()[1] == 1 {
+            scratch.extend_from_slice(T::widen(&values[..width], &mut space));
+        } else {
+            let values = values.iter().step_by(matrix.strides()[1]).take(width);
+            let values: Vec<T> = values.copied().collect();
+            scratch.extend_from_slice(T::widen(&values, &mut space));
         }
     }
     Matrix::row_major(scratch, width)
@@ -220,5 +227,9 @@ fn part<'a>(
         return Cow::Borrowed(bytes);
     }
     let rows = bytes.chunks_exact(len);
-    Cow::Owned(rows.flat_map(|row| &row[columns.clone()]).copied().collect())
+    Cow::Owned(
+        rows.flat_map(|row| &row[columns.clone()])
+            .copied()
+            .collect(),
+    )
 }

@@ -74,7 +74,7 @@ pub(super) struct MatrixMut<'a, T> {
     borrowed: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: this is a `&mut` to its elements, which no other `MatrixMut` has.
+// SAFETY: this is a `&mut` to its elements, which no other `MatrixMut` has: tiles share no column.
 unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
 
 impl<'a, T> MatrixMut<'a, T> {
@@ -95,8 +95,8 @@ impl<'a, T> MatrixMut<'a, T> {
         let tiles = (0..total).step_by(width).map(|start| {
             let columns = start..total.min(start + width);
             let tile = Self {
-                // SAFETY: `start` is a column, and the tiles share none.
-                values: unsafe { self.values.add(start) },
+                // Without rows there is nothing behind the pointer, not even the first column.
+                values: self.values.wrapping_add(start),
                 shape: [height, columns.len()],
                 stride: self.stride,
                 borrowed: PhantomData,

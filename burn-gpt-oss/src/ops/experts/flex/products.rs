@@ -47,27 +47,33 @@ pub(super) fn combine(
     let width = matrices.width();
     let rows = Rows::sorted(rows, rows.len() / routes.n_rows().max(1));
     let mut out = vec![0.0; routes.n_tokens() * width];
-    let tiles = MatrixMut::new(&mut out, width).into_tiles(TILE / 2).into_par_iter();
-    tiles.for_each_init(Default::default, |(decoded, product), (columns, mut tile)| {
-        for group in routes.groups() {
-            let left = rows.of(&group);
-            let left = Matrix::row_major(&left, rows.width);
-            Vec::resize(product, group.range.len() * columns.len(), 0.0);
-            let mut sum = MatrixMut::new(product, columns.len());
-            if let Some(bias) = bias {
-                fill(&mut sum, &bias[group.expert * width..][columns.clone()]);
-            }
-            let right = matrices.tile(group.expert, columns.clone(), decoded);
-            multiply(&mut sum, left, right, bias.is_some());
-            let products = product.chunks_exact(columns.len());
-            for ((token, choice), product) in group.tokens().zip(group.choices()).zip(products) {
-                let score = scores.map_or(1.0, |scores| scores[choice]);
-                for (sum, value) in tile.row(token).iter_mut().zip(product) {
-                    *sum += score * value;
+    let tiles = MatrixMut::new(&mut out, width)
+        .into_tiles(TILE / 2)
+        .into_par_iter();
+    tiles.for_each_init(
+        Default::default,
+        |(decoded, product), (columns, mut tile)| {
+            for group in routes.groups() {
+                let left = rows.of(&group);
+                let left = Matrix::row_major(&left, rows.width);
+                Vec::resize(product, group.range.len() * columns.len(), 0.0);
+                let mut sum = MatrixMut::new(product, columns.len());
+                if let Some(bias) = bias {
+                    fill(&mut sum, &bias[group.expert * width..][columns.clone()]);
+                }
+                let right = matrices.tile(group.expert, columns.clone(), decoded);
+                multiply(&mut sum, left, right, bias.is_some());
+                let products = product.chunks_exact(columns.len());
+                for ((token, choice), product) in group.tokens().zip(group.choices()).zip(products)
+                {
+                    let score = scores.map_or(1.0, |scores| scores[choice]);
+                    for (sum, value) in tile.row(token).iter_mut().zip(product) {
+                        *sum += score * value;
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     out
 }
 

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use burn::backend::{Flex, TensorMetadata};
-use burn::tensor::{DType, TensorData};
+use burn::tensor::DType;
 use burn_flex::FlexTensor;
 
 use super::super::ExpertRoutes;
-use crate::ops::flex::elements;
+use crate::ops::flex::{elements, tensor};
 
 /// Stable sort of the choices by counting.
 pub(super) fn sort(indices: &FlexTensor, n_experts: usize) -> ExpertRoutes<Flex> {
@@ -16,7 +16,9 @@ pub(super) fn sort(indices: &FlexTensor, n_experts: usize) -> ExpertRoutes<Flex>
     let chosen = integers(indices);
     let mut offsets = vec![0i32; n_experts + 1];
     for &expert in chosen.iter() {
-        let n_rows = usize::try_from(expert).ok().and_then(|e| offsets.get_mut(e + 1));
+        let n_rows = usize::try_from(expert)
+            .ok()
+            .and_then(|e| offsets.get_mut(e + 1));
         *n_rows.unwrap_or_else(|| panic!("expert {expert} of {n_experts}")) += 1;
     }
     for expert in 0..n_experts {
@@ -29,15 +31,16 @@ pub(super) fn sort(indices: &FlexTensor, n_experts: usize) -> ExpertRoutes<Flex>
         order[*row as usize] = choice;
         *row += 1;
     }
-    let tensor = |values: Vec<i32>| {
-        let shape = [values.len()];
-        FlexTensor::from_data(TensorData::new(values, shape))
-    };
     ExpertRoutes {
-        order: tensor(order),
-        offsets: tensor(offsets),
+        order: list(order),
+        offsets: list(offsets),
         top_k,
     }
+}
+
+fn list(values: Vec<i32>) -> FlexTensor {
+    let len = values.len();
+    tensor(values, [len])
 }
 
 fn integers(tensor: &FlexTensor) -> Cow<'_, [i32]> {

@@ -1,10 +1,10 @@
 use half::{bf16, f16};
 
 use super::matrix::MatrixMut;
-use crate::ops::flex::Float;
+use crate::ops::flex::FloatElement;
 
 /// A float type in which products are stored.
-pub(super) trait Written: Float {
+pub(super) trait Written: FloatElement {
     /// Has `compute` write to `out` as `f32`, by way of `scratch` where that is not its type.
     fn write(
         out: MatrixMut<'_, Self>,
@@ -43,7 +43,7 @@ impl Written for f16 {
     }
 }
 
-fn write_narrowed<T: Float>(
+fn write_narrowed<T: FloatElement>(
     mut out: MatrixMut<'_, T>,
     scratch: &mut Vec<f32>,
     compute: impl FnOnce(&mut MatrixMut<'_, f32>),
