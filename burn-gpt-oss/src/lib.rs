@@ -34,6 +34,8 @@ pub use generate::{GenerateOptions, Generated, generate_greedy, generate_with_dr
 pub use model::{Block, BlockOutput, GptOss, Mlp};
 pub use norm::RmsNorm;
 pub use ops::{GroupedBackend, grouped_fp4_linear, grouped_matmul};
+pub use ops::{NextTokenLossBackend, next_token_loss};
+pub use ops::{RmsNormBackend, RotaryBackend, rms_norm, rotary_embedding};
 pub use rope::{Rope, RopeTables};
 pub use router::{RouterOutput, router_aux_loss};
 pub use tokenizer::Tokenizer;

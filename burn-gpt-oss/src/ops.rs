@@ -2,13 +2,21 @@
 
 mod autodiff;
 mod extension;
+#[cfg(feature = "flex")]
+mod flex;
+mod next_token_loss;
 mod packed;
+mod rms_norm;
+mod rotary;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use burn_fp4::Fp4Tensor;
 
 pub use extension::GroupedBackend;
+pub use next_token_loss::{NextTokenLossBackend, next_token_loss};
+pub use rms_norm::{RmsNormBackend, rms_norm};
+pub use rotary::{RotaryBackend, rotary_embedding};
 
 /// Multiplies consecutive groups of rows with one matrix each: rows `0..counts[0]` with
 /// `weight[0]`, the next `counts[1]` rows with `weight[1]`, and so on. Empty groups cost nothing.
