@@ -1,6 +1,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::ops::rms_norm;
+
 /// Root mean square norm, `Y = X / sqrt(mean(X^2) + epsilon) * weight`.
 ///
 /// Statistics and the product with the weight are float32, the result is cast to the input's dtype
@@ -25,10 +27,6 @@ impl RmsNorm {
     /// - input: `[..., any, hidden_size]`
     /// - output: `[..., any, hidden_size]`
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let dtype = input.dtype();
-        let x = input.cast(DType::F32);
-        let mean_square = x.clone().square().mean_dim(D - 1);
-        let normalized = x / (mean_square + self.epsilon).sqrt();
-        (normalized * self.weight.val().cast(DType::F32).unsqueeze()).cast(dtype)
+        rms_norm(input, self.weight.val().cast(DType::F32), self.epsilon)
     }
 }

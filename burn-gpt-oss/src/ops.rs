@@ -3,10 +3,16 @@
 mod experts;
 #[cfg(feature = "flex")]
 mod flex;
+mod next_token_loss;
+mod rms_norm;
+mod rotary;
 mod swiglu;
 
 pub use experts::{
     CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRoutes, ExpertRouting,
     expert_combine, expert_linear, expert_routing,
 };
+pub use next_token_loss::{NextTokenLossBackend, next_token_loss};
+pub use rms_norm::{RmsNormBackend, rms_norm};
+pub use rotary::{RotaryBackend, rotary_embedding};
 pub use swiglu::{SwigluBackend, clamped_swiglu};

@@ -1,6 +1,7 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::config::{GptOssConfig, RopeConfig};
+use crate::ops::rotary_embedding;
 
 /// YaRN rotary position embedding with half-split pairs `(j, j + head_dim / 2)`.
 ///
@@ -88,12 +89,7 @@ impl RopeTables {
     /// - x: `[batch, positions, heads, head_dim]`
     /// - output: the same
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let half = x.dims()[3] / 2;
-        let a = x.clone().narrow(3, 0, half);
-        let b = x.narrow(3, half, half);
-        let first = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
-        let second = b * self.cos.clone() + a * self.sin.clone();
-        Tensor::cat(vec![first, second], 3)
+        rotary_embedding(x, self.cos.clone(), self.sin.clone())
     }
 }
 

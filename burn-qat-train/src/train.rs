@@ -14,7 +14,7 @@ mod step;
 pub use clip::clip_global_norm;
 pub use config::TrainConfig;
 pub use history::{History, TrainPoint, ValidPoint};
-pub use loss::{micro_batch_loss, next_token_nll};
+pub use loss::micro_batch_loss;
 pub use renderer::{Console, StageProgress};
 pub use run::{StageOutcome, train};
 pub use schedule::WarmupCosine;

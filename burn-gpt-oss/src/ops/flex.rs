@@ -2,6 +2,7 @@
 
 mod element;
 mod exp;
+mod product;
 mod simd;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use half::{bf16, f16};
 
 pub(super) use element::FloatElement;
 pub(super) use exp::exp;
+pub(super) use product::{Matrix, MatrixMut, product};
 pub(super) use simd::{Kernel, dispatch, dot};
 
 /// Calls a function that is generic over the elements of a float tensor with those of `dtype`.
@@ -46,6 +48,21 @@ pub(super) fn elements<T: Element + bytemuck::Pod>(tensor: &FlexTensor) -> Cow<'
             Ok(values) => Cow::Owned(values),
             Err(error) => panic!("{error}"),
         },
+    }
+}
+
+/// Integers of any type.
+pub(super) fn indices(tensor: FlexTensor) -> Vec<usize> {
+    match tensor.into_data().try_into_vec_as::<i64>() {
+        Ok(values) => values.into_iter().map(index).collect(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn index(value: i64) -> usize {
+    match usize::try_from(value) {
+        Ok(value) => value,
+        Err(_) => panic!("index {value} is negative"),
     }
 }
 

@@ -1,23 +1,7 @@
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{DType, Int, Tensor};
-use burn_gpt_oss::{GptOss, router_aux_loss};
+use burn::tensor::{DType, Tensor};
+use burn_gpt_oss::{GptOss, next_token_loss, router_aux_loss};
 
 use crate::data::MicroBatch;
-
-/// Negative log likelihood of each target, in nats.
-///
-/// # Shapes
-/// - logits: `[targets, vocab_size]`
-/// - targets: `[targets]`
-/// - output: `[targets]`, float32
-pub fn next_token_nll(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    let [rows, _] = logits.dims();
-    let log_probabilities = log_softmax(logits.cast(DType::F32), 1);
-    log_probabilities
-        .gather(1, targets.reshape([rows, 1]))
-        .reshape([rows])
-        .neg()
-}
 
 /// Summed loss of a micro-batch, the head applied to the rows with targets alone; and, where the
 /// configuration asks for it (`output_router_logits`), the weighted load-balancing loss.
@@ -36,7 +20,9 @@ pub fn micro_batch_loss(model: &GptOss, batch: &MicroBatch) -> (Tensor<1>, Optio
     let rows = hidden
         .reshape([sequences * len, width])
         .select(0, batch.target_rows.clone());
-    let nll = next_token_nll(model.lm_head.forward(rows), batch.targets.clone()).sum();
+    let every = Tensor::ones(batch.targets.dims(), (&rows.device(), DType::F32));
+    let head = model.lm_head.weight.val();
+    let nll = next_token_loss(rows, head, batch.targets.clone(), every);
     let auxiliary = config.output_router_logits.then(|| {
         let loss = router_aux_loss(&router_logits, config.num_experts_per_tok, None);
         loss * config.router_aux_loss_coef

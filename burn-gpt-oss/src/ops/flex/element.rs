@@ -14,6 +14,9 @@ pub(crate) trait FloatElement: Element + bytemuck::Pod + Send + Sync {
 
     /// [`narrow`](Self::narrow) of a vector, without a copy if it is float32.
     fn narrowed(values: Vec<f32>) -> Vec<Self>;
+
+    /// The values if they are float32.
+    fn as_f32(values: &[Self]) -> Option<&[f32]>;
 }
 
 impl FloatElement for f32 {
@@ -27,6 +30,10 @@ impl FloatElement for f32 {
 
     fn narrowed(values: Vec<f32>) -> Vec<f32> {
         values
+    }
+
+    fn as_f32(values: &[f32]) -> Option<&[f32]> {
+        Some(values)
     }
 }
 
@@ -47,6 +54,10 @@ macro_rules! half {
                 let mut out = vec![$T::ZERO; values.len()];
                 out.convert_from_f32_slice(&values);
                 out
+            }
+
+            fn as_f32(_: &[$T]) -> Option<&[f32]> {
+                None
             }
         }
     };

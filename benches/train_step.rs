@@ -1,0 +1,133 @@
+//! One optimizer step of a small gpt-oss on two threads, in tokens ("items") per second.
+//!
+//! 4 layers, hidden = intermediate 512, 8 heads of 64, 2 key/value heads, 8 experts of which 4 run,
+//! vocabulary 8192, window 128 on every other layer, 4 sequences of 256 tokens, every position a
+//! target, float32, AdamW, no clipping. `scripts/peer_train_step.py` runs the same with transformers.
+//!
+//! Floor per token, 2 FLOP per multiply-add: a layer has 0.66 M of them in the projections of
+//! attention, 0.10 M (window) or 0.13 M (full) in scores and mixing, and 4 * 3 * 512^2 = 3.15 M in its
+//! experts; the head has 4.19 M. Forward 2 * (4 * 3.92 M + 4.19 M) = 39.8 MFLOP, a step three times that:
+//! 119 MFLOP per token, so 100 GFLOP/s are 838 tokens/s. AdamW moves 28 bytes for each of 36.4 M
+//! parameters once per step besides: 1.0 MB per token.
+//!
+//! `plain` is the same step from Burn's own tensor operations, all logits and scores at once.
+//!
+//! `cargo bench --bench train_step [-- FILTER]`
+
+#[path = "../tests/support/plain_model.rs"]
+mod plain_model;
+
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::{Device, Tensor};
+use burn::train::TrainStep;
+use burn_gpt_oss::{GptOss, GptOssConfig, LayerType};
+use burn_qat_train::{
+    FineTune, QuantPolicy, StepBatch, TokenizedExample, TrainConfig, insert_quantizers,
+};
+use divan::Bencher;
+use divan::counter::ItemsCount;
+
+const SEQUENCES: usize = 4;
+const LEN: usize = 256;
+const VOCABULARY: usize = 8192;
+const THREADS: usize = 2;
+
+fn main() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS);
+    pool.build_global().expect("the first use of threads");
+    divan::main();
+}
+
+fn model(device: &Device) -> GptOss {
+    GptOssConfig {
+        vocab_size: VOCABULARY,
+        hidden_size: 512,
+        intermediate_size: 512,
+        num_hidden_layers: 4,
+        num_attention_heads: 8,
+        num_key_value_heads: 2,
+        head_dim: 64,
+        num_local_experts: 8,
+        num_experts_per_tok: 4,
+        sliding_window: 128,
+        layer_types: [LayerType::SlidingAttention, LayerType::FullAttention].repeat(2),
+        ..GptOssConfig::gpt_oss_20b()
+    }
+    .init(device)
+}
+
+fn batch(device: &Device) -> StepBatch {
+    let tokens = |seed: usize| {
+        (0..=LEN)
+            .map(|i| ((i * 7919 + seed * 104_729) % VOCABULARY) as u32)
+            .collect()
+    };
+    let examples: Vec<_> = (0..SEQUENCES)
+        .map(|seed| TokenizedExample {
+            tokens: tokens(seed),
+            loss_mask: vec![true; LEN + 1],
+        })
+        .collect();
+    let batch = StepBatch::new(&examples.iter().collect::<Vec<_>>(), SEQUENCES, device);
+    assert_eq!(batch.n_targets, SEQUENCES * LEN, "every position a target");
+    batch
+}
+
+#[divan::bench(sample_count = 8, sample_size = 1)]
+fn sft(bencher: Bencher) {
+    steps(bencher, false, |model, batch| {
+        TrainStep::step(model, batch.clone()).grads
+    });
+}
+
+#[divan::bench(sample_count = 8, sample_size = 1)]
+fn qat(bencher: Bencher) {
+    steps(bencher, true, |model, batch| {
+        TrainStep::step(model, batch.clone()).grads
+    });
+}
+
+#[divan::bench(sample_count = 4, sample_size = 1)]
+fn plain(bencher: Bencher) {
+    steps(bencher, false, |model, batch| {
+        let losses = batch.micro_batches.iter();
+        let losses = losses.map(|batch| plain_model::loss(&model.model, batch));
+        let loss = Tensor::cat(losses.collect(), 0).sum() / batch.n_targets as f64;
+        GradientsParams::from_grads(loss.backward(), model)
+    });
+}
+
+fn steps(
+    bencher: Bencher,
+    quantized: bool,
+    gradients: impl Fn(&FineTune, &StepBatch) -> GradientsParams,
+) {
+    let device = Device::flex().autodiff();
+    let mut model = model(&device);
+    if quantized {
+        let policy = QuantPolicy::mxfp4_mlp_weight_only();
+        model = insert_quantizers(model, &policy)
+            .expect("the preset matches")
+            .0;
+    }
+    let config = TrainConfig {
+        max_grad_norm: None,
+        ..TrainConfig::default()
+    };
+    let batch = batch(&device);
+    let mut optimizer = AdamWConfig::new().init();
+    let mut step = |model: FineTune| {
+        let grads = gradients(&model, &batch);
+        let model = model.optimize(&mut optimizer, 1e-4.into(), grads);
+        device.sync().expect("the device works");
+        model
+    };
+    // The first step makes the weights and the optimizer's state.
+    let mut state = Some(step(FineTune::new(model, &config)));
+    bencher
+        .counter(ItemsCount::new(SEQUENCES * LEN))
+        .bench_local(|| {
+            let model = state.take().expect("put back after each step");
+            state = Some(step(model));
+        });
+}

@@ -1,0 +1,46 @@
+//! Cross entropy of the next token, with the head.
+
+mod autodiff;
+mod extension;
+#[cfg(feature = "flex")]
+mod flex;
+
+use burn::backend::Dispatch;
+use burn::tensor::{Int, Tensor};
+
+pub use extension::NextTokenLossBackend;
+
+/// Weighted sum of the negative log likelihoods of the targets, in nats:
+/// `sum_i row_weights[i] * -log softmax(hidden[i] weight)[targets[i]]`.
+///
+/// The logits of all rows never exist together: rows are taken in chunks, in `f32`. The gradients of
+/// hidden states and weight are computed in the same pass, while the logits of a chunk are there, and
+/// scaled by the gradient of the loss later (as in Liger Kernel, Hsu et al. 2024, section 3.2), so that
+/// nothing is computed twice. A frozen weight costs no gradient. Row weights are constants.
+///
+/// # Shapes
+/// - hidden: `[rows, hidden_size]`
+/// - weight: `[hidden_size, vocab_size]`, dtype of `hidden`
+/// - targets: `[rows]`
+/// - row_weights: `[rows]`, float32
+/// - output: `[1]`, float32
+///
+/// # Panics
+/// If shapes or dtypes disagree, or a target is not in the vocabulary.
+pub fn next_token_loss(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    row_weights: Tensor<1>,
+) -> Tensor<1> {
+    let ([rows, width], [weight_width, _]) = (hidden.dims(), weight.dims());
+    assert_eq!(width, weight_width, "hidden states and weight must agree");
+    assert_eq!(targets.dims(), [rows], "one target per row");
+    assert_eq!(row_weights.dims(), [rows], "one weight per row");
+    Tensor::from_dispatch(<Dispatch as NextTokenLossBackend>::next_token_loss(
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        targets.into_dispatch(),
+        row_weights.into_dispatch(),
+    ))
+}
