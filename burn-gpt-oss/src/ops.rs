@@ -2,13 +2,20 @@
 
 mod autodiff;
 mod extension;
+#[cfg(feature = "flex")]
+mod flex;
 mod packed;
+mod sink_attention;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use burn_fp4::Fp4Tensor;
 
 pub use extension::GroupedBackend;
+pub use sink_attention::{
+    AttentionBackend, AttentionInputs, AttentionOptions, AttentionOutput, KeySegments, Visibility,
+    sink_attention,
+};
 
 /// Multiplies consecutive groups of rows with one matrix each: rows `0..counts[0]` with
 /// `weight[0]`, the next `counts[1]` rows with `weight[1]`, and so on. Empty groups cost nothing.
