@@ -7,13 +7,13 @@ mod simd;
 
 use std::borrow::Cow;
 
-use burn::tensor::{DType, Element, Shape, TensorData};
+use burn::tensor::{Element, Shape, TensorData};
 use burn_flex::FlexTensor;
 
 pub(super) use element::FloatElement;
 pub(super) use exp::exp;
 pub(super) use product::{Matrix, MatrixMut, product};
-pub(super) use simd::{Kernel, LANES, dispatch, sum};
+pub(super) use simd::{Kernel, dispatch, dot};
 
 /// Calls a function that is generic over the elements of a float tensor with those of `dtype`.
 macro_rules! with_float {
@@ -51,9 +51,4 @@ pub(super) fn elements<T: Element + bytemuck::Pod>(tensor: &FlexTensor) -> Cow<'
 
 pub(super) fn tensor<T: Element>(values: Vec<T>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
-}
-
-/// A contiguous float32 tensor in another float type.
-pub(super) fn narrowed(values: Vec<f32>, shape: impl Into<Shape>, dtype: DType) -> FlexTensor {
-    with_float!(dtype, T => tensor(T::narrowed(values), shape))
 }

@@ -11,9 +11,6 @@ pub(crate) trait FloatElement: Element + bytemuck::Pod + Send + Sync {
 
     /// Rounds to nearest, ties to even.
     fn narrow(values: &[f32], out: &mut [Self]);
-
-    /// [`narrow`](Self::narrow) of a vector, without a copy if it is float32.
-    fn narrowed(values: Vec<f32>) -> Vec<Self>;
 }
 
 impl FloatElement for f32 {
@@ -23,10 +20,6 @@ impl FloatElement for f32 {
 
     fn narrow(values: &[f32], out: &mut [f32]) {
         out.copy_from_slice(values);
-    }
-
-    fn narrowed(values: Vec<f32>) -> Vec<f32> {
-        values
     }
 }
 
@@ -41,12 +34,6 @@ macro_rules! half {
 
             fn narrow(values: &[f32], out: &mut [$T]) {
                 out.convert_from_f32_slice(values);
-            }
-
-            fn narrowed(values: Vec<f32>) -> Vec<$T> {
-                let mut out = vec![$T::ZERO; values.len()];
-                out.convert_from_f32_slice(&values);
-                out
             }
         }
     };

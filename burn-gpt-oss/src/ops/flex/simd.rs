@@ -30,19 +30,31 @@ fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-/// Partial results of a loop that reduces: four registers of eight, which hide the latency of an
-/// addition, in an order that does not depend on the processor.
-pub(crate) const LANES: usize = 32;
+/// Partial sums: eight registers of eight.
+const LANES: usize = 64;
 
-/// Sum of partial results, in a tree.
+/// Sum of partial sums: registers in a tree, then halves of the one that is left. Flex adds in this
+/// order where registers hold eight floats, so a sum keeps the bits it has from plain tensors.
 #[inline(always)]
-pub(crate) fn sum(mut lanes: [f32; LANES]) -> f32 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
+fn sum(mut lanes: [f32; LANES]) -> f32 {
+    for distance in [8, 16, 32, 4, 2, 1] {
+        for lane in 0..LANES - distance {
+            lanes[lane] += lanes[lane + distance];
         }
-        width /= 2;
     }
     lanes[0]
+}
+
+/// Sum of products.
+#[inline(always)]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (mut a, mut b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    for (a, b) in (&mut a).zip(&mut b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    let rest = a.remainder().iter().zip(b.remainder());
+    sum(lanes) + rest.map(|(a, b)| a * b).sum::<f32>()
 }

@@ -9,12 +9,13 @@ mod softmax;
 
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
+use burn::tensor::DType;
 use burn_flex::FlexTensor;
 
 use super::extension::{
     AttentionBackend, AttentionInputs, AttentionOptions, AttentionOutput, KeySegments,
 };
-use crate::ops::flex::{FloatElement, elements, with_float};
+use crate::ops::flex::{FloatElement, elements, tensor, with_float};
 
 impl AttentionBackend for Flex {
     fn sink_attention(
@@ -36,6 +37,15 @@ impl AttentionBackend for Flex {
             backward::run::<T>(&grad, &inputs, &output, &segments, &options)
         })
     }
+}
+
+/// The gradient of the sinks in their own dtype.
+fn sink_gradient(values: &[f32], dtype: DType) -> FlexTensor {
+    with_float!(dtype, T => {
+        let mut out = vec![T::default(); values.len()];
+        T::narrow(values, &mut out);
+        tensor(out, [values.len()])
+    })
 }
 
 /// Sinks in float32. One of minus infinity is no sink; a finite one keeps `inf - inf` away.

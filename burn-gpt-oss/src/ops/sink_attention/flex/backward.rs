@@ -12,9 +12,7 @@ use super::geometry::{Geometry, key_tiles};
 use super::mask::{Mask, Tile};
 use super::rows::{Head, Rows, Share, deal, store};
 use super::softmax::{Gradients, Hide, RowProducts};
-use crate::ops::flex::{
-    FloatElement, Matrix, MatrixMut, dispatch, elements, exp, narrowed, product, tensor,
-};
+use crate::ops::flex::{FloatElement, Matrix, MatrixMut, dispatch, elements, exp, product, tensor};
 
 pub(super) fn run<T: FloatElement>(
     grad: &FlexTensor,
@@ -64,12 +62,11 @@ pub(super) fn run<T: FloatElement>(
         })
         .collect();
     let sinks = sum_over_batch(&sinks, kv_heads);
-    let sink_shape = inputs.sinks.layout().shape().clone();
     AttentionInputs {
         query: tensor(queries, [batch, len, shape.heads(), dim]),
         key: tensor(key_grads, [batch, keys, kv_heads, dim]),
         value: tensor(value_grads, [batch, keys, kv_heads, dim]),
-        sinks: narrowed(sinks, sink_shape, inputs.sinks.dtype()),
+        sinks: super::sink_gradient(&sinks, inputs.sinks.dtype()),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Loops over rows of scores.
 
-use crate::ops::flex::{Kernel, LANES, exp, sum};
+use crate::ops::flex::{Kernel, dot, exp};
+
+/// Partial results of a loop that reduces: four registers of eight.
+const LANES: usize = 32;
 
 /// The running softmax of a tile of rows (Milakov and Gimelshein 2018, algorithm 3): scores become
 /// weights relative to each row's largest score so far, and what was summed before is rescaled.
@@ -114,21 +117,6 @@ impl Kernel for RowProducts<'_> {
 }
 
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-            *lane += a * b;
-        }
-    }
-    for (lane, (a, b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *lane += a * b;
-    }
-    sum(lanes)
-}
-
-#[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
@@ -146,14 +134,7 @@ fn largest(row: &[f32], start: f32) -> f32 {
     for (lane, x) in lanes.iter_mut().zip(rest) {
         *lane = larger(*lane, *x);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] = larger(lanes[lane], lanes[lane + width]);
-        }
-        width /= 2;
-    }
-    lanes[0]
+    reduce(lanes, larger)
 }
 
 /// Replaces `x` by `e^(x - shift)` and returns the sum.
@@ -171,5 +152,18 @@ fn exponentials(row: &mut [f32], shift: f32) -> f32 {
         *x = exp(*x - shift);
         *lane += *x;
     }
-    sum(lanes)
+    reduce(lanes, |a, b| a + b)
+}
+
+/// Partial results in a tree, whose order does not depend on the processor.
+#[inline(always)]
+fn reduce(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] = join(lanes[lane], lanes[lane + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
