@@ -159,8 +159,7 @@ impl Scratch {
         shape: Geometry,
     ) {
         for (row, sum) in self.output.chunks_exact_mut(shape.dim).zip(&self.sums) {
-            let factor = 1.0 / sum;
-            row.iter_mut().for_each(|x| *x *= factor);
+            row.iter_mut().for_each(|x| *x /= sum);
         }
         store(&mut output, &self.output);
         let state = self.maxima.iter_mut().zip(&self.sums);
