@@ -17,7 +17,7 @@ mod rope;
 mod router;
 mod tokenizer;
 
-pub use attention::{Attention, AttentionMasks};
+pub use attention::Attention;
 pub use chat::{
     AnalysisPolicy, BuiltinTool, Completion, Conversation, FunctionTool, HarmonyDecoder,
     HarmonyEncoder, LossMask, Message, MessageSpan, ReasoningEffort, Rendered, Role, SpanSource,
@@ -31,8 +31,12 @@ pub use config::{GptOssConfig, LayerType, RopeConfig};
 pub use error::GptOssError;
 pub use experts::{ExpertWeight, Experts};
 pub use generate::{GenerateOptions, Generated, generate_greedy, generate_with_drafts};
-pub use model::{Block, BlockOutput, GptOss, Mlp};
+pub use model::{Block, BlockOutput, GptOss, Mlp, SequenceContext};
 pub use norm::RmsNorm;
+pub use ops::{
+    AttentionBackend, AttentionInputs, AttentionOptions, AttentionOutput, KeySegments, Visibility,
+    sink_attention,
+};
 pub use ops::{
     CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRoutes, ExpertRouting,
     SwigluBackend, clamped_swiglu, expert_combine, expert_linear, expert_routing,

@@ -5,11 +5,12 @@ use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
 
-use crate::attention::{Attention, AttentionMasks};
+use crate::attention::Attention;
 use crate::config::{GptOssConfig, LayerType};
 use crate::experts::Experts;
 use crate::norm::RmsNorm;
-use crate::rope::{Rope, RopeTables};
+use crate::ops::Visibility;
+use crate::rope::{Rope, RopeTables, positions_in_documents};
 use crate::router::{RouterOutput, route, router_projection};
 
 /// OpenAI's gpt-oss: a decoder with sink attention and a mixture of experts in every block.
@@ -43,7 +44,7 @@ pub struct Block {
     /// Router and experts.
     pub mlp: Mlp,
     #[module(skip)]
-    layer_type: LayerType,
+    window: Option<usize>,
 }
 
 /// Router and experts of one block.
@@ -54,6 +55,13 @@ pub struct Mlp {
     /// The expert matrices.
     pub experts: Experts,
     num_experts_per_tok: usize,
+}
+
+/// Positions and visibility of the tokens of a batch, the same for all blocks.
+#[derive(Clone, Debug)]
+pub struct SequenceContext {
+    rope: RopeTables,
+    visibility: Visibility,
 }
 
 /// What one block computed, for inspection and for the load-balancing loss.
@@ -127,19 +135,91 @@ impl GptOss {
         &self,
         input_ids: Tensor<2, Int>,
         attention_mask: Option<Tensor<2, Bool>>,
+        observe: impl FnMut(&BlockOutput),
+    ) -> Tensor<3> {
+        let [_, len] = input_ids.dims();
+        let hidden = self.embed_tokens.forward(input_ids);
+        let context = self.context(len, attention_mask, &hidden);
+        self.blocks(hidden, &context, observe)
+    }
+
+    /// [`forward`](Self::forward) of rows that hold several documents, one behind the other: each gets
+    /// the logits it would get alone. Padding is a document like any other.
+    ///
+    /// # Shapes
+    /// - input_ids: `[batch, len]`
+    /// - documents: `[batch, len]`, a number per token, not negative, the same for all of a document
+    ///   and another one for the next
+    /// - output: `[batch, len, vocab_size]`
+    pub fn forward_packed(
+        &self,
+        input_ids: Tensor<2, Int>,
+        documents: Tensor<2, Int>,
+    ) -> Tensor<3> {
+        self.lm_head
+            .forward(self.packed_hidden_states(input_ids, documents, |_| {}))
+    }
+
+    /// [`hidden_states`](Self::hidden_states) of rows that hold several documents.
+    ///
+    /// # Shapes
+    /// - input_ids, documents: as in [`forward_packed`](Self::forward_packed)
+    /// - output: `[batch, len, hidden_size]`
+    pub fn packed_hidden_states(
+        &self,
+        input_ids: Tensor<2, Int>,
+        documents: Tensor<2, Int>,
+        observe: impl FnMut(&BlockOutput),
+    ) -> Tensor<3> {
+        let hidden = self.embed_tokens.forward(input_ids);
+        let context = self.packed_context(documents, &hidden);
+        self.blocks(hidden, &context, observe)
+    }
+
+    fn blocks(
+        &self,
+        mut hidden: Tensor<3>,
+        context: &SequenceContext,
         mut observe: impl FnMut(&BlockOutput),
     ) -> Tensor<3> {
-        let device = input_ids.device();
-        let [_, len] = input_ids.dims();
-        let mut hidden = self.embed_tokens.forward(input_ids);
-        let rope = Rope::new(&self.config).tables(0, len, hidden.dtype(), &device);
-        let masks = AttentionMasks::new(len, self.config.sliding_window, attention_mask, &device);
         for block in &self.layers {
-            let output = block.forward(hidden, &rope, &masks);
+            let output = block.forward(hidden, context);
             observe(&output);
             hidden = output.hidden;
         }
         self.norm.forward(hidden)
+    }
+}
+
+impl GptOss {
+    /// What the blocks need to know about sequences of `len` tokens, for hidden states with the dtype
+    /// and on the device of `hidden`.
+    ///
+    /// # Shapes
+    /// - attention_mask: as in [`forward`](Self::forward)
+    pub fn context(
+        &self,
+        len: usize,
+        attention_mask: Option<Tensor<2, Bool>>,
+        hidden: &Tensor<3>,
+    ) -> SequenceContext {
+        SequenceContext {
+            rope: Rope::new(&self.config).tables(0, len, hidden.dtype(), &hidden.device()),
+            visibility: Visibility::new(attention_mask, None),
+        }
+    }
+
+    /// [`context`](Self::context) of rows that hold several documents.
+    ///
+    /// # Shapes
+    /// - documents: as in [`forward_packed`](Self::forward_packed)
+    pub fn packed_context(&self, documents: Tensor<2, Int>, hidden: &Tensor<3>) -> SequenceContext {
+        let [_, len] = documents.dims();
+        let context = self.context(len, None, hidden);
+        SequenceContext {
+            rope: context.rope.at(positions_in_documents(documents.clone())),
+            visibility: Visibility::new(None, Some(documents)),
+        }
     }
 }
 
@@ -155,7 +235,10 @@ impl Block {
                 experts: Experts::new(config, device),
                 num_experts_per_tok: config.num_experts_per_tok,
             },
-            layer_type,
+            window: match layer_type {
+                LayerType::SlidingAttention => Some(config.sliding_window),
+                LayerType::FullAttention => None,
+            },
         }
     }
 
@@ -163,11 +246,10 @@ impl Block {
     ///
     /// # Shapes
     /// - x: `[batch, len, hidden_size]`
-    pub fn forward(&self, x: Tensor<3>, rope: &RopeTables, masks: &AttentionMasks) -> BlockOutput {
+    pub fn forward(&self, x: Tensor<3>, context: &SequenceContext) -> BlockOutput {
         let normed = self.input_layernorm.forward(x.clone());
-        let attention = self
-            .self_attn
-            .forward(normed, rope, masks.of(self.layer_type));
+        let visibility = context.visibility.clone().with_window(self.window);
+        let attention = self.self_attn.forward(normed, &context.rope, &visibility);
         let x = x + attention.clone();
         let (experts, router) = self
             .mlp

@@ -6,6 +6,7 @@ mod flex;
 mod next_token_loss;
 mod rms_norm;
 mod rotary;
+mod sink_attention;
 mod swiglu;
 
 pub use experts::{
@@ -15,4 +16,8 @@ pub use experts::{
 pub use next_token_loss::{NextTokenLossBackend, next_token_loss};
 pub use rms_norm::{RmsNormBackend, rms_norm};
 pub use rotary::{RotaryBackend, rotary_embedding};
+pub use sink_attention::{
+    AttentionBackend, AttentionInputs, AttentionOptions, AttentionOutput, KeySegments, Visibility,
+    sink_attention,
+};
 pub use swiglu::{SwigluBackend, clamped_swiglu};

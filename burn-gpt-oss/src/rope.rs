@@ -1,4 +1,4 @@
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::config::{GptOssConfig, RopeConfig};
 use crate::ops::rotary_embedding;
@@ -16,9 +16,9 @@ pub struct Rope {
 /// Cosine and sine per position, the concentration included.
 #[derive(Clone, Debug)]
 pub struct RopeTables {
-    /// `[1, positions, 1, head_dim / 2]`
+    /// `[batch or 1, positions, 1, head_dim / 2]`
     pub cos: Tensor<4>,
-    /// `[1, positions, 1, head_dim / 2]`
+    /// `[batch or 1, positions, 1, head_dim / 2]`
     pub sin: Tensor<4>,
 }
 
@@ -83,6 +83,26 @@ impl Rope {
 }
 
 impl RopeTables {
+    /// Tables of one sequence (batch 1) at other positions of each sequence.
+    ///
+    /// # Shapes
+    /// - positions: `[batch, len]`, rows of these tables
+    /// - output: `[batch, len, 1, head_dim / 2]`
+    pub fn at(&self, positions: Tensor<2, Int>) -> Self {
+        let [batch, len] = positions.dims();
+        let positions = positions.reshape([batch * len]);
+        let select = |table: &Tensor<4>| {
+            let half = table.dims()[3];
+            let rows = table.clone().reshape([-1, half as i32]);
+            let rows = rows.select(0, positions.clone());
+            rows.reshape([batch, len, 1, half])
+        };
+        Self {
+            cos: select(&self.cos),
+            sin: select(&self.sin),
+        }
+    }
+
     /// Rotates the pairs of every head.
     ///
     /// # Shapes
@@ -91,6 +111,22 @@ impl RopeTables {
     pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
         rotary_embedding(x, self.cos.clone(), self.sin.clone())
     }
+}
+
+/// Positions that start again at 0 in every document of a row, as if each stood alone.
+///
+/// # Shapes
+/// - documents: `[batch, len]`, a number per token that differs between neighbouring documents
+/// - output: `[batch, len]`
+pub(crate) fn positions_in_documents(documents: Tensor<2, Int>) -> Tensor<2, Int> {
+    let [batch, len] = documents.dims();
+    let columns = Tensor::<1, Int>::arange(0..len as i64, &documents.device());
+    let columns = columns.cast(documents.dtype());
+    let columns = columns.reshape([1, len]).expand([batch, len]);
+    // What the roll brings to the first column does not matter: its start is 0 either way.
+    let changes = documents.clone().not_equal(documents.roll_dim(1, 1));
+    let starts = columns.clone() * changes.int().cast(columns.dtype());
+    columns - starts.cummax(1)
 }
 
 /// Dimensions between which frequencies pass from original to interpolated (YaRN, eq. 17 to 23).
