@@ -31,7 +31,7 @@ pub use config::{GptOssConfig, LayerType, RopeConfig};
 pub use error::GptOssError;
 pub use experts::{ExpertWeight, Experts};
 pub use generate::{GenerateOptions, Generated, generate_greedy, generate_with_drafts};
-pub use model::{Block, BlockOutput, GptOss, Mlp};
+pub use model::{Block, BlockOutput, GptOss, Mlp, SequenceContext};
 pub use norm::RmsNorm;
 pub use ops::{GroupedBackend, grouped_fp4_linear, grouped_matmul};
 pub use rope::{Rope, RopeTables};

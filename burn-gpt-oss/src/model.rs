@@ -56,6 +56,13 @@ pub struct Mlp {
     num_experts_per_tok: usize,
 }
 
+/// Positions and visibility of the tokens of a batch, the same for all blocks.
+#[derive(Clone, Debug)]
+pub struct SequenceContext {
+    rope: RopeTables,
+    masks: AttentionMasks,
+}
+
 /// What one block computed, for inspection and for the load-balancing loss.
 #[derive(Clone, Debug)]
 pub struct BlockOutput {
@@ -129,17 +136,35 @@ impl GptOss {
         attention_mask: Option<Tensor<2, Bool>>,
         mut observe: impl FnMut(&BlockOutput),
     ) -> Tensor<3> {
-        let device = input_ids.device();
         let [_, len] = input_ids.dims();
         let mut hidden = self.embed_tokens.forward(input_ids);
-        let rope = Rope::new(&self.config).tables(0, len, hidden.dtype(), &device);
-        let masks = AttentionMasks::new(len, self.config.sliding_window, attention_mask, &device);
+        let context = self.context(len, attention_mask, &hidden);
         for block in &self.layers {
-            let output = block.forward(hidden, &rope, &masks);
+            let output = block.forward(hidden, &context);
             observe(&output);
             hidden = output.hidden;
         }
         self.norm.forward(hidden)
+    }
+}
+
+impl GptOss {
+    /// What the blocks need to know about sequences of `len` tokens, for hidden states with the dtype
+    /// and on the device of `hidden`.
+    ///
+    /// # Shapes
+    /// - attention_mask: as in [`forward`](Self::forward)
+    pub fn context(
+        &self,
+        len: usize,
+        attention_mask: Option<Tensor<2, Bool>>,
+        hidden: &Tensor<3>,
+    ) -> SequenceContext {
+        let device = hidden.device();
+        SequenceContext {
+            rope: Rope::new(&self.config).tables(0, len, hidden.dtype(), &device),
+            masks: AttentionMasks::new(len, self.config.sliding_window, attention_mask, &device),
+        }
     }
 }
 
@@ -163,11 +188,11 @@ impl Block {
     ///
     /// # Shapes
     /// - x: `[batch, len, hidden_size]`
-    pub fn forward(&self, x: Tensor<3>, rope: &RopeTables, masks: &AttentionMasks) -> BlockOutput {
+    pub fn forward(&self, x: Tensor<3>, context: &SequenceContext) -> BlockOutput {
         let normed = self.input_layernorm.forward(x.clone());
-        let attention = self
-            .self_attn
-            .forward(normed, rope, masks.of(self.layer_type));
+        let attention =
+            self.self_attn
+                .forward(normed, &context.rope, context.masks.of(self.layer_type));
         let x = x + attention.clone();
         let (experts, router) = self
             .mlp
