@@ -41,7 +41,11 @@ pub(crate) fn route(projection: &Linear, x: Tensor<2>, top_k: usize) -> RouterOu
     } else {
         logits.clone().argsort_descending(1)
     };
-    let scores = softmax(logits.clone().gather(1, indices.clone()), 1);
+    let chosen = logits.clone().gather(1, indices.clone());
+    // Not `softmax`, which rounds differently with and without autodiff: a layer that is recomputed
+    // with a graph must give what it gave without.
+    let weights = (chosen.clone() - chosen.max_dim(1).detach()).exp();
+    let scores = weights.clone() / weights.sum_dim(1);
     RouterOutput {
         logits,
         indices,

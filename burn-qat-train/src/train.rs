@@ -6,6 +6,7 @@ mod discard;
 mod history;
 mod loss;
 mod metrics;
+mod recompute;
 mod renderer;
 mod run;
 mod schedule;

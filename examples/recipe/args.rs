@@ -93,6 +93,9 @@ pub struct Args {
     /// Recompute cheap operations in the backward pass instead of keeping their results
     #[arg(long, help_heading = "Training")]
     pub gradient_checkpointing: bool,
+    /// Recompute every layer in the backward pass from its input: least memory, one more forward pass
+    #[arg(long, help_heading = "Training")]
+    pub recompute_layers: bool,
     /// Which weights are quantized (names of ModelOpt's presets work, too)
     #[arg(
         long,

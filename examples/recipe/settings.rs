@@ -83,6 +83,7 @@ impl Settings {
             max_grad_norm: (args.max_grad_norm > 0.0).then_some(args.max_grad_norm),
             eval_steps: args.eval_steps.unwrap_or(defaults.eval_steps),
             gradient_checkpointing: args.gradient_checkpointing,
+            recompute_layers: args.recompute_layers,
             seed: args.seed,
             ..TrainConfig::default()
         };

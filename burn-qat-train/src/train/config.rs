@@ -37,6 +37,11 @@ pub struct TrainConfig {
     pub eval_steps: usize,
     /// Recompute cheap operations in the backward pass instead of keeping their results.
     pub gradient_checkpointing: bool,
+    /// Recompute every layer in the backward pass from its input: memory for one hidden state per layer
+    /// and token and for the working set of one layer, for another forward pass. Then
+    /// `gradient_checkpointing` has no effect.
+    #[serde(default)]
+    pub recompute_layers: bool,
     /// Steps between refreshes of global scales that quantizers keep; none leaves them as they are.
     #[serde(default)]
     pub global_refresh_steps: Option<NonZeroUsize>,
@@ -61,6 +66,7 @@ impl Default for TrainConfig {
             max_grad_norm: Some(1.0),
             eval_steps: 8,
             gradient_checkpointing: false,
+            recompute_layers: false,
             global_refresh_steps: None,
             seed: 42,
         }

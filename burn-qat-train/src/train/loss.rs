@@ -1,5 +1,5 @@
 use burn::tensor::{DType, Tensor};
-use burn_gpt_oss::{GptOss, next_token_loss, router_aux_loss};
+use burn_gpt_oss::{GptOss, GptOssConfig, next_token_loss, router_aux_loss};
 
 use crate::data::MicroBatch;
 
@@ -16,16 +16,33 @@ pub fn micro_batch_loss(model: &GptOss, batch: &MicroBatch) -> (Tensor<1>, Optio
             router_logits.push(block.router.logits.clone());
         }
     });
+    let nll = head_loss(model, hidden, batch);
+    let auxiliary = auxiliary_loss(config, &router_logits);
+    (nll, auxiliary)
+}
+
+/// Summed loss of the rows with targets.
+///
+/// # Shapes
+/// - hidden: `[batch, len, hidden_size]`, after the final norm
+/// - output: `[1]`
+pub(super) fn head_loss(model: &GptOss, hidden: Tensor<3>, batch: &MicroBatch) -> Tensor<1> {
     let [sequences, len, width] = hidden.dims();
     let rows = hidden
         .reshape([sequences * len, width])
         .select(0, batch.target_rows.clone());
     let every = Tensor::ones(batch.targets.dims(), (&rows.device(), DType::F32));
     let head = model.lm_head.weight.val();
-    let nll = next_token_loss(rows, head, batch.targets.clone(), every);
-    let auxiliary = config.output_router_logits.then(|| {
-        let loss = router_aux_loss(&router_logits, config.num_experts_per_tok, None);
+    next_token_loss(rows, head, batch.targets.clone(), every)
+}
+
+/// The weighted load-balancing loss, where the configuration asks for it.
+pub(super) fn auxiliary_loss(
+    config: &GptOssConfig,
+    router_logits: &[Tensor<2>],
+) -> Option<Tensor<1>> {
+    config.output_router_logits.then(|| {
+        let loss = router_aux_loss(router_logits, config.num_experts_per_tok, None);
         loss * config.router_aux_loss_coef
-    });
-    (nll, auxiliary)
+    })
 }

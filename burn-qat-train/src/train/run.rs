@@ -84,7 +84,7 @@ pub fn train(
         ))
         .with_training_strategy(ExecutionStrategy::single(device.autodiff()).into())
         .renderer(Box::new(progress));
-    if config.gradient_checkpointing {
+    if config.gradient_checkpointing && !config.recompute_layers {
         training = training.gradient_checkpointing();
     }
     let model = FineTune::new(model.train(), config);

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::TrainConfig;
 use super::clip::clip_global_norm;
 use super::loss::micro_batch_loss;
+use super::recompute::{LossDivisors, recomputed_gradients};
 use crate::data::{MicroBatch, StepBatch};
 
 /// A model under training: what Burn's `Learner` steps.
@@ -21,6 +22,7 @@ pub struct FineTune {
     pub model: GptOss,
     max_grad_norm: Option<f64>,
     parallel_micro_batches: usize,
+    recompute_layers: bool,
     #[module(skip)]
     global_refresh: GlobalRefresh,
     /// Optimizer steps since this was made.
@@ -45,6 +47,7 @@ impl FineTune {
             model,
             max_grad_norm: config.max_grad_norm,
             parallel_micro_batches: config.parallel_micro_batches,
+            recompute_layers: config.recompute_layers,
             global_refresh: match config.global_refresh_steps {
                 Some(steps) => GlobalRefresh::Every(steps),
                 None => GlobalRefresh::Frozen,
@@ -84,6 +87,13 @@ impl FineTune {
         n_targets: usize,
         n_micro_batches: usize,
     ) -> (Tensor<1>, GradientsParams) {
+        if self.recompute_layers {
+            let divisors = LossDivisors {
+                n_targets,
+                n_micro_batches,
+            };
+            return recomputed_gradients(&self.model, batch, divisors);
+        }
         let (nll, auxiliary) = micro_batch_loss(&self.model, batch);
         let loss = nll / n_targets as f64;
         let reported = loss.clone().detach();
