@@ -28,5 +28,5 @@ pub use quantize::{
 pub use report::{Curve, ResultRow, ResultTable, loss_plot};
 pub use train::{
     Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig, TrainPoint,
-    ValidPoint, WarmupCosine, clip_global_norm, micro_batch_loss, train,
+    ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, train,
 };

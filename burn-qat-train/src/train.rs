@@ -1,5 +1,6 @@
 //! SFT and QAT on Burn's `SupervisedTraining`.
 
+mod adamw;
 mod clip;
 mod config;
 mod discard;
@@ -12,6 +13,7 @@ mod run;
 mod schedule;
 mod step;
 
+pub use adamw::adamw;
 pub use clip::clip_global_norm;
 pub use config::TrainConfig;
 pub use history::{History, TrainPoint, ValidPoint};

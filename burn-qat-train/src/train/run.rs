@@ -3,7 +3,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::DataLoader;
 use burn::module::Module;
-use burn::optim::AdamWConfig;
 use burn::store::ModuleRecord;
 use burn::tensor::Device;
 use burn::train::checkpoint::{FileCheckpointer, MetricCheckpointingStrategy};
@@ -12,6 +11,7 @@ use burn::train::metric::store::{Aggregate, Direction, Split};
 use burn::train::{ExecutionStrategy, Interrupter, Learner, SupervisedTraining};
 use burn_gpt_oss::GptOss;
 
+use super::adamw::adamw;
 use super::discard::Discard;
 use super::history::RunLog;
 use super::metrics::StepMetric;
@@ -88,7 +88,7 @@ pub fn train(
         training = training.gradient_checkpointing();
     }
     let model = FineTune::new(model.train(), config);
-    let result = training.launch(Learner::new(model, optimizer(config), schedule(config)));
+    let result = training.launch(Learner::new(model, adamw(config), schedule(config)));
 
     if let Some((step, loss)) = *divergence.lock().unwrap_or_else(PoisonError::into_inner) {
         return Err(QatError::Diverged {
@@ -151,15 +151,6 @@ fn loaders(
     );
     let valid = StepLoader::valid(valid, config.micro_batch_size, device);
     (Arc::new(train), Arc::new(valid))
-}
-
-fn optimizer(config: &TrainConfig) -> burn::optim::ModuleOptimizer {
-    AdamWConfig::new()
-        .with_beta_1(config.beta_1)
-        .with_beta_2(config.beta_2)
-        .with_epsilon(config.epsilon)
-        .with_weight_decay(config.weight_decay)
-        .init()
 }
 
 fn schedule(

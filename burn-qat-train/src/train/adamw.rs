@@ -1,0 +1,89 @@
+//! AdamW in one pass over weights, gradients and moments where there is an operation for it.
+
+#[cfg(feature = "flex")]
+mod update;
+
+use burn::optim::{AdamW, AdamWConfig, AdamWState, ModuleOptimizer, Optimizer};
+use burn::tensor::{Device, Tensor};
+
+use super::TrainConfig;
+
+/// The optimizer of a stage: Burn's [`AdamW`] to the last bit and with its state, but faster on the CPU.
+pub fn adamw(config: &TrainConfig) -> ModuleOptimizer {
+    let burn = AdamWConfig::new()
+        .with_beta_1(config.beta_1)
+        .with_beta_2(config.beta_2)
+        .with_epsilon(config.epsilon)
+        .with_weight_decay(config.weight_decay);
+    ModuleOptimizer::from(FusedAdamW {
+        burn: burn.build(),
+        beta_1: config.beta_1,
+        beta_2: config.beta_2,
+        epsilon: config.epsilon,
+        weight_decay: config.weight_decay,
+    })
+}
+
+#[derive(Clone)]
+struct FusedAdamW {
+    /// For backends and dtypes without the operation.
+    burn: AdamW,
+    beta_1: f32,
+    beta_2: f32,
+    epsilon: f32,
+    weight_decay: f32,
+}
+
+/// The factors of one step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdamWFactors {
+    pub beta_1: f32,
+    pub beta_2: f32,
+    /// What the moments are divided by, as they began with zero.
+    pub bias_1: f32,
+    pub bias_2: f32,
+    pub epsilon: f32,
+    pub learning_rate: f32,
+    /// What is left of a weight, none for all of it.
+    pub decay: Option<f32>,
+}
+
+impl FusedAdamW {
+    fn factors(&self, learning_rate: f64, time: usize) -> AdamWFactors {
+        let decay = learning_rate * f64::from(self.weight_decay);
+        AdamWFactors {
+            beta_1: self.beta_1,
+            beta_2: self.beta_2,
+            bias_1: 1.0 - self.beta_1.powi(time as i32),
+            bias_2: 1.0 - self.beta_2.powi(time as i32),
+            epsilon: self.epsilon,
+            learning_rate: learning_rate as f32,
+            decay: (decay != 0.0).then_some((1.0 - decay) as f32),
+        }
+    }
+}
+
+impl Optimizer for FusedAdamW {
+    type State<const D: usize> = AdamWState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        learning_rate: f64,
+        weight: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<AdamWState<D>>,
+    ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        #[cfg(feature = "flex")]
+        if update::is_possible(&weight, &grad) {
+            let time = state.as_ref().map_or(0, |state| state.momentum.time) + 1;
+            let factors = self.factors(learning_rate, time);
+            let (weight, state) = update::step(weight, grad, state, factors);
+            return (weight, Some(state));
+        }
+        self.burn.step(learning_rate, weight, grad, state)
+    }
+
+    fn to_device<const D: usize>(state: AdamWState<D>, device: &Device) -> AdamWState<D> {
+        AdamW::to_device(state, device)
+    }
+}
