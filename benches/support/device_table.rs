@@ -1,5 +1,6 @@
 //! Measuring on a device in turns with a reference, and the table of results.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use burn::tensor::{FloatDType, Tensor};
@@ -120,30 +121,32 @@ impl<'a> Table<'a> {
         if !self.selects(name) {
             return;
         }
-        let repeats = [self.warm_up(&reference), self.warm_up(&work)];
-        let mut times = [Vec::new(), Vec::new()];
+        // Burn panics where a device cannot run its kernel, as the CPU runtime its products.
+        let beside = catch_unwind(AssertUnwindSafe(|| self.warm_up(&reference))).ok();
+        let repeats = self.warm_up(&work);
+        let (mut times, mut reference_times) = (Vec::new(), Vec::new());
         loop {
-            times[0].push(self.region(repeats[0], &reference));
-            times[1].push(self.region(repeats[1], &work));
-            let slow = times.iter().any(|times| times[0] > 1.0);
-            if times[0].len() == if slow { SLOW_ROUNDS } else { ROUNDS } {
+            reference_times.extend(beside.map(|repeats| self.region(repeats, &reference)));
+            times.push(self.region(repeats, &work));
+            let slow = times[0] > 1.0 || reference_times.first().is_some_and(|time| *time > 1.0);
+            if times.len() == if slow { SLOW_ROUNDS } else { ROUNDS } {
                 break;
             }
         }
-        times
-            .iter_mut()
-            .for_each(|times| times.sort_by(f64::total_cmp));
-        let [reference_time, time] = [0, 1].map(|i| times[i][times[i].len() / 2]);
-        let spread = times[1][times[1].len() - 1] - times[1][0];
-        let reference_rate = reference_floor / reference_time;
+        let time = median(&mut times);
+        let rate = floor / time / self.unit.rate.1;
+        let comparison = beside.map_or("- | -".to_owned(), |_| {
+            let reference_rate = reference_floor / median(&mut reference_times) / self.unit.rate.1;
+            format!(
+                "{reference_rate:.2} | {:.0} %",
+                100.0 * rate / reference_rate
+            )
+        });
         println!(
-            "| {name} | {:.2} | {:.3} | {:.0} % | {:.2} | {:.2} | {:.0} % |",
+            "| {name} | {:.2} | {:.3} | {:.0} % | {rate:.2} | {comparison} |",
             floor / self.unit.floor.1,
             time * 1e3,
-            100.0 * spread / time,
-            floor / time / self.unit.rate.1,
-            reference_rate / self.unit.rate.1,
-            100.0 * floor / time / reference_rate,
+            100.0 * (times[times.len() - 1] - times[0]) / time,
         );
         self.target.device.memory_cleanup();
     }
@@ -183,4 +186,10 @@ impl<'a> Table<'a> {
         drop(last);
         seconds / repeats as f64
     }
+}
+
+/// The middle of the times, which are sorted.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
