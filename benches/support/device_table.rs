@@ -1,6 +1,5 @@
 //! Measuring on a device in turns with a reference, and the table of results.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use burn::tensor::{FloatDType, Tensor};
@@ -102,31 +101,30 @@ impl<'a> Table<'a> {
         self.row(
             name,
             copied as f64,
-            || from.clone().mul_scalar(1.0),
+            Some(|| from.clone().mul_scalar(1.0)),
             bytes as f64,
             work,
         );
     }
 
-    /// Measures work beside a reference, unless it is filtered out, each with its floor in the unit of
-    /// the table. `name` is `operation | format | type | shape`.
+    /// Measures work beside a reference, if there is one, unless it is filtered out, each with its floor
+    /// in the unit of the table. `name` is `operation | format | type | shape`.
     pub fn row<R: Outcome, W: Outcome>(
         &self,
         name: &str,
         reference_floor: f64,
-        reference: impl Fn() -> R,
+        reference: Option<impl Fn() -> R>,
         floor: f64,
         work: impl Fn() -> W,
     ) {
         if !self.selects(name) {
             return;
         }
-        // Burn panics where a device cannot run its kernel, as the CPU runtime its products.
-        let beside = catch_unwind(AssertUnwindSafe(|| self.warm_up(&reference))).ok();
+        let beside = reference.as_ref().map(|run| (self.warm_up(run), run));
         let repeats = self.warm_up(&work);
         let (mut times, mut reference_times) = (Vec::new(), Vec::new());
         loop {
-            reference_times.extend(beside.map(|repeats| self.region(repeats, &reference)));
+            reference_times.extend(beside.map(|(repeats, run)| self.region(repeats, run)));
             times.push(self.region(repeats, &work));
             let slow = times[0] > 1.0 || reference_times.first().is_some_and(|time| *time > 1.0);
             if times.len() == if slow { SLOW_ROUNDS } else { ROUNDS } {
