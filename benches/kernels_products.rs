@@ -118,6 +118,7 @@ fn many_rows(
         let row = row("fp4_linear", scheme, dtype, n_rows, &shape);
         let flops = (2 * n_rows * d_input * d_output) as f64;
         let product = || x.clone().matmul(dense.clone());
+        let product = target.has_products().then_some(product);
         table.row(&row, flops, product, flops, || {
             fp4_linear(x.clone(), &packed, None)
         });
@@ -146,6 +147,7 @@ fn many_experts(
     let row = row("fp4_expert_linear", scheme, dtype, n_rows, &shape);
     let flops = (2 * n_rows * d_input * d_output) as f64;
     let product = || sorted.clone().matmul(dense.clone());
+    let product = target.has_products().then_some(product);
     table.row(&row, flops, product, flops, || {
         fp4_expert_linear(x.clone(), experts.clone(), &packed)
     });

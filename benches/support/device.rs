@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Distribution, FloatDType, Tensor};
 use burn_fp4::{Fp4Scheme, fake_quantize_along};
 
@@ -56,6 +57,13 @@ impl Target {
     /// Experts per tensor: those of a layer of gpt-oss-20b, or `fallback`.
     pub fn experts(&self, fallback: usize) -> usize {
         if self.large { 32 } else { fallback }
+    }
+
+    /// Whether Burn's products of matrices run: not on CubeCL's CPU runtime, which has too little shared
+    /// memory for them, nor on software Vulkan, which they crash.
+    #[allow(dead_code)] // Not every bench compares with them.
+    pub fn has_products(&self) -> bool {
+        self.large || matches!(self.device.as_dispatch(), DispatchDevice::Flex(_))
     }
 
     /// Uniform in +-0.02, as the weights of a layer may be.

@@ -101,49 +101,50 @@ impl<'a> Table<'a> {
         self.row(
             name,
             copied as f64,
-            || from.clone().mul_scalar(1.0),
+            Some(|| from.clone().mul_scalar(1.0)),
             bytes as f64,
             work,
         );
     }
 
-    /// Measures work beside a reference, unless it is filtered out, each with its floor in the unit of
-    /// the table. `name` is `operation | format | type | shape`.
+    /// Measures work beside a reference, if there is one, unless it is filtered out, each with its floor
+    /// in the unit of the table. `name` is `operation | format | type | shape`.
     pub fn row<R: Outcome, W: Outcome>(
         &self,
         name: &str,
         reference_floor: f64,
-        reference: impl Fn() -> R,
+        reference: Option<impl Fn() -> R>,
         floor: f64,
         work: impl Fn() -> W,
     ) {
         if !self.selects(name) {
             return;
         }
-        let repeats = [self.warm_up(&reference), self.warm_up(&work)];
-        let mut times = [Vec::new(), Vec::new()];
+        let beside = reference.as_ref().map(|run| (self.warm_up(run), run));
+        let repeats = self.warm_up(&work);
+        let (mut times, mut reference_times) = (Vec::new(), Vec::new());
         loop {
-            times[0].push(self.region(repeats[0], &reference));
-            times[1].push(self.region(repeats[1], &work));
-            let slow = times.iter().any(|times| times[0] > 1.0);
-            if times[0].len() == if slow { SLOW_ROUNDS } else { ROUNDS } {
+            reference_times.extend(beside.map(|(repeats, run)| self.region(repeats, run)));
+            times.push(self.region(repeats, &work));
+            let slow = times[0] > 1.0 || reference_times.first().is_some_and(|time| *time > 1.0);
+            if times.len() == if slow { SLOW_ROUNDS } else { ROUNDS } {
                 break;
             }
         }
-        times
-            .iter_mut()
-            .for_each(|times| times.sort_by(f64::total_cmp));
-        let [reference_time, time] = [0, 1].map(|i| times[i][times[i].len() / 2]);
-        let spread = times[1][times[1].len() - 1] - times[1][0];
-        let reference_rate = reference_floor / reference_time;
+        let time = median(&mut times);
+        let rate = floor / time / self.unit.rate.1;
+        let comparison = beside.map_or("- | -".to_owned(), |_| {
+            let reference_rate = reference_floor / median(&mut reference_times) / self.unit.rate.1;
+            format!(
+                "{reference_rate:.2} | {:.0} %",
+                100.0 * rate / reference_rate
+            )
+        });
         println!(
-            "| {name} | {:.2} | {:.3} | {:.0} % | {:.2} | {:.2} | {:.0} % |",
+            "| {name} | {:.2} | {:.3} | {:.0} % | {rate:.2} | {comparison} |",
             floor / self.unit.floor.1,
             time * 1e3,
-            100.0 * spread / time,
-            floor / time / self.unit.rate.1,
-            reference_rate / self.unit.rate.1,
-            100.0 * floor / time / reference_rate,
+            100.0 * (times[times.len() - 1] - times[0]) / time,
         );
         self.target.device.memory_cleanup();
     }
@@ -183,4 +184,10 @@ impl<'a> Table<'a> {
         drop(last);
         seconds / repeats as f64
     }
+}
+
+/// The middle of the times, which are sorted.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }

@@ -23,7 +23,7 @@ const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/fp
 fn inputs(file: &str) -> Vec<(String, TensorData)> {
     let path = format!("{DIRECTORY}/{file}");
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
     let inputs = tensors.iter().filter(|(name, _)| name.ends_with(".x"));
     let inputs = inputs.map(|(name, view)| {
         let dtype = match view.dtype() {

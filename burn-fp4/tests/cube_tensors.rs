@@ -124,7 +124,7 @@ fn packing_and_decoding() {
 
 /// The bound of `cube_products.rs` twice, once for every side.
 fn assert_close(found: &TensorData, expected: &TensorData, limit: f32, what: &str) {
-    let values = |data: &TensorData| data.clone().try_into_vec::<f32>().unwrap();
+    let values = |data: &TensorData| data.clone().try_into_vec::<f32>().expect("f32");
     for (i, (found, expected)) in values(found).iter().zip(values(expected)).enumerate() {
         let difference = (found - expected).abs();
         assert!(
