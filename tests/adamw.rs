@@ -16,7 +16,7 @@ fn sample<const D: usize>(shape: [usize; D], seed: usize, device: &Device) -> Te
     let n_elements: usize = shape.iter().product();
     let value = |i: usize| {
         let x = ((i * 7919 + seed * 104_729) % 10_007) as f32 / 5003.0 - 1.0;
-        if i % 13 == 0 { 0.0 } else { x.powi(5) }
+        if i.is_multiple_of(13) { 0.0 } else { x.powi(5) }
     };
     let values: Vec<_> = (0..n_elements).map(value).collect();
     Tensor::from_data(TensorData::new(values, shape), device)

@@ -1,13 +1,12 @@
 //! Gradients with recomputed layers are those without, bit for bit.
 
 #[path = "support/golden.rs"]
-#[allow(dead_code)]
 mod golden;
 #[path = "support/model.rs"]
 mod model;
 
-use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::module::Module;
+use burn::tensor::Device;
 use burn::train::TrainStep;
 use burn_gpt_oss::{GptOss, GptOssConfig, LayerType};
 use burn_qat_train::{
@@ -106,7 +105,6 @@ fn frozen_parameters() {
     let all = model::parameters(&model).len();
     check(&model, |n| n < all, &device);
 
-    let frozen = |weight: Param<Tensor<2>>| weight.set_require_grad(false);
-    model.lm_head.weight = frozen(model.lm_head.weight);
+    model.lm_head.weight = model.lm_head.weight.set_require_grad(false);
     check(&model, |n| n < all, &device);
 }

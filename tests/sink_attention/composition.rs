@@ -151,7 +151,7 @@ fn padding_and_documents() {
 #[test]
 fn documents_need_not_lie_together() {
     let mut case = Case::new("alternating documents", 2, 140, None);
-    let row = (0..140).map(|i| (i / 3 % 4) as i32);
+    let row = (0..140).map(|i| i / 3 % 4);
     case.documents = Some(vec![row.clone().rev().collect(), row.collect()]);
     case.assert_like_the_composition(&Device::flex().autodiff());
 }

@@ -69,7 +69,7 @@ impl<B: AttentionBackend, C: CheckpointStrategy> AttentionBackend for Autodiff<B
     ) -> AttentionOutput<Self> {
         let segments = inner_segments(segments);
         let tensors = [&inputs.query, &inputs.key, &inputs.value, &inputs.sinks];
-        let nodes = tensors.map(|tensor| tensor.node());
+        let nodes = tensors.map(<FloatTensor<Self>>::node);
         let prepared = Backward::<B, 4>::prepare::<C>(SinkAttention, nodes).compute_bound();
         match prepared.stateful() {
             OpsKind::Tracked(mut prepared) => {

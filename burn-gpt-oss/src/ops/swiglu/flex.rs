@@ -20,7 +20,7 @@ impl SwigluBackend for Flex {
                 limit,
                 alpha,
                 out,
-            })
+            });
         });
         narrowed(out, [n_rows, columns / 2], x.dtype())
     }
@@ -42,7 +42,7 @@ impl SwigluBackend for Flex {
                 limit,
                 alpha,
                 out,
-            })
+            });
         });
         narrowed(out, x.shape(), x.dtype())
     }
