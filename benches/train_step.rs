@@ -10,19 +10,20 @@
 //! 119 MFLOP per token, so 100 GFLOP/s are 838 tokens/s. AdamW moves 28 bytes for each of 36.4 M
 //! parameters once per step besides: 1.0 MB per token.
 //!
-//! `plain` is the same step from Burn's own tensor operations, all logits and scores at once.
+//! `plain` is the same step from Burn's own tensor operations, all logits and scores at once, and with its
+//! own optimizer.
 //!
 //! `cargo bench --bench train_step [-- FILTER]`
 
 #[path = "../tests/support/plain_model.rs"]
 mod plain_model;
 
-use burn::optim::{AdamWConfig, GradientsParams};
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use burn::train::TrainStep;
 use burn_gpt_oss::{GptOss, GptOssConfig, LayerType};
 use burn_qat_train::{
-    FineTune, QuantPolicy, StepBatch, TokenizedExample, TrainConfig, insert_quantizers,
+    FineTune, QuantPolicy, StepBatch, TokenizedExample, TrainConfig, adamw, insert_quantizers,
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -75,21 +76,22 @@ fn batch(device: &Device) -> StepBatch {
 
 #[divan::bench(sample_count = 8, sample_size = 1)]
 fn sft(bencher: Bencher) {
-    steps(bencher, false, |model, batch| {
+    steps(bencher, false, adamw, |model, batch| {
         TrainStep::step(model, batch.clone()).grads
     });
 }
 
 #[divan::bench(sample_count = 8, sample_size = 1)]
 fn qat(bencher: Bencher) {
-    steps(bencher, true, |model, batch| {
+    steps(bencher, true, adamw, |model, batch| {
         TrainStep::step(model, batch.clone()).grads
     });
 }
 
 #[divan::bench(sample_count = 4, sample_size = 1)]
 fn plain(bencher: Bencher) {
-    steps(bencher, false, |model, batch| {
+    let burns = |_: &TrainConfig| AdamWConfig::new().init();
+    steps(bencher, false, burns, |model, batch| {
         let losses = batch.micro_batches.iter();
         let losses = losses.map(|batch| plain_model::loss(&model.model, batch));
         let loss = Tensor::cat(losses.collect(), 0).sum() / batch.n_targets as f64;
@@ -100,6 +102,7 @@ fn plain(bencher: Bencher) {
 fn steps(
     bencher: Bencher,
     quantized: bool,
+    optimizer: impl Fn(&TrainConfig) -> ModuleOptimizer,
     gradients: impl Fn(&FineTune, &StepBatch) -> GradientsParams,
 ) {
     let device = Device::flex().autodiff();
@@ -115,7 +118,7 @@ fn steps(
         ..TrainConfig::default()
     };
     let batch = batch(&device);
-    let mut optimizer = AdamWConfig::new().init();
+    let mut optimizer = optimizer(&config);
     let mut step = |model: FineTune| {
         let grads = gradients(&model, &batch);
         let model = model.optimize(&mut optimizer, 1e-4.into(), grads);
