@@ -17,61 +17,25 @@
 
 #[path = "../tests/support/plain_model.rs"]
 mod plain_model;
+#[path = "support/training.rs"]
+mod training;
 
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
 use burn::train::TrainStep;
-use burn_gpt_oss::{GptOss, GptOssConfig, LayerType};
-use burn_qat_train::{
-    FineTune, QuantPolicy, StepBatch, TokenizedExample, TrainConfig, adamw, insert_quantizers,
-};
+use burn_qat_train::{FineTune, QuantPolicy, StepBatch, TrainConfig, adamw, insert_quantizers};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
+const LAYERS: usize = 4;
 const SEQUENCES: usize = 4;
 const LEN: usize = 256;
-const VOCABULARY: usize = 8192;
 const THREADS: usize = 2;
 
 fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS);
     pool.build_global().expect("the first use of threads");
     divan::main();
-}
-
-fn model(device: &Device) -> GptOss {
-    GptOssConfig {
-        vocab_size: VOCABULARY,
-        hidden_size: 512,
-        intermediate_size: 512,
-        num_hidden_layers: 4,
-        num_attention_heads: 8,
-        num_key_value_heads: 2,
-        head_dim: 64,
-        num_local_experts: 8,
-        num_experts_per_tok: 4,
-        sliding_window: 128,
-        layer_types: [LayerType::SlidingAttention, LayerType::FullAttention].repeat(2),
-        ..GptOssConfig::gpt_oss_20b()
-    }
-    .init(device)
-}
-
-fn batch(device: &Device) -> StepBatch {
-    let tokens = |seed: usize| {
-        (0..=LEN)
-            .map(|i| ((i * 7919 + seed * 104_729) % VOCABULARY) as u32)
-            .collect()
-    };
-    let examples: Vec<_> = (0..SEQUENCES)
-        .map(|seed| TokenizedExample {
-            tokens: tokens(seed),
-            loss_mask: vec![true; LEN + 1],
-        })
-        .collect();
-    let batch = StepBatch::new(&examples.iter().collect::<Vec<_>>(), SEQUENCES, device);
-    assert_eq!(batch.n_targets, SEQUENCES * LEN, "every position a target");
-    batch
 }
 
 #[divan::bench(sample_count = 8, sample_size = 1)]
@@ -106,7 +70,7 @@ fn steps(
     gradients: impl Fn(&FineTune, &StepBatch) -> GradientsParams,
 ) {
     let device = Device::flex().autodiff();
-    let mut model = model(&device);
+    let mut model = training::model(LAYERS, &device);
     if quantized {
         let policy = QuantPolicy::mxfp4_mlp_weight_only();
         model = insert_quantizers(model, &policy)
@@ -117,7 +81,7 @@ fn steps(
         max_grad_norm: None,
         ..TrainConfig::default()
     };
-    let batch = batch(&device);
+    let batch = training::batch(SEQUENCES, LEN, &device);
     let mut optimizer = optimizer(&config);
     let mut step = |model: FineTune| {
         let grads = gradients(&model, &batch);

@@ -7,6 +7,7 @@ mod discard;
 mod history;
 mod loss;
 mod metrics;
+mod quantized_experts;
 mod recompute;
 mod renderer;
 mod run;

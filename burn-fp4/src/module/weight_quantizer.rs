@@ -67,6 +67,11 @@ impl WeightQuantizer {
         self.scheme
     }
 
+    /// How the gradient passes.
+    pub fn gradient(&self) -> GradientRule {
+        self.gradient
+    }
+
     /// The magnitudes that the global scales are made from, none if they follow the weight.
     ///
     /// # Shapes

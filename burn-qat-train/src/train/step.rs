@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use burn::backend::ExecutionError;
 use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
@@ -12,6 +14,7 @@ use rayon::prelude::*;
 use super::TrainConfig;
 use super::clip::clip_global_norm;
 use super::loss::micro_batch_loss;
+use super::quantized_experts::quantize_experts;
 use super::recompute::{LossDivisors, recomputed_gradients};
 use crate::data::{MicroBatch, StepBatch};
 
@@ -58,6 +61,18 @@ impl FineTune {
 }
 
 impl FineTune {
+    /// What the micro-batches of a step share: several need quantized experts only once. That keeps
+    /// them for all layers at a time, which recomputation is there to avoid.
+    fn for_micro_batches(&self, n_micro_batches: usize) -> Cow<'_, Self> {
+        if n_micro_batches == 1 || self.recompute_layers {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            model: quantize_experts(self.model.clone()),
+            ..self.clone()
+        })
+    }
+
     /// Runs micro-batches side by side and returns losses and gradients in their order, so that sums
     /// over them do not depend on timing.
     fn micro_steps(
@@ -114,10 +129,11 @@ impl TrainStep for FineTune {
     fn step(&self, batch: StepBatch) -> TrainOutput<StepOutput> {
         let (n_targets, n_tokens) = (batch.n_targets, batch.n_tokens());
         let n_micro_batches = batch.micro_batches.len();
+        let model = self.for_micro_batches(n_micro_batches);
         let mut accumulator = GradientsAccumulator::new();
         let mut losses = Vec::with_capacity(n_micro_batches);
         for group in batch.micro_batches.chunks(self.parallel_micro_batches) {
-            for (loss, grads) in self.micro_steps(group, n_targets, n_micro_batches) {
+            for (loss, grads) in model.micro_steps(group, n_targets, n_micro_batches) {
                 losses.push(loss);
                 accumulator.accumulate(self, grads);
             }
