@@ -7,17 +7,15 @@ mod counting_allocator;
 use burn::tensor::Device;
 use burn::train::TrainStep;
 use burn_gpt_oss::{GptOssConfig, LayerType};
-use burn_qat_train::{FineTune, StepBatch, TokenizedExample, TrainConfig};
+use burn_qat_train::{FineTune, MemoryEstimate, StepBatch, TokenizedExample, TrainConfig};
 use counting_allocator::peak_of;
 
 const HIDDEN: usize = 64;
 const VOCABULARY: usize = 128;
 const LENGTHS: [usize; 3] = [512, 1024, 2048];
 
-/// Peak bytes of a step at each of [`LENGTHS`].
-fn peaks(n_layers: usize, recompute_layers: bool) -> [usize; 3] {
-    let device = Device::flex().autodiff();
-    let config = GptOssConfig {
+fn network(n_layers: usize) -> GptOssConfig {
+    GptOssConfig {
         vocab_size: VOCABULARY,
         hidden_size: HIDDEN,
         intermediate_size: HIDDEN,
@@ -30,12 +28,23 @@ fn peaks(n_layers: usize, recompute_layers: bool) -> [usize; 3] {
         sliding_window: 128,
         layer_types: [LayerType::SlidingAttention, LayerType::FullAttention].repeat(n_layers / 2),
         ..GptOssConfig::gpt_oss_20b()
-    };
-    let settings = TrainConfig {
+    }
+}
+
+fn settings(recompute_layers: bool) -> TrainConfig {
+    TrainConfig {
+        micro_batch_size: 1,
+        parallel_micro_batches: 1,
         recompute_layers,
         ..TrainConfig::default()
-    };
-    let stage = FineTune::new(config.init(&device), &settings);
+    }
+}
+
+/// Peak bytes of a step at each of [`LENGTHS`].
+fn peaks(n_layers: usize, recompute_layers: bool) -> [usize; 3] {
+    let device = Device::flex().autodiff();
+    let model = network(n_layers).init(&device);
+    let stage = FineTune::new(model, &settings(recompute_layers));
     let peak = |len: usize| {
         let example = TokenizedExample {
             tokens: (0..=len).map(|i| (i * 7 % VOCABULARY) as u32).collect(),
@@ -78,6 +87,20 @@ fn recomputed_layers_keep_one_hidden_state_each() {
     let hidden_state = (4 * HIDDEN) as f64;
     assert!(recomputed < 1.05 * hidden_state, "{recomputed} bytes");
     assert!(kept > 5.0 * hidden_state, "{kept} bytes without");
+}
+
+/// What is refused before a run must be what does not fit.
+#[test]
+fn the_estimate_is_just_above_the_peak() {
+    let _alone = alone();
+    for recompute_layers in [false, true] {
+        let (config, settings) = (network(6), settings(recompute_layers));
+        let peak = peaks(6, recompute_layers)[2] as f64;
+        let estimate = MemoryEstimate::full_parameter(&config, &settings, LENGTHS[2]);
+        let estimate = (estimate.gradients + estimate.activations) as f64;
+        println!("recomputed {recompute_layers}: {estimate} bytes estimated, {peak} measured");
+        assert!(estimate > 0.98 * peak && estimate < 1.2 * peak);
+    }
 }
 
 /// The allocator counts for all tests at a time.

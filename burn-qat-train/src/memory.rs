@@ -16,9 +16,10 @@ pub struct MemoryEstimate {
     pub update: u64,
     /// The weights after SFT, kept for the control run while QAT changes its own, 4 bytes each.
     pub control: u64,
-    /// Fake-quantized copies of the expert matrices kept for the backward pass, 4 bytes each.
+    /// Fake-quantized copies of the expert matrices kept for the backward pass, 4 bytes each; of one
+    /// layer where layers are recomputed.
     pub fake_quantized: u64,
-    /// Activations of the micro-batches computed side by side.
+    /// Activations of the micro-batches computed side by side, and a chunk of logits for each.
     pub activations: u64,
 }
 
@@ -26,15 +27,22 @@ impl MemoryEstimate {
     /// The peak of SFT followed by QAT.
     pub fn full_parameter(config: &GptOssConfig, train: &TrainConfig, max_length: usize) -> Self {
         let weights = 4 * (config.num_expert_weights() + config.num_dense_weights());
-        let tokens = (train.micro_batch_size * train.parallel_micro_batches * max_length) as u64;
+        let tokens = (train.micro_batch_size * max_length) as u64;
+        let micro_batch = 4 * tokens * values_per_token(config, train.recompute_layers)
+            + (4 * tokens * config.vocab_size as u64).min(logits_chunk(config));
+        let layers_at_a_time = match train.recompute_layers {
+            true => 1,
+            false => config.num_hidden_layers as u64,
+        };
+        let experts_of_a_layer = config.num_expert_weights() / config.num_hidden_layers as u64;
         Self {
             weights,
             gradients: weights,
             optimizer: 2 * weights,
             update: weights,
             control: weights,
-            fake_quantized: 4 * config.num_expert_weights(),
-            activations: 4 * tokens * activations_per_token(config, max_length),
+            fake_quantized: 4 * experts_of_a_layer * layers_at_a_time,
+            activations: train.parallel_micro_batches as u64 * micro_batch,
         }
     }
 
@@ -58,7 +66,8 @@ impl MemoryEstimate {
         }
         Err(QatError::Memory(format!(
             "this run needs about {} of memory, {} are available\n{self}\n\
-             Reduce --max-length, --micro-batch-size or --parallel first if activations dominate. \
+             If activations dominate, reduce --max-length, --micro-batch-size or --parallel, or add \
+             --recompute-layers. \
              Full-parameter float32 training of a larger model needs a machine with more memory: \
              gpt-oss-20b about 500 GB. A smaller gpt-oss checkpoint, or the embedded one \
              (leave out --model), runs here.",
@@ -83,18 +92,27 @@ impl std::fmt::Display for MemoryEstimate {
     }
 }
 
-/// Values kept per token for the backward pass: a count of the tensors the plain composition saves in
-/// attention, experts and head, with scores of full width.
-fn activations_per_token(config: &GptOssConfig, max_length: usize) -> u64 {
-    let query = config.num_attention_heads * config.head_dim;
-    let key = config.num_key_value_heads * config.head_dim;
-    let attention = 6 * config.hidden_size
-        + 6 * (query + 2 * key)
-        + 5 * config.num_attention_heads * max_length;
-    let experts =
-        config.num_experts_per_tok * (12 * config.intermediate_size + 4 * config.hidden_size);
-    let head = 3 * config.vocab_size;
-    (config.num_hidden_layers * (attention + experts) + head) as u64
+/// Values held per token at the peak: what the operations of the layers keep for the backward pass, and
+/// what that of one layer needs besides.
+fn values_per_token(config: &GptOssConfig, recompute_layers: bool) -> u64 {
+    let (hidden, top_k) = (config.hidden_size, config.num_experts_per_tok);
+    let heads = (config.num_attention_heads, config.num_key_value_heads);
+    // Two residual streams and their norms; queries and outputs, keys and values, sums of rows.
+    let attention = 4 * hidden + 2 * (heads.0 + heads.1) * config.head_dim + heads.0;
+    // Both sides of SwiGLU, logits and choices.
+    let experts = 3 * top_k * config.intermediate_size + config.num_local_experts + 4 * top_k + 2;
+    let layer = attention + experts;
+    let working = top_k * (2 * config.intermediate_size + hidden) + hidden;
+    let kept = match recompute_layers {
+        true => (config.num_hidden_layers + 1) * hidden + layer,
+        false => config.num_hidden_layers * layer + 2 * hidden,
+    };
+    (kept + working) as u64
+}
+
+/// Bytes of the logits that exist at a time: 16 MiB, or 128 rows if these are more.
+fn logits_chunk(config: &GptOssConfig) -> u64 {
+    (16 << 20).max(128 * 4 * config.vocab_size as u64)
 }
 
 /// Memory that can be allocated now, in bytes, respecting the limit of a container; `None` where the
