@@ -28,8 +28,10 @@ impl MemoryEstimate {
     pub fn full_parameter(config: &GptOssConfig, train: &TrainConfig, max_length: usize) -> Self {
         let weights = 4 * (config.num_expert_weights() + config.num_dense_weights());
         let tokens = (train.micro_batch_size * max_length) as u64;
-        let micro_batch = 4 * tokens * values_per_token(config, train.recompute_layers)
-            + (4 * tokens * config.vocab_size as u64).min(logits_chunk(config));
+        let [kept, working] = values_per_token(config, train.recompute_layers);
+        let logits = (4 * tokens * config.vocab_size as u64).min(logits_chunk(config));
+        // The head is done before the first layer goes back.
+        let micro_batch = 4 * tokens * kept + logits.max(4 * tokens * working);
         let layers_at_a_time = match train.recompute_layers {
             true => 1,
             false => config.num_hidden_layers as u64,
@@ -92,9 +94,9 @@ impl std::fmt::Display for MemoryEstimate {
     }
 }
 
-/// Values held per token at the peak: what the operations of the layers keep for the backward pass, and
-/// what that of one layer needs besides.
-fn values_per_token(config: &GptOssConfig, recompute_layers: bool) -> u64 {
+/// Values per token that the operations of the layers keep for the backward pass, and those that the
+/// backward pass of one layer needs besides.
+fn values_per_token(config: &GptOssConfig, recompute_layers: bool) -> [u64; 2] {
     let (hidden, top_k) = (config.hidden_size, config.num_experts_per_tok);
     let heads = (config.num_attention_heads, config.num_key_value_heads);
     // Two residual streams and their norms; queries and outputs, keys and values, sums of rows.
@@ -107,7 +109,7 @@ fn values_per_token(config: &GptOssConfig, recompute_layers: bool) -> u64 {
         true => (config.num_hidden_layers + 1) * hidden + layer,
         false => config.num_hidden_layers * layer + 2 * hidden,
     };
-    (kept + working) as u64
+    [kept as u64, working as u64]
 }
 
 /// Bytes of the logits that exist at a time: 16 MiB, or 128 rows if these are more.
