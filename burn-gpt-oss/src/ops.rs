@@ -1,5 +1,7 @@
 //! Operations Burn does not have, as backend extensions.
 
+#[cfg(feature = "_cube")]
+mod cube;
 mod experts;
 #[cfg(feature = "flex")]
 mod flex;

@@ -1,0 +1,66 @@
+//! What the implementations for CubeCL, Burn's backend for GPUs, share.
+
+use burn::backend::TensorMetadata;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::{empty_device_contiguous_dtype, zeros_client};
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::client::Client;
+use cubecl::features::Plane;
+
+/// A tensor without gaps, its axes in order, that begins where its memory does.
+pub(super) fn contiguous(tensor: CubeTensor) -> CubeTensor {
+    let tensor = into_contiguous(tensor);
+    debug_assert!(tensor.is_contiguous(), "gaps");
+    tensor
+}
+
+/// Uninitialized memory on the device of another tensor.
+pub(super) fn empty(beside: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+    let (client, device) = (beside.client.clone(), beside.device.clone());
+    empty_device_contiguous_dtype(client, device, shape.into(), dtype)
+}
+
+/// Zeros on the device of another tensor.
+pub(super) fn zeros(beside: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+    let (client, device) = (beside.client.clone(), beside.device.clone());
+    zeros_client(client, device, shape.into(), dtype)
+}
+
+/// What decides how kernels divide their work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hardware {
+    /// Whether the units of a cube have memory in common that is worth using.
+    pub shared_memory: bool,
+    /// Bytes of it.
+    pub shared_bytes: usize,
+    /// Units that can exchange values, a power of two; 1 where none can.
+    pub plane: usize,
+    /// Most units of a cube.
+    pub max_units: usize,
+}
+
+impl Hardware {
+    pub fn of(client: &Client) -> Self {
+        let properties = client.properties();
+        let hardware = &properties.hardware;
+        let planes = properties.features.plane.contains(Plane::Ops);
+        let fixed = hardware.plane_size_min == hardware.plane_size_max;
+        Self {
+            shared_memory: match client.name() {
+                // Units of a cube run one after another there.
+                "cpu" => false,
+                // SPIR-V needs VK_KHR_workgroup_memory_explicit_layout, which nobody can be asked for;
+                // drivers without it are too old for plane operations, too.
+                "wgpu<spirv>" => planes,
+                _ => true,
+            },
+            shared_bytes: hardware.max_shared_memory_size,
+            plane: match planes && fixed {
+                true => hardware.plane_size_min as usize,
+                false => 1,
+            },
+            max_units: hardware.max_units_per_cube as usize,
+        }
+    }
+}
