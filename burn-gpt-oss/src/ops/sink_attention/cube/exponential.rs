@@ -11,8 +11,9 @@ use cubecl::prelude::*;
 /// lowest bits of the sum.
 const ROUND: f32 = 12_582_912.0;
 
-/// The smallest power of two of normal size.
-const SMALLEST: f32 = -126.0;
+/// Powers of two from here on are zero: the exponent of the result is then zero, and so is the fraction
+/// because both polynomials are exactly one at zero.
+const ZERO: f32 = -127.0;
 
 /// `e^x` for `x` up to 80; relative error below `(4 + |x|) * 2^-24`.
 #[cube]
@@ -20,33 +21,31 @@ pub(super) fn exp(x: f32, #[comptime] native: bool) -> f32 {
     if comptime!(native) {
         x.exp()
     } else {
-        let x = x * LOG2_E;
-        let (power, rest) = split(x);
+        let (power, rest) = split(x * LOG2_E);
         // Minimax on [-1/2, 1/2], relative error 2^-29.
         let p = fma(rest, 1.534_581_2e-4f32, 1.339_993_1e-3f32);
         let p = fma(rest, p, 9.618_489e-3f32);
         let p = fma(rest, p, 5.550_328_8e-2f32);
         let p = fma(rest, p, 2.402_264_7e-1f32);
         let p = fma(rest, p, 6.931_472e-1f32);
-        let p = fma(rest, p, 1.0f32);
-        select(x < SMALLEST, 0.0f32, scale(p, power))
+        scale(fma(rest, p, 1.0f32), power)
     }
 }
 
-/// `2^x` for `x` up to 120, relative error `2^-18`; below -126 as there.
+/// `2^x` for `x` up to 120, relative error `2^-18`.
 #[cube]
 pub(super) fn exp2(x: f32) -> f32 {
     let (power, rest) = split(x);
-    let p = fma(rest, 9.570_102e-3f32, 5.591_786e-2f32);
-    let p = fma(rest, p, 2.402_474_5e-1f32);
-    let p = fma(rest, p, 6.931_218e-1f32);
-    scale(fma(rest, p, 9.999_993e-1f32), power)
+    let p = fma(rest, 9.582_807e-3f32, 5.590_642_8e-2f32);
+    let p = fma(rest, p, 2.402_41e-1f32);
+    let p = fma(rest, p, 6.931_242e-1f32);
+    scale(fma(rest, p, 1.0f32), power)
 }
 
 /// The nearest integer, in the lowest bits, and what is left of `x`. NaN stays what it is.
 #[cube]
 fn split(x: f32) -> (u32, f32) {
-    let x = select(x < SMALLEST, SMALLEST, x);
+    let x = select(x < ZERO, ZERO, x);
     let sum = x + ROUND;
     (u32::reinterpret(sum), x - (sum - ROUND))
 }
