@@ -1,11 +1,16 @@
 //! CubeCL, Burn's backend for GPUs: launches and kernels.
 #![allow(unsafe_code)]
+// The language of kernels has neither iterators nor all methods of integers.
+#![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 
 mod backward;
 mod exponential;
 mod forward;
 mod geometry;
+mod mma;
 mod problem;
+#[cfg(all(test, feature = "cuda"))]
+mod ptx;
 mod rows;
 mod statistics;
 

@@ -9,7 +9,8 @@ use cubecl::prelude::*;
 
 use super::super::extension::{AttentionInputs, AttentionOutput};
 use super::problem::{Problem, sum_cubes};
-use super::rows::{Side, key_gradient, query_gradient};
+use super::rows::Side;
+use super::{mma, rows};
 use super::statistics::{sink_parts, sink_sums, statistics};
 use crate::ops::cube::{contiguous, empty};
 
@@ -17,6 +18,9 @@ use crate::ops::cube::{contiguous, empty};
 const PART: usize = 32;
 /// Units that share a sum, where they can.
 const LANES: usize = 32;
+/// Planes of a cube on tensor cores.
+const QUERY_PLANES: usize = 8;
+const KEY_PLANES: usize = 4;
 
 pub(super) fn run(
     grad: CubeTensor,
@@ -33,9 +37,13 @@ pub(super) fn run(
         value: like(&problem.value),
         sinks: sinks(problem, &statistics, sink_dtype),
     };
-    queries_by_rows(problem, &grad, &statistics, &gradients.query);
-    keys_by_rows(problem, &grad, &statistics, Side::Key, &gradients.key);
-    keys_by_rows(problem, &grad, &statistics, Side::Value, &gradients.value);
+    if problem.on_tensor_cores() {
+        on_tensor_cores(problem, &grad, &statistics, &gradients);
+    } else {
+        queries_by_rows(problem, &grad, &statistics, &gradients.query);
+        keys_by_rows(problem, &grad, &statistics, Side::Key, &gradients.key);
+        keys_by_rows(problem, &grad, &statistics, Side::Value, &gradients.value);
+    }
     gradients
 }
 
@@ -114,7 +122,7 @@ fn queries_by_rows(
     let split = problem.row_split();
     // SAFETY: as for the forward pass.
     unsafe {
-        query_gradient::launch_unchecked(
+        rows::query_gradient::launch_unchecked(
             &problem.client(),
             problem.row_cubes(problem.len * problem.group, split.units),
             CubeDim::new_1d(split.units as u32),
@@ -144,7 +152,7 @@ fn keys_by_rows(
     // SAFETY: units beyond the last key do the last one again and write nothing; queries that see a
     // key end at the last one.
     unsafe {
-        key_gradient::launch_unchecked(
+        rows::key_gradient::launch_unchecked(
             &problem.client(),
             problem.row_cubes(problem.keys, split.units),
             CubeDim::new_1d(split.units as u32),
@@ -159,6 +167,52 @@ fn keys_by_rows(
             problem.geometry(),
             side,
             split,
+            problem.elem_type(),
+        );
+    }
+}
+
+fn on_tensor_cores(
+    problem: &Problem,
+    grad: &CubeTensor,
+    statistics: &CubeTensor,
+    to: &AttentionInputs<CubeBackend>,
+) {
+    let queries = problem.mma_split(QUERY_PLANES, 1);
+    let keys = problem.mma_split(KEY_PLANES, 1);
+    // SAFETY: as above, for queries and for keys.
+    unsafe {
+        mma::query_gradient::launch_unchecked(
+            &problem.client(),
+            problem.row_cubes(problem.len * problem.group, queries.rows()),
+            CubeDim::new_1d(queries.units() as u32),
+            problem.address_type(),
+            problem.query.clone().into_buffer_arg(),
+            problem.key.clone().into_buffer_arg(),
+            problem.value.clone().into_buffer_arg(),
+            grad.clone().into_buffer_arg(),
+            statistics.clone().into_buffer_arg(),
+            problem.segments(),
+            to.query.clone().into_buffer_arg(),
+            problem.geometry(),
+            queries,
+            problem.elem_type(),
+        );
+        mma::key_gradient::launch_unchecked(
+            &problem.client(),
+            problem.row_cubes(problem.keys, keys.rows()),
+            CubeDim::new_1d(keys.units() as u32),
+            problem.address_type(),
+            problem.query.clone().into_buffer_arg(),
+            problem.key.clone().into_buffer_arg(),
+            problem.value.clone().into_buffer_arg(),
+            grad.clone().into_buffer_arg(),
+            statistics.clone().into_buffer_arg(),
+            problem.segments(),
+            to.key.clone().into_buffer_arg(),
+            to.value.clone().into_buffer_arg(),
+            problem.geometry(),
+            keys,
             problem.elem_type(),
         );
     }

@@ -56,6 +56,15 @@ fn scale(x: f32, power: u32) -> f32 {
     f32::reinterpret(u32::reinterpret(x) + (power << 23u32))
 }
 
+/// What is known about a row, with the logarithm of its sum, the first, to base two and finite.
+#[cube]
+pub(super) fn base_two(statistics: Vector<f32, Const<2>>) -> Vector<f32, Const<2>> {
+    let mut statistics = statistics;
+    let logarithm = statistics.extract(0usize) * LOG2_E;
+    statistics.insert(0usize, max(logarithm, f32::MIN));
+    statistics
+}
+
 /// Natural logarithm of a number of normal size; error `2^-23` and as much of the result.
 #[cube]
 pub(super) fn ln(x: f32, #[comptime] native: bool) -> f32 {

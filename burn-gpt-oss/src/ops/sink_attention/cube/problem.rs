@@ -7,10 +7,12 @@ use burn::tensor::{DType, FloatDType, IntDType};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
+use cubecl::features::MmaConfig;
 use cubecl::prelude::*;
 
 use super::super::extension::{AttentionInputs, AttentionOptions, KeySegments};
 use super::geometry::GeometryLaunch;
+use super::mma::{DIM, MmaSplit, PLANE};
 use super::rows::RowSplit;
 use super::statistics::SumSplit;
 use crate::ops::cube::{Hardware, contiguous};
@@ -124,6 +126,37 @@ impl Problem {
     /// Whether to use the exponential of the runtime.
     fn native(&self) -> bool {
         self.query.client.name() != "cuda"
+    }
+
+    /// Whether tensor cores do it.
+    pub fn on_tensor_cores(&self) -> bool {
+        let client = self.client();
+        let matmul = &client.properties().features.matmul;
+        let float = self.elem_type();
+        let product = MmaConfig {
+            a_type: float,
+            b_type: float,
+            cd_type: ElemType::Float(FloatKind::F32),
+            m: 16,
+            n: 8,
+            k: 16,
+        };
+        client.name() == "cuda"
+            && self.dim == DIM
+            && self.dtype.size() == 2
+            && self.hardware.plane == PLANE
+            && matmul.mma.contains(&product)
+            && matmul.ldmatrix.contains(&float)
+            // The largest product must be the largest score.
+            && self.options.scale > 0.0
+    }
+
+    pub fn mma_split(&self, planes: usize, bands: usize) -> MmaSplit {
+        MmaSplit {
+            planes,
+            bands,
+            segmented: self.segments.is_some(),
+        }
     }
 
     pub fn row_split(&self) -> RowSplit {

@@ -4,7 +4,7 @@ use core::f32::consts::LOG2_E;
 
 use cubecl::prelude::*;
 
-use super::super::exponential::exp2;
+use super::super::exponential::{base_two, exp2};
 use super::super::geometry::{Geometry, KeyRow};
 use super::fragments::{
     Pair, Wide, add_rows, add_scores, result_operand, results, row_operands, store_band,
@@ -15,8 +15,7 @@ use super::tile::{Rows, Source, fetch, put, two_tiles};
 use super::{BAND, DIM, MmaSplit, PLANE, TILE};
 
 /// Gradients of the keys and values of a key head, a band for a plane (FlashAttention-2, Dao 2023,
-/// algorithm 2). Scores are transposed: keys are rows, and queries the other side. The logarithms in
-/// `statistics` have base two.
+/// algorithm 2). Scores are transposed: keys are rows, and queries the other side.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
 pub(in super::super) fn key_gradient<F: Float>(
@@ -170,7 +169,8 @@ fn share_statistics(
 ) {
     let unit = UNIT_POS as usize;
     if unit < TILE {
-        to[at + unit] = statistics[geometry.query_index(min(start + unit, end - 1))];
+        let row = geometry.query_index(min(start + unit, end - 1));
+        to[at + unit] = base_two(statistics[row]);
     }
 }
 

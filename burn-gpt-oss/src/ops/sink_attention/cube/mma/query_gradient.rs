@@ -4,6 +4,7 @@ use core::f32::consts::LOG2_E;
 
 use cubecl::prelude::*;
 
+use super::super::exponential::base_two;
 use super::super::geometry::Geometry;
 use super::forward::powers;
 use super::fragments::{
@@ -15,7 +16,7 @@ use super::tile::{Rows, Source, fetch, put, two_tiles};
 use super::{BAND, DIM, MmaSplit, TILE};
 
 /// Gradients of the queries of a key head, a band for a plane (FlashAttention-2, Dao 2023,
-/// algorithm 2). The logarithms in `statistics` have base two.
+/// algorithm 2).
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
 pub(in super::super) fn query_gradient<F: Float>(
@@ -36,7 +37,7 @@ pub(in super::super) fn query_gradient<F: Float>(
     let (low, high) = (unit.rows.index(0usize), unit.rows.index(1usize));
     let queries = row_operands::<F>(query, low.index, high.index);
     let grads = row_operands::<F>(grad, low.index, high.index);
-    let (of_low, of_high) = (statistics[low.index], statistics[high.index]);
+    let (of_low, of_high) = (base_two(statistics[low.index]), base_two(statistics[high.index]));
     let mut sums = results(comptime!(DIM / 8));
     let factor = geometry.scale * LOG2_E;
 
