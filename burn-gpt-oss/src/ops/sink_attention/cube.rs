@@ -14,7 +14,6 @@ mod ptx;
 mod rows;
 mod statistics;
 
-use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 
@@ -39,7 +38,7 @@ impl AttentionBackend for CubeBackend {
         segments: KeySegments<Self>,
         options: AttentionOptions,
     ) -> AttentionInputs<Self> {
-        let sink_dtype = inputs.sinks.dtype();
+        let sink_dtype = inputs.sinks.dtype;
         let problem = Problem::new(inputs, segments, options);
         backward::run(grad, &problem, output, sink_dtype)
     }

@@ -122,7 +122,7 @@ fn queries_by_rows(
     let split = problem.row_split();
     // SAFETY: as for the forward pass.
     unsafe {
-        rows::query_gradient::launch_unchecked(
+        rows::query_gradient_rows::launch_unchecked(
             &problem.client(),
             problem.row_cubes(problem.len * problem.group, split.units),
             CubeDim::new_1d(split.units as u32),
@@ -152,7 +152,7 @@ fn keys_by_rows(
     // SAFETY: units beyond the last key do the last one again and write nothing; queries that see a
     // key end at the last one.
     unsafe {
-        rows::key_gradient::launch_unchecked(
+        rows::key_gradient_rows::launch_unchecked(
             &problem.client(),
             problem.row_cubes(problem.keys, split.units),
             CubeDim::new_1d(split.units as u32),
@@ -182,7 +182,7 @@ fn on_tensor_cores(
     let keys = problem.mma_split(KEY_PLANES, 1);
     // SAFETY: as above, for queries and for keys.
     unsafe {
-        mma::query_gradient::launch_unchecked(
+        mma::query_gradient_mma::launch_unchecked(
             &problem.client(),
             problem.row_cubes(problem.len * problem.group, queries.rows()),
             CubeDim::new_1d(queries.units() as u32),
@@ -198,7 +198,7 @@ fn on_tensor_cores(
             queries,
             problem.elem_type(),
         );
-        mma::key_gradient::launch_unchecked(
+        mma::key_gradient_mma::launch_unchecked(
             &problem.client(),
             problem.row_cubes(problem.keys, keys.rows()),
             CubeDim::new_1d(keys.units() as u32),

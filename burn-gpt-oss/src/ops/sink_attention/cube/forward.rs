@@ -33,7 +33,7 @@ fn by_rows(problem: &Problem, result: &AttentionOutput<CubeBackend>) {
     // SAFETY: units beyond the last row do the last one again and write nothing; the shapes of the
     // tensors are those of the geometry, and a window begins at the first key at the earliest.
     unsafe {
-        rows::forward::launch_unchecked(
+        rows::attend_rows::launch_unchecked(
             &problem.client(),
             problem.row_cubes(rows, split.units),
             CubeDim::new_1d(split.units as u32),
@@ -57,7 +57,7 @@ fn on_tensor_cores(problem: &Problem, result: &AttentionOutput<CubeBackend>) {
     let rows = problem.len * problem.group;
     // SAFETY: as above.
     unsafe {
-        mma::forward::launch_unchecked(
+        mma::attend_mma::launch_unchecked(
             &problem.client(),
             problem.row_cubes(rows, split.rows()),
             CubeDim::new_1d(split.units() as u32),

@@ -12,9 +12,9 @@ mod query_gradient;
 mod sight;
 mod tile;
 
-pub(super) use forward::forward;
-pub(super) use key_gradient::key_gradient;
-pub(super) use query_gradient::query_gradient;
+pub(super) use forward::attend_mma;
+pub(super) use key_gradient::key_gradient_mma;
+pub(super) use query_gradient::query_gradient_mma;
 
 /// `head_dim`.
 pub(super) const DIM: usize = 64;

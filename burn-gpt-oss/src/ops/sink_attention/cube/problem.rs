@@ -8,6 +8,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 use cubecl::features::MmaConfig;
+use cubecl::ir::FloatKind;
 use cubecl::prelude::*;
 
 use super::super::extension::{AttentionInputs, AttentionOptions, KeySegments};

@@ -113,7 +113,7 @@ fn forward_mma(float: ElemType, planes: usize, bands: usize, segmented: bool) ->
         bands,
         segmented,
     };
-    mma::forward::Forward::new(
+    mma::attend_mma::AttendMma::new(
         settings(split.units()),
         device(),
         target(),
@@ -137,7 +137,7 @@ fn query_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinitio
         bands: 1,
         segmented,
     };
-    mma::query_gradient::QueryGradient::new(
+    mma::query_gradient_mma::QueryGradientMma::new(
         settings(split.units()),
         device(),
         target(),
@@ -161,7 +161,7 @@ fn key_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinition 
         bands: 1,
         segmented,
     };
-    mma::key_gradient::KeyGradient::new(
+    mma::key_gradient_mma::KeyGradientMma::new(
         settings(split.units()),
         device(),
         target(),
@@ -181,7 +181,7 @@ fn key_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinition 
 }
 
 fn forward_rows(float: ElemType, split: RowSplit) -> KernelDefinition {
-    rows::forward::Forward::new(
+    rows::attend_rows::AttendRows::new(
         settings(split.units),
         device(),
         target(),
@@ -200,7 +200,7 @@ fn forward_rows(float: ElemType, split: RowSplit) -> KernelDefinition {
 }
 
 fn query_rows(float: ElemType, split: RowSplit) -> KernelDefinition {
-    rows::query_gradient::QueryGradient::new(
+    rows::query_gradient_rows::QueryGradientRows::new(
         settings(split.units),
         device(),
         target(),
@@ -219,7 +219,7 @@ fn query_rows(float: ElemType, split: RowSplit) -> KernelDefinition {
 }
 
 fn key_rows(float: ElemType, split: RowSplit, side: Side) -> KernelDefinition {
-    rows::key_gradient::KeyGradient::new(
+    rows::key_gradient_rows::KeyGradientRows::new(
         settings(split.units),
         device(),
         target(),

@@ -9,9 +9,9 @@ mod key_gradient;
 mod query_gradient;
 mod vectors;
 
-pub(super) use forward::forward;
-pub(super) use key_gradient::{Side, key_gradient};
-pub(super) use query_gradient::query_gradient;
+pub(super) use forward::attend_rows;
+pub(super) use key_gradient::{Side, key_gradient_rows};
+pub(super) use query_gradient::query_gradient_rows;
 
 /// How a kernel is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -33,7 +33,7 @@ struct Softmax {
 /// Outputs and logarithms of sums for the queries of a key head.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(in super::super) fn forward<F: Float>(
+pub(in super::super) fn attend_mma<F: Float>(
     query: &[Pair<F>],
     key: &[Rows<F>],
     value: &[Rows<F>],

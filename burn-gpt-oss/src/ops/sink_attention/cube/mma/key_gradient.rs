@@ -18,7 +18,7 @@ use super::{BAND, DIM, MmaSplit, PLANE, TILE};
 /// algorithm 2). Scores are transposed: keys are rows, and queries the other side.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(in super::super) fn key_gradient<F: Float>(
+pub(in super::super) fn key_gradient_mma<F: Float>(
     query: &[Rows<F>],
     key: &[Pair<F>],
     value: &[Pair<F>],

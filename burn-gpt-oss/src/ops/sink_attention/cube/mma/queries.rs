@@ -16,8 +16,13 @@ pub(super) struct UnitRows {
 }
 
 #[cube]
+fn from_behind(place: usize, count: usize) -> usize {
+    count - 1 - place
+}
+
+#[cube]
 fn plane_start(#[comptime] split: MmaSplit) -> usize {
-    (CUBE_COUNT_X as usize - 1 - CUBE_POS_X as usize) * comptime!(split.rows())
+    from_behind(CUBE_POS_X as usize, CUBE_COUNT_X as usize) * comptime!(split.rows())
         + UNIT_POS as usize / PLANE * comptime!(split.plane_rows())
 }
 
@@ -49,7 +54,8 @@ pub(super) fn cube_keys(
     #[comptime] split: MmaSplit,
 ) -> (usize, usize) {
     let count = geometry.len * geometry.group;
-    let first = (CUBE_COUNT_X as usize - 1 - CUBE_POS_X as usize) * comptime!(split.rows());
+    let cube = from_behind(CUBE_POS_X as usize, CUBE_COUNT_X as usize);
+    let first = cube * comptime!(split.rows());
     let last = min(first + comptime!(split.rows()), count) - 1;
     (
         geometry.query(segments, first, false).start,

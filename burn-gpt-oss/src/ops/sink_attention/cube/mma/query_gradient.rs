@@ -19,7 +19,7 @@ use super::{BAND, DIM, MmaSplit, TILE};
 /// algorithm 2).
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(in super::super) fn query_gradient<F: Float>(
+pub(in super::super) fn query_gradient_mma<F: Float>(
     query: &[Pair<F>],
     key: &[Rows<F>],
     value: &[Rows<F>],

@@ -21,7 +21,7 @@ struct Softmax {
 /// Outputs and logarithms of sums for the queries of a key head, a row per unit.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(in super::super) fn forward<F: Float>(
+pub(in super::super) fn attend_rows<F: Float>(
     query: &[Elements<F>],
     key: &[Elements<F>],
     value: &[Elements<F>],

@@ -23,10 +23,10 @@ struct Known {
 }
 
 /// Gradients of the keys, or values, of a key head, a row per unit (FlashAttention-2, Dao 2023,
-/// algorithm 2); `statistics` is that of [`query_gradient`](super::query_gradient).
+/// algorithm 2); `statistics` is that of `query_gradient_rows`.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(in super::super) fn key_gradient<F: Float>(
+pub(in super::super) fn key_gradient_rows<F: Float>(
     query: &[Elements<F>],
     key: &[Elements<F>],
     value: &[Elements<F>],

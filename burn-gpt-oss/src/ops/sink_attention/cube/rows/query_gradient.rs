@@ -24,7 +24,7 @@ struct Known {
 /// `statistics` has the logarithm of the sum and the product of gradient and output of every row.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(in super::super) fn query_gradient<F: Float>(
+pub(in super::super) fn query_gradient_rows<F: Float>(
     query: &[Elements<F>],
     key: &[Elements<F>],
     value: &[Elements<F>],
