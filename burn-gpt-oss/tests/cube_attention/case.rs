@@ -71,10 +71,12 @@ impl Case {
         assert_eq!(row.len(), keys, "{}", self.name);
         let padded = |[left, right]: [usize; 2]| {
             let real = left..keys - right;
-            row.iter().enumerate().map(move |(i, id)| match real.contains(&i) {
-                true => *id,
-                false => -1 - *id,
-            })
+            row.iter()
+                .enumerate()
+                .map(move |(i, id)| match real.contains(&i) {
+                    true => *id,
+                    false => -1 - *id,
+                })
         };
         let rows = (0..self.batch).map(|b| padding.get(b).copied().unwrap_or_default());
         let segments = Some(rows.flat_map(padded).collect());
@@ -98,7 +100,9 @@ impl Case {
         let mut state = (self.len * self.heads + self.dim) as u64;
         let mut random = |count: usize, size: f32| {
             let values = (0..count).map(|_| {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                state = state
+                    .wrapping_mul(6364136223846793005)
+                    .wrapping_add(1442695040888963407);
                 ((state >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * size
             });
             let data = TensorData::new(values.collect::<Vec<f32>>(), [count]);
@@ -110,7 +114,10 @@ impl Case {
             query: random(wide, 3.0),
             key: random(narrow, 3.0),
             value: random(narrow, 1.0),
-            sinks: random(self.heads, 2.0).iter().map(|x| x + self.sink).collect(),
+            sinks: random(self.heads, 2.0)
+                .iter()
+                .map(|x| x + self.sink)
+                .collect(),
             grad: random(wide, 1.0),
         }
     }
@@ -135,7 +142,9 @@ pub fn small() -> Vec<Case> {
         Case::new("odd", [2, 37], [4, 2]).dim(12),
         Case::new("group of eight", [1, 70], [8, 1]).window(16),
         Case::new("wide window", [1, 33], [2, 1]).window(100),
-        Case::new("keys on both sides", [1, 5], [2, 2]).cached(20, 50).window(7),
+        Case::new("keys on both sides", [1, 5], [2, 2])
+            .cached(20, 50)
+            .window(7),
         Case::new("padding", [2, 40], [2, 1]).documents(&[(40, 0)], &[[7, 0], [40, 0]]),
         Case::new("documents", [1, 130], [4, 2]).documents(&packed, &[]),
         Case::new("all of it", [2, 60], [2, 1])
@@ -158,7 +167,9 @@ pub fn large() -> Vec<Case> {
         Case::new("long documents in a window", [1, 771], [2, 2])
             .window(128)
             .documents(&packed, &[]),
-        Case::new("long cached", [1, 200], [4, 1]).cached(501, 771).window(90),
+        Case::new("long cached", [1, 200], [4, 1])
+            .cached(501, 771)
+            .window(90),
         Case::new("long other dimension", [1, 300], [2, 1]).dim(32),
     ]
 }

@@ -10,8 +10,8 @@ use cubecl::prelude::*;
 use super::super::extension::{AttentionInputs, AttentionOutput};
 use super::problem::{Problem, sum_cubes};
 use super::rows::Side;
-use super::{mma, rows};
 use super::statistics::{sink_parts, sink_sums, statistics};
+use super::{mma, rows};
 use crate::ops::cube::{contiguous, empty};
 
 /// Queries in a partial sum of the gradient of a sink.
@@ -113,12 +113,7 @@ fn sinks(problem: &Problem, statistics: &CubeTensor, dtype: DType) -> CubeTensor
     CubeBackend::float_cast(sums, dtype.into())
 }
 
-fn queries_by_rows(
-    problem: &Problem,
-    grad: &CubeTensor,
-    statistics: &CubeTensor,
-    to: &CubeTensor,
-) {
+fn queries_by_rows(problem: &Problem, grad: &CubeTensor, statistics: &CubeTensor, to: &CubeTensor) {
     let split = problem.row_split();
     // SAFETY: as for the forward pass.
     unsafe {

@@ -59,10 +59,9 @@ impl Problem {
         );
         let segments = match segments {
             KeySegments::One => None,
-            KeySegments::Numbered { numbers } => Some(contiguous(CubeBackend::int_cast(
-                numbers,
-                IntDType::I32,
-            ))),
+            KeySegments::Numbered { numbers } => {
+                Some(contiguous(CubeBackend::int_cast(numbers, IntDType::I32)))
+            }
         };
         Self {
             dtype: inputs.query.dtype,

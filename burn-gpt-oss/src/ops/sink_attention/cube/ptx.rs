@@ -64,7 +64,11 @@ fn check_mma(name: &str, kernel: KernelDefinition, products: usize) {
     let count = |what: &str| ptx.matches(what).count();
     assert_eq!(count("mma.sync.aligned.m16n8k16"), products, "{name}");
     assert!(count("ldmatrix.sync.aligned.m8n8.x4") > 0, "{name}");
-    assert!(count("ld.global.v4.b32") + count("ld.global.nc.v4.b32") > 0 || count("ld.global.v2.b64") > 0, "{name}");
+    assert!(
+        count("ld.global.v4.b32") + count("ld.global.nc.v4.b32") > 0
+            || count("ld.global.v2.b64") > 0,
+        "{name}"
+    );
     assert!(!ptx.contains(".local"), "{name}: local memory");
 }
 

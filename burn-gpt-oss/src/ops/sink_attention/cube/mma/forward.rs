@@ -91,7 +91,15 @@ pub(in super::super) fn attend_mma<F: Float>(
                     let low = unit.rows.index(comptime!(i / SCORES * 2));
                     let high = unit.rows.index(comptime!(i / SCORES * 2 + 1));
                     let place = tile + comptime!(i % SCORES * 8);
-                    hide(scores.index_mut(i), low, high, segments, place, &geometry, split);
+                    hide(
+                        scores.index_mut(i),
+                        low,
+                        high,
+                        segments,
+                        place,
+                        &geometry,
+                        split,
+                    );
                 }
             }
             absorb(&mut state, &mut scores, factor, split);
@@ -102,7 +110,10 @@ pub(in super::super) fn attend_mma<F: Float>(
                 for band in 0..split.bands {
                     let first = comptime!(band * SCORES + 2 * step);
                     let right = comptime!(first + 1);
-                    weights.push(result_operand::<F>(scores.index(first), scores.index(right)));
+                    weights.push(result_operand::<F>(
+                        scores.index(first),
+                        scores.index(right),
+                    ));
                 }
                 let row = at + comptime!(step * BAND);
                 add_rows::<F>(&mut state.outputs, &weights, &values, row, split.bands);

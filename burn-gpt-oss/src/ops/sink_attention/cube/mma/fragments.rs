@@ -151,7 +151,11 @@ pub(super) fn add_scores<F: Float>(
     for step in 0..STEPS {
         let right = square::<F>(tile, row, comptime!(16 * step), Along::Row);
         multiply::<F>(results.index_mut(first), band.index(step), &right.left);
-        multiply::<F>(results.index_mut(comptime!(first + 1)), band.index(step), &right.right);
+        multiply::<F>(
+            results.index_mut(comptime!(first + 1)),
+            band.index(step),
+            &right.right,
+        );
     }
 }
 

@@ -85,10 +85,19 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
                         hide(scores, &low, &high, segments, place, &geometry, split);
                     }
                     let at = at + column + 2 * unit_column();
-                    weigh(scores, gradients.index_mut(i), known[at], known[at + 1], factor);
+                    weigh(
+                        scores,
+                        gradients.index_mut(i),
+                        known[at],
+                        known[at + 1],
+                        factor,
+                    );
                 }
                 let mut lefts = Sequence::<Array<Pair<F>>>::new();
-                lefts.push(result_operand::<F>(scores.index(0usize), scores.index(1usize)));
+                lefts.push(result_operand::<F>(
+                    scores.index(0usize),
+                    scores.index(1usize),
+                ));
                 add_rows::<F>(&mut value_sums, &lefts, &grads, row, 1usize);
                 let mut lefts = Sequence::<Array<Pair<F>>>::new();
                 lefts.push(result_operand::<F>(
@@ -104,11 +113,25 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
         sync_cube();
     }
     if first < geometry.keys {
-        store_band::<F>(key_grad, &key_sums, 0usize, 0usize, low.index, geometry.scale);
+        store_band::<F>(
+            key_grad,
+            &key_sums,
+            0usize,
+            0usize,
+            low.index,
+            geometry.scale,
+        );
         store_band::<F>(value_grad, &value_sums, 0usize, 0usize, low.index, 1.0f32);
     }
     if second < geometry.keys {
-        store_band::<F>(key_grad, &key_sums, 0usize, 1usize, high.index, geometry.scale);
+        store_band::<F>(
+            key_grad,
+            &key_sums,
+            0usize,
+            1usize,
+            high.index,
+            geometry.scale,
+        );
         store_band::<F>(value_grad, &value_sums, 0usize, 1usize, high.index, 1.0f32);
     }
 }
@@ -138,7 +161,12 @@ fn plane_sight(
     #[comptime] split: MmaSplit,
 ) -> Sight {
     let end = min(plane_start + BAND, geometry.keys);
-    let first = key_rows(segments, min(plane_start, geometry.keys - 1), geometry, split);
+    let first = key_rows(
+        segments,
+        min(plane_start, geometry.keys - 1),
+        geometry,
+        split,
+    );
     let last = key_rows(segments, end - 1, geometry, split);
     let (low, high) = if comptime!(split.segmented) {
         let own = min(plane_start + UNIT_POS as usize % BAND, end - 1);

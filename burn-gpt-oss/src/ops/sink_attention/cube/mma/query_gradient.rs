@@ -37,7 +37,10 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
     let (low, high) = (unit.rows.index(0usize), unit.rows.index(1usize));
     let queries = row_operands::<F>(query, low.index, high.index);
     let grads = row_operands::<F>(grad, low.index, high.index);
-    let (of_low, of_high) = (base_two(statistics[low.index]), base_two(statistics[high.index]));
+    let (of_low, of_high) = (
+        base_two(statistics[low.index]),
+        base_two(statistics[high.index]),
+    );
     let mut sums = results(comptime!(DIM / 8));
     let factor = geometry.scale * LOG2_E;
 
@@ -69,7 +72,15 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
                     #[unroll]
                     for i in 0..2usize {
                         let place = tile + comptime!(step * BAND + 8 * i);
-                        hide(scores.index_mut(i), low, high, segments, place, &geometry, split);
+                        hide(
+                            scores.index_mut(i),
+                            low,
+                            high,
+                            segments,
+                            place,
+                            &geometry,
+                            split,
+                        );
                     }
                 }
                 #[unroll]

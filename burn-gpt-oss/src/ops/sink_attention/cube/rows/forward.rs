@@ -72,7 +72,13 @@ pub(in super::super) fn attend_rows<F: Float>(
         }
     }
     if own < rows {
-        store(output, row.index, &state.output, 1.0f32 / state.sum, split.vectors);
+        store(
+            output,
+            row.index,
+            &state.output,
+            1.0f32 / state.sum,
+            split.vectors,
+        );
         log_sum_exp[row.index] = state.maximum + ln(state.sum, split.native);
     }
 }

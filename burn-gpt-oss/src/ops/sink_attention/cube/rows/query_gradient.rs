@@ -92,5 +92,11 @@ fn add_key<F: Float>(
     let score = dot(&known.query, keys, at, split.vectors);
     let weight = exp(score - known.log_sum_exp, split.native);
     let weight_grad = dot(&known.grad, values, at, split.vectors);
-    add(sum, weight * (weight_grad - known.delta), keys, at, split.vectors);
+    add(
+        sum,
+        weight * (weight_grad - known.delta),
+        keys,
+        at,
+        split.vectors,
+    );
 }
