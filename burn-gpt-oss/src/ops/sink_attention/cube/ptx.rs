@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use cubecl::ir::features::Features;
 use cubecl::ir::nvidia::SmArch;
-use cubecl::ir::properties::{ContiguousElements, MmaProperties};
+
 use cubecl::ir::types::matrix::MatrixLayout;
-use cubecl::ir::{DeviceIdentity, FloatKind, HardwareProperties, MemoryDeviceProperties};
+use cubecl::ir::{
+    ContiguousElements, DeviceIdentity, FloatKind, HardwareProperties, MemoryDeviceProperties,
+    MmaProperties,
+};
 use cubecl::prelude::*;
 use cubecl::{Compiler, CubeKernel};
 use cubecl_llvm::nvptx::ptx_version::PtxVersion;
