@@ -1,6 +1,5 @@
 //! What the implementations for CubeCL, Burn's backend for GPUs, share.
 
-use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::{empty_device_contiguous_dtype, zeros_client};
