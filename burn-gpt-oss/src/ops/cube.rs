@@ -1,5 +1,7 @@
 //! What the implementations for CubeCL, Burn's backend for GPUs, share.
 
+mod gemm;
+
 use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;

@@ -1,0 +1,56 @@
+//! Products of matrices, alone or one for every expert.
+//!
+//! Tensor cores where there are, and where rows are whole vectors; else multiply-adds in `f32`. Sums are in
+//! `f32` and have one order for given shapes and offsets.
+#![allow(unsafe_code)]
+
+mod element;
+mod epilogue;
+mod factor;
+mod geometry;
+mod launch;
+mod packed;
+mod registers;
+mod shared;
+mod stage;
+mod tensor_cores;
+
+use burn::tensor::DType;
+use burn_cubecl::tensor::CubeTensor;
+
+pub(in crate::ops) use factor::{Dense, Packed, Right};
+pub(in crate::ops) use geometry::Grouping;
+pub(in crate::ops) use launch::{Product, RouteTensors};
+
+/// `lhs rhs`, with operands where they lie, transposed ones too.
+///
+/// # Shapes
+/// - lhs: `[m, k]`
+/// - rhs: `[k, n]`, dtype of `lhs`
+/// - output: `[m, n]`
+#[allow(dead_code)] // Not every build has an operation that needs it.
+pub(in crate::ops) fn matmul(lhs: CubeTensor, rhs: CubeTensor, out_dtype: DType) -> CubeTensor {
+    let [m, k] = lhs.meta.shape().dims();
+    let [inner, n] = rhs.meta.shape().dims();
+    assert_eq!(k, inner, "inner axes of a product");
+    assert_eq!(lhs.dtype, rhs.dtype, "dtypes of a product");
+    let (lhs, lhs_rows) = Dense::matrix(lhs);
+    let (rhs, rhs_terms) = Dense::matrix(rhs);
+    Product {
+        lhs,
+        lhs_rows,
+        lhs_gathered: false,
+        rhs: Right::Dense(rhs),
+        rhs_terms,
+        rhs_gathered: false,
+        rhs_rows: 0,
+        grouping: Grouping::None,
+        n_rows: m,
+        n_columns: n,
+        n_terms: k,
+        routes: None,
+        bias: None,
+        scores: None,
+    }
+    .run([m, n], out_dtype)
+}
