@@ -35,10 +35,7 @@ fn schemes() -> [Fp4Scheme; 3] {
     [Fp4Scheme::mxfp4(), Fp4Scheme::nvfp4(), per_expert]
 }
 
-fn for_all(
-    cases: fn() -> Vec<Case>,
-    run: impl Fn(&TestRuntime, &Case, DType, &mut f64) -> usize,
-) {
+fn for_all(cases: fn() -> Vec<Case>, run: impl Fn(&TestRuntime, &Case, DType, &mut f64) -> usize) {
     for runtime in runtimes() {
         let (mut n_checks, mut largest) = (0, 0.0);
         for case in cases() {
@@ -46,7 +43,10 @@ fn for_all(
                 n_checks += run(&runtime, &case, dtype, &mut largest);
             }
         }
-        println!("{}: {n_checks} checks, {largest:.3} of the bound", runtime.name);
+        println!(
+            "{}: {n_checks} checks, {largest:.3} of the bound",
+            runtime.name
+        );
     }
 }
 

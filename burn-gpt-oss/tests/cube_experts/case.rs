@@ -146,7 +146,8 @@ fn quantized(weight: &TensorData, scheme: Fp4Scheme) -> ([TensorData; 3], Vec<f6
     let plain: Vec<f32> = weight.iter::<f32>().collect();
     let mut turned = vec![0.0; plain.len()];
     for (i, value) in plain.iter().enumerate() {
-        let (expert, input, output) = (i / d_output / d_input, i / d_output % d_input, i % d_output);
+        let (expert, input, output) =
+            (i / d_output / d_input, i / d_output % d_input, i % d_output);
         let scale = [0.3, 2.0, 0.01, 1.0][expert % 4];
         turned[(expert * d_output + output) * d_input + input] = value * scale;
     }

@@ -64,7 +64,10 @@ impl Bound<'_> {
             let bound = bound + smallest * (terms + 1) as f64;
             let error = (found - exact).abs();
             let what = self.what;
-            assert!(error <= bound, "{what}, {name}, {i}: {found} {exact} {bound}");
+            assert!(
+                error <= bound,
+                "{what}, {name}, {i}: {found} {exact} {bound}"
+            );
             if bound > 0.0 {
                 *self.largest = self.largest.max(error / bound);
             }
@@ -73,12 +76,7 @@ impl Bound<'_> {
 }
 
 /// All nine methods; returns how many results were compared.
-pub fn check(
-    runtime: &TestRuntime,
-    case: &Case,
-    inputs: &Inputs,
-    largest: &mut f64,
-) -> usize {
+pub fn check(runtime: &TestRuntime, case: &Case, inputs: &Inputs, largest: &mut f64) -> usize {
     let what = format!(
         "{}: {}, {:?}, {:?}",
         runtime.name, case.name, inputs.dtype, inputs.matrices
@@ -105,11 +103,8 @@ pub fn check(
     bound.check("linear", found, &linear, k, 0);
 
     let row_grad = floats(&inputs.row_grad);
-    let found = CubeBackend::expert_linear_backward(
-        of(&inputs.row_grad),
-        weight.clone(),
-        routes.clone(),
-    );
+    let found =
+        CubeBackend::expert_linear_backward(of(&inputs.row_grad), weight.clone(), routes.clone());
     let products = reference.backward(&row_grad, false);
     let sums = reference.per_token(&products, k, false);
     bound.check("linear backward", found, &sums, n + top_k, 1);

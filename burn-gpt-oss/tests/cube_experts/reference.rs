@@ -101,7 +101,11 @@ impl<'a> Reference<'a> {
     pub fn per_token(&self, rows: &Sums, width: usize, scored: bool) -> Sums {
         let mut out = Sums::zeros(self.case.n_tokens() * width);
         for row in 0..self.n_rows() {
-            let factor = if scored { self.scores[self.order[row]] } else { 1.0 };
+            let factor = if scored {
+                self.scores[self.order[row]]
+            } else {
+                1.0
+            };
             for j in 0..width {
                 out.add_scaled(self.token(row) * width + j, rows, row * width + j, factor);
             }

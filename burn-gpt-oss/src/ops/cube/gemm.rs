@@ -18,6 +18,7 @@ mod tensor_cores;
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::contiguous;
 pub(in crate::ops) use factor::{Dense, Packed, Right};
 pub(in crate::ops) use geometry::Grouping;
 pub(in crate::ops) use launch::{Product, RouteTensors};
@@ -28,8 +29,17 @@ pub(in crate::ops) use launch::{Product, RouteTensors};
 /// - lhs: `[m, k]`
 /// - rhs: `[k, n]`, dtype of `lhs`
 /// - output: `[m, n]`
-#[allow(dead_code)] // Not every build has an operation that needs it.
 pub(in crate::ops) fn matmul(lhs: CubeTensor, rhs: CubeTensor, out_dtype: DType) -> CubeTensor {
+    matmul_with_bias(lhs, rhs, None, out_dtype)
+}
+
+/// [`matmul`] with `[n]` added to every row.
+pub(in crate::ops) fn matmul_with_bias(
+    lhs: CubeTensor,
+    rhs: CubeTensor,
+    bias: Option<CubeTensor>,
+    out_dtype: DType,
+) -> CubeTensor {
     let [m, k] = lhs.meta.shape().dims();
     let [inner, n] = rhs.meta.shape().dims();
     assert_eq!(k, inner, "inner axes of a product");
@@ -49,7 +59,7 @@ pub(in crate::ops) fn matmul(lhs: CubeTensor, rhs: CubeTensor, out_dtype: DType)
         n_columns: n,
         n_terms: k,
         routes: None,
-        bias: None,
+        bias: bias.map(contiguous),
         scores: None,
     }
     .run([m, n], out_dtype)

@@ -5,7 +5,6 @@
 //! order does not depend on timing; in between, products have the dtype of the rows.
 #![allow(unsafe_code)]
 
-mod bias;
 mod products;
 mod routing;
 mod scores;
@@ -14,11 +13,15 @@ mod token_sum;
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
 
 use super::{CombineGradients, ExpertBackend, ExpertPrimitive, ExpertRoutes};
 use products::{backward, forward, weight_gradient};
 use routing::tensors;
 use token_sum::token_sum;
+
+use crate::ops::cube::column_sums::column_sums;
+use crate::ops::cube::gemm::RouteTensors;
 
 impl ExpertBackend for CubeBackend {
     fn expert_routing(indices: IntTensor<Self>, n_experts: usize) -> ExpertRoutes<Self> {
@@ -55,7 +58,7 @@ impl ExpertBackend for CubeBackend {
         grad: FloatTensor<Self>,
         routes: ExpertRoutes<Self>,
     ) -> FloatTensor<Self> {
-        bias::gradient(grad, None, &tensors(routes))
+        bias_gradient(grad, None, &tensors(routes))
     }
 
     fn expert_combine(
@@ -98,6 +101,16 @@ impl ExpertBackend for CubeBackend {
         scores: FloatTensor<Self>,
         routes: ExpertRoutes<Self>,
     ) -> FloatTensor<Self> {
-        bias::gradient(grad, Some(scores), &tensors(routes))
+        bias_gradient(grad, Some(scores), &tensors(routes))
     }
+}
+
+/// `[experts, width]`; with scores `grad` has a row per token, which they are the factors of.
+fn bias_gradient(
+    grad: CubeTensor,
+    scores: Option<CubeTensor>,
+    routes: &RouteTensors,
+) -> CubeTensor {
+    let shape = [routes.n_experts, grad.shape()[1]];
+    column_sums(grad, Some(routes), scores, shape)
 }

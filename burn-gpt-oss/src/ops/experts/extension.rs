@@ -1,9 +1,9 @@
 //! The backend trait.
 
-use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, ExtensionType, backend_extension};
 #[cfg(all(feature = "_cube", feature = "fusion"))]
 use super::fusion;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, ExtensionType, backend_extension};
 use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme};
 
 /// [`ExpertMatrices`](crate::ExpertMatrices) of a backend.

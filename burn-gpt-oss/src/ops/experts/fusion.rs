@@ -3,9 +3,7 @@
 use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::{DType, Shape};
 
-use super::extension::{
-    CombineGradientsMetadata, ExpertPrimitiveMetadata, ExpertRoutesMetadata,
-};
+use super::extension::{CombineGradientsMetadata, ExpertPrimitiveMetadata, ExpertRoutesMetadata};
 
 impl ExpertPrimitiveMetadata {
     /// Elements of an input and of an output.
@@ -64,10 +62,7 @@ pub(super) fn linear_weight_gradient(
     TensorSpec::new(Shape::new(shape), x.dtype)
 }
 
-pub(super) fn linear_bias_gradient(
-    grad: &TensorSpec,
-    routes: &ExpertRoutesMetadata,
-) -> TensorSpec {
+pub(super) fn linear_bias_gradient(grad: &TensorSpec, routes: &ExpertRoutesMetadata) -> TensorSpec {
     let shape = [routes.n_experts(), grad.shape[1]];
     TensorSpec::new(Shape::new(shape), grad.dtype)
 }

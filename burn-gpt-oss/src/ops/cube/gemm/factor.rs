@@ -1,11 +1,11 @@
 //! The factors of a product as kernels read them.
 
+use super::packed::PackedFormat;
+use crate::ops::cube::contiguous;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use burn_fp4::{Fp4Primitive, Fp4Scheme};
-use super::packed::PackedFormat;
-use crate::ops::cube::contiguous;
 
 /// Rows of contiguous elements, those of all experts one after another.
 pub(in crate::ops) struct Dense {

@@ -61,7 +61,10 @@ impl Product {
     /// The product as a tensor of any shape.
     pub fn run(self, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
         let shape = shape.into();
-        let no_rows = self.routes.as_ref().is_some_and(|routes| routes.n_rows == 0);
+        let no_rows = self
+            .routes
+            .as_ref()
+            .is_some_and(|routes| routes.n_rows == 0);
         if no_rows || self.n_rows == 0 || self.n_columns == 0 || self.no_terms() {
             let zeros = zeros(&self.lhs.tensor, shape, dtype);
             return zeros;
@@ -105,7 +108,10 @@ impl Product {
             // Not every value is exact in `f16`.
             Right::Packed(_) => self.lhs.tensor.dtype == DType::BF16,
         };
-        let bias = self.bias.as_ref().is_none_or(|bias| offset(bias).is_multiple_of(16));
+        let bias = self
+            .bias
+            .as_ref()
+            .is_none_or(|bias| offset(bias).is_multiple_of(16));
         let usable = vectors && right && bias && multiplies(client, self.lhs.tensor.dtype);
         if !usable || hardware.plane != PLANE {
             return None;
@@ -138,10 +144,7 @@ impl Product {
     fn shape(&self) -> GemmShapeLaunch {
         let (scale_pitch, n_global_scales) = match &self.rhs {
             Right::Dense(_) => (0, 1),
-            Right::Packed(packed) => (
-                packed.scale_pitch,
-                packed.global_scales.meta.num_elements(),
-            ),
+            Right::Packed(packed) => (packed.scale_pitch, packed.global_scales.meta.num_elements()),
         };
         GemmShapeLaunch::new(
             self.n_rows,

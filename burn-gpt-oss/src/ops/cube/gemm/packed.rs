@@ -36,7 +36,8 @@ pub(crate) fn block_factor(byte: u32, #[comptime] format: PackedFormat) -> f32 {
         let mantissa = byte & 7u32;
         let exponent = (byte >> 3u32) & 15u32;
         // Exponents are biased by 7 instead of 127; below 2^-6 steps are 2^-9.
-        let normal = f32::reinterpret((exponent << 23u32) + (120u32 << 23u32) + (mantissa << 20u32));
+        let normal =
+            f32::reinterpret((exponent << 23u32) + (120u32 << 23u32) + (mantissa << 20u32));
         let subnormal = f32::cast_from(mantissa) * 0.001953125f32;
         let magnitude = select(exponent == 0u32, subnormal, normal);
         let sign = (byte & 0x80u32) << 24u32;

@@ -67,7 +67,13 @@ pub(crate) fn shared<F: Float, O: Float>(
     #[define(O)] _output: ElemType,
 ) {
     let first_column = CUBE_POS_X as usize * comptime!(tile.width());
-    let part = part(offsets, &shape, kind, comptime!(tile.height()), first_column);
+    let part = part(
+        offsets,
+        &shape,
+        kind,
+        comptime!(tile.height()),
+        first_column,
+    );
     if part.n_rows == 0 {
         terminate!();
     }
@@ -84,7 +90,12 @@ pub(crate) fn shared<F: Float, O: Float>(
         let first_term = step * tile.depth;
         #[unroll]
         for load in 0..comptime!(loads(tile.height(), tile)) {
-            let (at, quad) = place(load, comptime!(tile.height()), comptime!(kind.lhs_rows), tile);
+            let (at, quad) = place(
+                load,
+                comptime!(tile.height()),
+                comptime!(kind.lhs_rows),
+                tile,
+            );
             let term = min(first_term + at, part.n_terms - 1);
             let inside = first_term + at < part.n_terms;
             let mut vector = Four::empty();
@@ -98,7 +109,12 @@ pub(crate) fn shared<F: Float, O: Float>(
         }
         #[unroll]
         for load in 0..comptime!(loads(tile.width(), tile)) {
-            let (at, quad) = place(load, comptime!(tile.width()), comptime!(!kind.rhs_terms), tile);
+            let (at, quad) = place(
+                load,
+                comptime!(tile.width()),
+                comptime!(!kind.rhs_terms),
+                tile,
+            );
             let term = min(first_term + at, part.n_terms - 1);
             let inside = first_term + at < part.n_terms;
             let factor = term_factor(scores, order, &part, term);

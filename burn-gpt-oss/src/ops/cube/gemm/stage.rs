@@ -107,7 +107,12 @@ pub(crate) fn find_rows(
 
 /// Vector of a row that load `i` of a unit is for.
 #[cube]
-fn column(source: &Source, term: usize, #[comptime] i: usize, #[comptime] shape: StageShape) -> usize {
+fn column(
+    source: &Source,
+    term: usize,
+    #[comptime] i: usize,
+    #[comptime] shape: StageShape,
+) -> usize {
     let task = UNIT_POS as usize + comptime!(i * shape.n_units);
     let first = if comptime!(shape.terms) {
         source.first_column

@@ -3,9 +3,9 @@
 use cubecl::cmma::{self, Matrix, MatrixIdent, MatrixLayout};
 use cubecl::prelude::*;
 
+use super::element::global_factor;
 use super::epilogue::write_part;
 use super::geometry::{GemmKind, GemmShape, Grouping, part};
-use super::element::global_factor;
 use super::packed::{CODES_PER_WORD, PackedFormat};
 use super::stage::{
     DEPTH, Loaded, Source, StageShape, VECTOR, find_rows, load, load_packed, store,
@@ -100,7 +100,13 @@ pub(crate) fn tensor_cores<F: Float, O: Float>(
     #[define(O)] _output: ElemType,
 ) {
     let first_column = CUBE_POS_X as usize * comptime!(tile.width());
-    let part = part(offsets, &shape, kind, comptime!(tile.height()), first_column);
+    let part = part(
+        offsets,
+        &shape,
+        kind,
+        comptime!(tile.height()),
+        first_column,
+    );
     if part.n_rows == 0 {
         terminate!();
     }
@@ -117,7 +123,11 @@ pub(crate) fn tensor_cores<F: Float, O: Float>(
         0usize.runtime(),
         lhs_shape,
     );
-    let rhs_per_vector = comptime!(if format.is_some() { CODES_PER_WORD } else { VECTOR });
+    let rhs_per_vector = comptime!(if format.is_some() {
+        CODES_PER_WORD
+    } else {
+        VECTOR
+    });
     let rhs_source = source(
         part.expert * shape.rhs_rows,
         first_column,
@@ -129,10 +139,8 @@ pub(crate) fn tensor_cores<F: Float, O: Float>(
         shape.scale_pitch,
         rhs_shape,
     );
-    let mut lhs_stage =
-        Shared::<[Vector<F, Const<8>>]>::new_slice(comptime!(2 * lhs_shape.size()));
-    let mut rhs_stage =
-        Shared::<[Vector<F, Const<8>>]>::new_slice(comptime!(2 * rhs_shape.size()));
+    let mut lhs_stage = Shared::<[Vector<F, Const<8>>]>::new_slice(comptime!(2 * lhs_shape.size()));
+    let mut rhs_stage = Shared::<[Vector<F, Const<8>>]>::new_slice(comptime!(2 * rhs_shape.size()));
     let mut sums = Sequence::<Matrix<f32>>::new();
     #[unroll]
     for _i in 0..comptime!(tile.fragments.0 * tile.fragments.1) {
@@ -155,7 +163,14 @@ pub(crate) fn tensor_cores<F: Float, O: Float>(
         find_rows(&mut rhs_rows, order, &rhs_source, 0usize, rhs_shape);
         let lhs_loaded = load::<F>(lhs, &lhs_rows, &lhs_source, 0usize, lhs_shape);
         let rhs_loaded = load_rhs::<F>(
-            rhs, codes, scales, &rhs_rows, &rhs_source, 0usize, rhs_shape, format,
+            rhs,
+            codes,
+            scales,
+            &rhs_rows,
+            &rhs_source,
+            0usize,
+            rhs_shape,
+            format,
         );
         load_factors::<F>(scores, order, &rhs_source, &mut factors, 0usize, rhs_shape);
         store::<F>(
@@ -186,7 +201,14 @@ pub(crate) fn tensor_cores<F: Float, O: Float>(
             let term = (step + 1) * DEPTH;
             let lhs_loaded = load::<F>(lhs, &lhs_rows, &lhs_source, term, lhs_shape);
             let rhs_loaded = load_rhs::<F>(
-                rhs, codes, scales, &rhs_rows, &rhs_source, term, rhs_shape, format,
+                rhs,
+                codes,
+                scales,
+                &rhs_rows,
+                &rhs_source,
+                term,
+                rhs_shape,
+                format,
             );
             load_factors::<F>(scores, order, &rhs_source, &mut factors, term, rhs_shape);
             find_next_rows(&mut lhs_rows, order, &lhs_source, step + 2, lhs_shape);

@@ -114,13 +114,7 @@ fn expert_of(indices: &[u32], choice: usize, n_experts: usize) -> usize {
 
 /// Choices of every expert in every chunk, `[experts, chunks]`.
 #[cube(launch_unchecked, address_type = "dynamic")]
-fn count_choices(
-    indices: &[u32],
-    counts: &mut [u32],
-    n: usize,
-    n_chunks: usize,
-    n_experts: usize,
-) {
+fn count_choices(indices: &[u32], counts: &mut [u32], n: usize, n_chunks: usize, n_experts: usize) {
     let (chunk, expert) = (ABSOLUTE_POS / n_experts, ABSOLUTE_POS % n_experts);
     if chunk >= n_chunks {
         terminate!();

@@ -7,9 +7,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::super::CombineGradients;
-use super::token_sum::vector_size;
 use crate::ops::cube::gemm::RouteTensors;
-use crate::ops::cube::{Hardware, contiguous, empty};
+use crate::ops::cube::{Hardware, contiguous, empty, vector_size};
 
 /// Cubes along an axis of the grid that every runtime has.
 const MAX_CUBES: usize = 65_535;
@@ -49,7 +48,8 @@ pub(super) fn gradients(
             &client,
             CubeCount::Static(routes.n_rows.div_ceil(depth) as u32, depth as u32, 1),
             CubeDim::new_1d(units as u32),
-            rows.required_address_type().max(grad.required_address_type()),
+            rows.required_address_type()
+                .max(grad.required_address_type()),
             vector,
             products.clone().into_buffer_arg(),
             rows.clone().into_buffer_arg(),

@@ -8,7 +8,7 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use crate::ops::cube::gemm::RouteTensors;
-use crate::ops::cube::{contiguous, empty, zeros};
+use crate::ops::cube::{contiguous, empty, vector_size, zeros};
 
 /// `[rows, width] -> [tokens, width]`: the rows of every token, times their scores if there are any, added
 /// up by ascending expert.
@@ -49,7 +49,9 @@ pub(super) fn token_sum(
             rows.clone().into_buffer_arg(),
             places.into_buffer_arg(),
             routes.order.clone().into_buffer_arg(),
-            scores.map(|scores| contiguous(scores).into_buffer_arg()).into(),
+            scores
+                .map(|scores| contiguous(scores).into_buffer_arg())
+                .into(),
             output.clone().into_buffer_arg(),
             n_vectors,
             width / vector,
@@ -58,13 +60,6 @@ pub(super) fn token_sum(
         );
     }
     output
-}
-
-/// Elements of the widest vectors, 16 bytes at most, that rows of several widths can be divided into.
-pub(super) fn vector_size(tensor: &CubeTensor, widths: &[usize]) -> usize {
-    let widest = 16 / tensor.dtype.size();
-    let fits = |size: &usize| widths.iter().all(|width| width.is_multiple_of(*size));
-    [widest, 4, 2].into_iter().find(fits).unwrap_or(1)
 }
 
 /// Row of every choice.
