@@ -7,6 +7,8 @@ mod experts;
 mod flex;
 mod linear;
 mod next_token_loss;
+#[cfg(all(test, feature = "cuda"))]
+mod ptx;
 mod rms_norm;
 mod rotary;
 mod sink_attention;

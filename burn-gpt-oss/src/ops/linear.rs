@@ -44,7 +44,7 @@ pub fn linear<const D: usize>(
             let bias = bias.into_dispatch();
             <Dispatch as LinearBackend>::linear_with_bias(x, weight, bias)
         }
-        None => <Dispatch as LinearBackend>::linear(x, weight),
+        None => <Dispatch as LinearBackend>::linear_plain(x, weight),
     };
     shape[D - 1] = d_output;
     Tensor::<2>::from_dispatch(output).reshape(shape)

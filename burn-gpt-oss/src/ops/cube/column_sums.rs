@@ -93,14 +93,21 @@ pub(in crate::ops) fn column_sums(
     output
 }
 
+/// Neighbours.
+#[derive(CubeType, Clone, Copy)]
+struct Span {
+    first: usize,
+    len: usize,
+}
+
 /// The sum of the rows of every tile, `[tiles, width]`.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
 fn add_tiles<F: Float, N: Size>(
     rows: &[Vector<F, N>],
-    order: &ComptimeOption<&[u32]>,
-    offsets: &ComptimeOption<&[u32]>,
-    scores: &ComptimeOption<&[F]>,
+    order: ComptimeOption<&[u32]>,
+    offsets: ComptimeOption<&[u32]>,
+    scores: ComptimeOption<&[F]>,
     parts: &mut [Vector<f32, N>],
     n_rows: usize,
     width: usize,
@@ -110,15 +117,20 @@ fn add_tiles<F: Float, N: Size>(
 ) {
     let column = CUBE_POS_X as usize * UNITS + UNIT_POS as usize;
     let tile = CUBE_POS_Y as usize;
-    let (first, len) = match offsets {
+    #[comptime]
+    let span = match offsets {
         ComptimeOption::Some(offsets) => rows_of_tile(offsets, tile, n_experts),
-        ComptimeOption::None => (tile * HEIGHT, min(n_rows - tile * HEIGHT, HEIGHT)),
+        ComptimeOption::None => Span {
+            first: tile * HEIGHT,
+            len: min(n_rows - tile * HEIGHT, HEIGHT),
+        },
     };
-    if len == 0 || column >= width {
+    if span.len == 0 || column >= width {
         terminate!();
     }
     let mut sum = Vector::<f32, N>::new(0.0f32);
-    for row in first..first + len {
+    for row in span.first..span.first + span.len {
+        #[comptime]
         match order {
             ComptimeOption::Some(order) => {
                 let choice = order[row];
@@ -137,9 +149,11 @@ fn add_tiles<F: Float, N: Size>(
 
 /// First row and number of rows of a tile; none beyond the last one.
 #[cube]
-fn rows_of_tile(offsets: &[u32], tile: usize, n_experts: usize) -> (usize, usize) {
-    let (mut first, mut len) = (0usize, 0usize);
-    let (mut first_tile, mut first_row) = (0usize, 0usize);
+fn rows_of_tile(offsets: &[u32], tile: usize, n_experts: usize) -> Span {
+    let mut first = 0usize;
+    let mut len = 0usize;
+    let mut first_tile = 0usize;
+    let mut first_row = 0usize;
     for expert in 0..n_experts {
         let end = offsets[expert + 1] as usize;
         let tiles = (end - first_row).div_ceil(HEIGHT);
@@ -150,7 +164,7 @@ fn rows_of_tile(offsets: &[u32], tile: usize, n_experts: usize) -> (usize, usize
         first_tile += tiles;
         first_row = end;
     }
-    (first, len)
+    Span { first, len }
 }
 
 /// The sum of the tiles of every expert.
@@ -158,7 +172,7 @@ fn rows_of_tile(offsets: &[u32], tile: usize, n_experts: usize) -> (usize, usize
 #[allow(clippy::too_many_arguments)]
 fn add_parts<F: Float, N: Size>(
     parts: &[Vector<f32, N>],
-    offsets: &ComptimeOption<&[u32]>,
+    offsets: ComptimeOption<&[u32]>,
     output: &mut [Vector<F, N>],
     n_tiles: usize,
     width: usize,
@@ -169,12 +183,16 @@ fn add_parts<F: Float, N: Size>(
     if expert >= n_experts {
         terminate!();
     }
-    let (first, len) = match offsets {
+    #[comptime]
+    let span = match offsets {
         ComptimeOption::Some(offsets) => tiles_of_expert(offsets, expert),
-        ComptimeOption::None => (0usize.runtime(), n_tiles),
+        ComptimeOption::None => Span {
+            first: 0usize.runtime(),
+            len: n_tiles,
+        },
     };
     let mut sum = Vector::<f32, N>::new(0.0f32);
-    for tile in first..first + len {
+    for tile in span.first..span.first + span.len {
         sum += parts[tile * width + column];
     }
     output[expert * width + column] = Vector::<F, N>::cast_from(sum);
@@ -182,11 +200,11 @@ fn add_parts<F: Float, N: Size>(
 
 /// First tile and number of tiles of an expert.
 #[cube]
-fn tiles_of_expert(offsets: &[u32], expert: usize) -> (usize, usize) {
+fn tiles_of_expert(offsets: &[u32], expert: usize) -> Span {
     let mut first = 0usize;
     for before in 0..expert {
         first += (offsets[before + 1] - offsets[before]).div_ceil(HEIGHT as u32) as usize;
     }
     let len = (offsets[expert + 1] - offsets[expert]).div_ceil(HEIGHT as u32) as usize;
-    (first, len)
+    Span { first, len }
 }

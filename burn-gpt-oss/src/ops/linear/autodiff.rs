@@ -62,10 +62,10 @@ fn register<B: LinearBackend>(
 }
 
 impl<B: LinearBackend, C: CheckpointStrategy> LinearBackend for Autodiff<B, C> {
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear_plain(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let prepared = Backward::<B, 2>::prepare::<C>(Linear, [x.node(), weight.node()]);
         let run = |x: FloatTensor<Self>, weight: FloatTensor<Self>| {
-            B::linear(x.into_primitive(), weight.into_primitive())
+            B::linear_plain(x.into_primitive(), weight.into_primitive())
         };
         match prepared.compute_bound().stateful() {
             OpsKind::Tracked(mut prepared) => {

@@ -10,7 +10,7 @@ use crate::ops::cube::column_sums::column_sums;
 use crate::ops::cube::gemm::{matmul, matmul_with_bias};
 
 impl LinearBackend for CubeBackend {
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear_plain(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let dtype = x.dtype;
         matmul(x, weight, dtype)
     }

@@ -18,8 +18,8 @@ use super::fusion;
 )]
 pub trait LinearBackend: Backend {
     /// [`linear`](crate::linear) without a bias: `[rows, out]`.
-    #[fusion(meta = fusion::linear)]
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    #[fusion(meta = fusion::linear_plain)]
+    fn linear_plain(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// [`linear`](crate::linear): `[rows, out]`.
     #[fusion(meta = fusion::linear_with_bias)]

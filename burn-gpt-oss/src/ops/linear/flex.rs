@@ -14,7 +14,7 @@ use crate::ops::flex::{Matrix, floats, fresh_product, narrowed};
 const CHUNK: usize = 256;
 
 impl LinearBackend for Flex {
-    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear_plain(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         multiply(&x, &weight, None)
     }
 

@@ -3,7 +3,7 @@
 use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::Shape;
 
-pub(super) fn linear(x: &TensorSpec, weight: &TensorSpec) -> TensorSpec {
+pub(super) fn linear_plain(x: &TensorSpec, weight: &TensorSpec) -> TensorSpec {
     TensorSpec::new(Shape::new([x.shape[0], weight.shape[1]]), x.dtype)
 }
 
@@ -12,7 +12,7 @@ pub(super) fn linear_with_bias(
     weight: &TensorSpec,
     _bias: &TensorSpec,
 ) -> TensorSpec {
-    linear(x, weight)
+    linear_plain(x, weight)
 }
 
 pub(super) fn backward(grad: &TensorSpec, weight: &TensorSpec) -> TensorSpec {

@@ -9,7 +9,7 @@ use super::packed::{CODES_PER_WORD, PackedFormat, block_factor, byte_of, code_va
 #[cube]
 pub(crate) fn lhs_element<F: Float>(
     lhs: &[F],
-    order: &ComptimeOption<&[u32]>,
+    order: ComptimeOption<&[u32]>,
     part: &Part,
     shape: &GemmShape,
     outer: usize,
@@ -30,10 +30,10 @@ pub(crate) fn lhs_element<F: Float>(
 #[cube]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn rhs_element<F: Float>(
-    rhs: &ComptimeOption<&[F]>,
-    codes: &ComptimeOption<&[u32]>,
-    scales: &ComptimeOption<&[u32]>,
-    order: &ComptimeOption<&[u32]>,
+    rhs: ComptimeOption<&[F]>,
+    codes: ComptimeOption<&[u32]>,
+    scales: ComptimeOption<&[u32]>,
+    order: ComptimeOption<&[u32]>,
     part: &Part,
     shape: &GemmShape,
     term: usize,
@@ -68,11 +68,12 @@ pub(crate) fn rhs_element<F: Float>(
 /// The factor of a term, 1 without scores.
 #[cube]
 pub(crate) fn term_factor<F: Float>(
-    scores: &ComptimeOption<&[F]>,
-    order: &ComptimeOption<&[u32]>,
+    scores: ComptimeOption<&[F]>,
+    order: ComptimeOption<&[u32]>,
     part: &Part,
     term: usize,
 ) -> f32 {
+    #[comptime]
     match scores {
         ComptimeOption::Some(scores) => {
             let order = order.unwrap();
@@ -85,10 +86,11 @@ pub(crate) fn term_factor<F: Float>(
 /// What all values of an expert's packed matrix are multiplied with.
 #[cube]
 pub(crate) fn global_factor(
-    global_scales: &ComptimeOption<&[f32]>,
+    global_scales: ComptimeOption<&[f32]>,
     expert: usize,
     shape: &GemmShape,
 ) -> f32 {
+    #[comptime]
     match global_scales {
         ComptimeOption::Some(scales) => scales[min(expert, shape.n_global_scales - 1)],
         ComptimeOption::None => 1.0f32.runtime(),
@@ -100,17 +102,20 @@ pub(crate) fn global_factor(
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn write_element<F: Float, O: Float>(
     output: &mut [O],
-    bias: &ComptimeOption<&[F]>,
+    bias: ComptimeOption<&[F]>,
     part: &Part,
     shape: &GemmShape,
     sum: f32,
     row: usize,
     column: usize,
 ) {
-    let mut value = sum;
-    if let ComptimeOption::Some(bias) = bias {
-        value += f32::cast_from(bias[part.expert * shape.n_columns + column]);
-    }
+    #[comptime]
+    let value = match bias {
+        ComptimeOption::Some(bias) => {
+            sum + f32::cast_from(bias[part.expert * shape.n_columns + column])
+        }
+        ComptimeOption::None => sum,
+    };
     let place = part.output_row + part.first_row + row;
     output[place * shape.n_columns + column] = O::cast_from(value);
 }

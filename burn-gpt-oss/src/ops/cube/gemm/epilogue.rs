@@ -15,7 +15,7 @@ use super::tensor_cores::{FRAGMENT, PLANE, PlaneTile};
 pub(crate) fn write_part<F: Float, O: Float>(
     sums: &Sequence<Matrix<f32>>,
     output: &mut [Vector<O, Const<8>>],
-    bias: &ComptimeOption<&[Vector<F, Const<8>>]>,
+    bias: ComptimeOption<&[Vector<F, Const<8>>]>,
     part: &Part,
     shape: &GemmShape,
     factor: f32,
@@ -59,11 +59,15 @@ pub(crate) fn write_part<F: Float, O: Float>(
                     value.insert(k, low.extract(k));
                     value.insert(comptime!(k + 4), high.extract(k));
                 }
-                value *= Vector::new(factor);
-                if let ComptimeOption::Some(bias) = bias {
-                    let bias = bias[part.expert * width_of_output + column];
-                    value += Vector::<f32, Const<8>>::cast_from(bias);
-                }
+                let value = value * Vector::new(factor);
+                #[comptime]
+                let value = match bias {
+                    ComptimeOption::Some(bias) => {
+                        let bias = bias[part.expert * width_of_output + column];
+                        value + Vector::<f32, Const<8>>::cast_from(bias)
+                    }
+                    ComptimeOption::None => value,
+                };
                 let place = part.output_row + part.first_row + first_row + row;
                 output[place * width_of_output + column] = Vector::<O, Const<8>>::cast_from(value);
             }

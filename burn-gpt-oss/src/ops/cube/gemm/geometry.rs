@@ -70,13 +70,14 @@ pub(crate) struct Part {
 /// rows are terms.
 #[cube]
 pub(crate) fn part(
-    offsets: &ComptimeOption<&[u32]>,
+    offsets: ComptimeOption<&[u32]>,
     shape: &GemmShape,
     #[comptime] kind: GemmKind,
     #[comptime] height: usize,
     first_column: usize,
 ) -> Part {
     let tile = CUBE_POS_Y as usize;
+    #[comptime]
     match offsets {
         ComptimeOption::Some(offsets) => {
             if comptime!(kind.grouping == Grouping::Rows) {
@@ -144,10 +145,11 @@ fn rows_of_expert(
 /// The row of a factor in memory for row `row` of all choices.
 #[cube]
 pub(crate) fn source_row(
-    order: &ComptimeOption<&[u32]>,
+    order: ComptimeOption<&[u32]>,
     row: usize,
     #[comptime] top_k: Option<usize>,
 ) -> usize {
+    #[comptime]
     match order {
         ComptimeOption::Some(order) => {
             if comptime!(top_k.is_some()) {

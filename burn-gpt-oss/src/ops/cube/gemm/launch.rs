@@ -11,9 +11,9 @@ use cubecl::server::Handle;
 use super::factor::{Dense, Right};
 use super::geometry::{GemmKind, GemmShapeLaunch, Grouping};
 use super::registers::{BLOCK, registers};
-use super::shared::{UnitTile, shared};
+use super::shared::{UnitTile, unit_tiles};
 use super::stage::VECTOR;
-use super::tensor_cores::{FRAGMENT, PLANE, PlaneTile, tensor_cores};
+use super::tensor_cores::{FRAGMENT, PLANE, PlaneTile, plane_tiles};
 use crate::ops::cube::{Hardware, empty, zeros};
 
 /// Units of a cube without shared memory.
@@ -200,7 +200,7 @@ impl Product {
         // SAFETY: vectors beyond the last row, column or term are replaced by the last ones and not
         // written; parts without rows end at once; rows of a routing are below the number of choices.
         unsafe {
-            tensor_cores::launch_unchecked(
+            plane_tiles::launch_unchecked(
                 &self.lhs.tensor.client,
                 self.count(tile.height(), tile.width()),
                 CubeDim::new_1d(tile.n_units() as u32),
@@ -229,7 +229,7 @@ impl Product {
         let args = self.args(output);
         // SAFETY: as above, with elements.
         unsafe {
-            shared::launch_unchecked(
+            unit_tiles::launch_unchecked(
                 &self.lhs.tensor.client,
                 self.count(tile.height(), tile.width()),
                 CubeDim::new_1d(tile.n_units() as u32),

@@ -45,19 +45,19 @@ const fn pitch(len: usize) -> usize {
 }
 
 /// `lhs rhs`, or one such product for every expert; as
-/// [`tensor_cores`](super::tensor_cores::tensor_cores), in elements.
+/// [`plane_tiles`](super::tensor_cores::plane_tiles), in elements.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn shared<F: Float, O: Float>(
+pub(crate) fn unit_tiles<F: Float, O: Float>(
     lhs: &[F],
-    rhs: &ComptimeOption<&[F]>,
-    codes: &ComptimeOption<&[u32]>,
-    scales: &ComptimeOption<&[u32]>,
-    global_scales: &ComptimeOption<&[f32]>,
-    order: &ComptimeOption<&[u32]>,
-    offsets: &ComptimeOption<&[u32]>,
-    bias: &ComptimeOption<&[F]>,
-    scores: &ComptimeOption<&[F]>,
+    rhs: ComptimeOption<&[F]>,
+    codes: ComptimeOption<&[u32]>,
+    scales: ComptimeOption<&[u32]>,
+    global_scales: ComptimeOption<&[f32]>,
+    order: ComptimeOption<&[u32]>,
+    offsets: ComptimeOption<&[u32]>,
+    bias: ComptimeOption<&[F]>,
+    scores: ComptimeOption<&[F]>,
     output: &mut [O],
     shape: GemmShape,
     #[comptime] kind: GemmKind,

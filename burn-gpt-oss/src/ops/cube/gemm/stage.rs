@@ -86,7 +86,7 @@ pub(crate) struct Loaded<F: Float> {
 #[cube]
 pub(crate) fn find_rows(
     rows: &mut Array<usize>,
-    order: &ComptimeOption<&[u32]>,
+    order: ComptimeOption<&[u32]>,
     source: &Source,
     term: usize,
     #[comptime] shape: StageShape,

@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 
 use super::element::global_factor;
 use super::epilogue::write_part;
-use super::geometry::{GemmKind, GemmShape, Grouping, part};
+use super::geometry::{GemmKind, GemmShape, part};
 use super::packed::{CODES_PER_WORD, PackedFormat};
 use super::stage::{
     DEPTH, Loaded, Source, StageShape, VECTOR, find_rows, load, load_packed, store,
@@ -81,16 +81,16 @@ impl PlaneTile {
 /// - output: `[rows, columns]`, or `[experts, rows, columns]`
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn tensor_cores<F: Float, O: Float>(
+pub(crate) fn plane_tiles<F: Float, O: Float>(
     lhs: &[Vector<F, Const<8>>],
-    rhs: &ComptimeOption<&[Vector<F, Const<8>>]>,
-    codes: &ComptimeOption<&[u32]>,
-    scales: &ComptimeOption<&[u32]>,
-    global_scales: &ComptimeOption<&[f32]>,
-    order: &ComptimeOption<&[u32]>,
-    offsets: &ComptimeOption<&[u32]>,
-    bias: &ComptimeOption<&[Vector<F, Const<8>>]>,
-    scores: &ComptimeOption<&[F]>,
+    rhs: ComptimeOption<&[Vector<F, Const<8>>]>,
+    codes: ComptimeOption<&[u32]>,
+    scales: ComptimeOption<&[u32]>,
+    global_scales: ComptimeOption<&[f32]>,
+    order: ComptimeOption<&[u32]>,
+    offsets: ComptimeOption<&[u32]>,
+    bias: ComptimeOption<&[Vector<F, Const<8>>]>,
+    scores: ComptimeOption<&[F]>,
     output: &mut [Vector<O, Const<8>>],
     shape: GemmShape,
     #[comptime] kind: GemmKind,
@@ -295,7 +295,7 @@ fn source(
 #[cube]
 fn find_next_rows(
     rows: &mut Array<usize>,
-    order: &ComptimeOption<&[u32]>,
+    order: ComptimeOption<&[u32]>,
     source: &Source,
     step: usize,
     #[comptime] shape: StageShape,
@@ -308,9 +308,9 @@ fn find_next_rows(
 #[cube]
 #[allow(clippy::too_many_arguments)]
 fn load_rhs<F: Float>(
-    rhs: &ComptimeOption<&[Vector<F, Const<8>>]>,
-    codes: &ComptimeOption<&[u32]>,
-    scales: &ComptimeOption<&[u32]>,
+    rhs: ComptimeOption<&[Vector<F, Const<8>>]>,
+    codes: ComptimeOption<&[u32]>,
+    scales: ComptimeOption<&[u32]>,
     rows: &Array<usize>,
     source: &Source,
     term: usize,
@@ -334,21 +334,25 @@ fn load_rhs<F: Float>(
 /// The scores of the terms that a unit loads.
 #[cube]
 fn load_factors<F: Float>(
-    scores: &ComptimeOption<&[F]>,
-    order: &ComptimeOption<&[u32]>,
+    scores: ComptimeOption<&[F]>,
+    order: ComptimeOption<&[u32]>,
     source: &Source,
     factors: &mut Array<f32>,
     term: usize,
     #[comptime] shape: StageShape,
 ) {
-    if let ComptimeOption::Some(scores) = scores {
-        let order = order.unwrap();
-        #[unroll]
-        for i in 0..comptime!(shape.loads()) {
-            let task = UNIT_POS as usize + comptime!(i * shape.n_units);
-            let row = min(term + task / shape.width, source.n_rows - 1);
-            factors[i] = f32::cast_from(scores[order[source.first_row + row] as usize]);
+    #[comptime]
+    match scores {
+        ComptimeOption::Some(scores) => {
+            let order = order.unwrap();
+            #[unroll]
+            for i in 0..comptime!(shape.loads()) {
+                let task = UNIT_POS as usize + comptime!(i * shape.n_units);
+                let row = min(term + task / shape.width, source.n_rows - 1);
+                factors[i] = f32::cast_from(scores[order[source.first_row + row] as usize]);
+            }
         }
+        ComptimeOption::None => {}
     }
 }
 

@@ -77,7 +77,7 @@ fn sum_rows<F: Float, N: Size>(
     rows: &[Vector<F, N>],
     places: &[u32],
     order: &[u32],
-    scores: &ComptimeOption<&[F]>,
+    scores: ComptimeOption<&[F]>,
     output: &mut [Vector<F, N>],
     n_vectors: usize,
     width: usize,
@@ -108,6 +108,7 @@ fn sum_rows<F: Float, N: Size>(
     for i in 0..top_k {
         let place = row[i] as usize;
         let value = Vector::<f32, N>::cast_from(rows[place * width + column]);
+        #[comptime]
         match scores {
             ComptimeOption::Some(scores) => {
                 let score = f32::cast_from(scores[order[place] as usize]);
