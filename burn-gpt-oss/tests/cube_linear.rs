@@ -29,7 +29,7 @@ const WIDE: [[usize; 3]; 3] = [[700, 320, 576], [129, 2880, 264], [384, 96, 8]];
 
 fn sample<const D: usize>(shape: [usize; D], seed: usize, dtype: DType) -> TensorData {
     let n: usize = shape.iter().product();
-    let value = |i: usize| ((i * 7919 + seed * 104_729) % 251) as f32 / 64.0 - 2.0;
+    let value = |i: usize| ((i * 7919 + seed * 104_729) % 251) as f32 / 97.0 - 1.3;
     TensorData::new((0..n).map(value).collect::<Vec<f32>>(), shape).convert_dtype(dtype)
 }
 
