@@ -5,7 +5,10 @@ mod cube;
 mod experts;
 #[cfg(feature = "flex")]
 mod flex;
+mod linear;
 mod next_token_loss;
+#[cfg(all(test, feature = "cuda"))]
+mod ptx;
 mod rms_norm;
 mod rotary;
 mod sink_attention;
@@ -15,6 +18,8 @@ pub use experts::{
     CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRoutes, ExpertRouting,
     expert_combine, expert_linear, expert_routing,
 };
+pub(crate) use linear::project;
+pub use linear::{LinearBackend, linear};
 pub use next_token_loss::{NextTokenLossBackend, next_token_loss};
 pub use rms_norm::{RmsNormBackend, rms_norm};
 pub use rotary::{RotaryBackend, rotary_embedding};

@@ -1,5 +1,9 @@
 //! What the implementations for CubeCL, Burn's backend for GPUs, share.
 
+pub(super) mod column_sums;
+pub(super) mod gemm;
+
+
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::{empty_device_contiguous_dtype, zeros_client};
@@ -24,6 +28,13 @@ pub(super) fn empty(beside: &CubeTensor, shape: impl Into<Shape>, dtype: DType) 
 pub(super) fn zeros(beside: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
     let (client, device) = (beside.client.clone(), beside.device.clone());
     zeros_client(client, device, shape.into(), dtype)
+}
+
+/// Elements of the widest vectors, 16 bytes at most, that rows of several widths can be divided into.
+pub(super) fn vector_size(tensor: &CubeTensor, widths: &[usize]) -> usize {
+    let widest = 16 / tensor.dtype.size();
+    let fits = |size: &usize| widths.iter().all(|width| width.is_multiple_of(*size));
+    [widest, 4, 2].into_iter().find(fits).unwrap_or(1)
 }
 
 /// What decides how kernels divide their work.
