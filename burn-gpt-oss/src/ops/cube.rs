@@ -1,5 +1,8 @@
 //! What the implementations for CubeCL, Burn's backend for GPUs, share.
 
+mod launch;
+mod team;
+
 use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
@@ -7,6 +10,9 @@ use burn_cubecl::ops::numeric::{empty_device_contiguous_dtype, zeros_client};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 use cubecl::features::Plane;
+
+pub(super) use launch::{buffer, cubes, float_type, vector_size};
+pub(super) use team::{Team, team_max, team_rank, team_row, team_sum};
 
 /// A tensor without gaps, its axes in order, that begins where its memory does.
 pub(super) fn contiguous(tensor: CubeTensor) -> CubeTensor {
