@@ -10,7 +10,7 @@ use burn::backend::{Backend, backend_extension};
 )]
 pub trait SwigluBackend: Backend {
     /// See [`clamped_swiglu`](crate::clamped_swiglu).
-    #[fusion(dtype = x, shape = [x[0], x[1] / 2])]
+    #[fusion(dtype = x, shape = burn::tensor::Shape::new([x[0], x[1] / 2]))]
     fn clamped_swiglu(x: FloatTensor<Self>, limit: f32, alpha: f32) -> FloatTensor<Self>;
 
     /// Gradient of `x`, not differentiable itself: `[rows, width], [rows, 2 * width] -> [rows, 2 *

@@ -1,0 +1,5 @@
+//! The kernels.
+
+pub(super) mod backward;
+pub(super) mod forward;
+pub(super) mod partials;
