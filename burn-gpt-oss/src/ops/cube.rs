@@ -1,6 +1,7 @@
 //! What the implementations for CubeCL, Burn's backend for GPUs, share.
 
 mod launch;
+mod product;
 mod team;
 
 use burn::backend::TensorMetadata;
@@ -12,6 +13,7 @@ use cubecl::client::Client;
 use cubecl::features::Plane;
 
 pub(super) use launch::{buffer, cubes, float_type, vector_size};
+pub(super) use product::product;
 pub(super) use team::{Team, team_max, team_rank, team_row, team_sum};
 
 /// A tensor without gaps, its axes in order, that begins where its memory does.

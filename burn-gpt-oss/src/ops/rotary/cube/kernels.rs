@@ -3,7 +3,7 @@ use cubecl::prelude::*;
 /// Rotates one vector of the first half of a head with that of the second; `half` counts vectors.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(super) fn rotate<F: Float, N: Size>(
+pub(crate) fn rotate<F: Float, N: Size>(
     x: &[Vector<F, N>],
     cos: &[Vector<F, N>],
     sin: &[Vector<F, N>],

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 /// `P` is two times `N`.
 #[cube(launch_unchecked, address_type = "dynamic")]
-pub(super) fn forward<F: Float, P: Size, N: Size>(
+pub(crate) fn forward<F: Float, P: Size, N: Size>(
     x: &[Vector<F, P>],
     output: &mut [Vector<F, N>],
     limit: f32,
@@ -29,7 +29,7 @@ pub(super) fn forward<F: Float, P: Size, N: Size>(
 /// `P` is two times `N`.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(super) fn backward<F: Float, P: Size, N: Size>(
+pub(crate) fn backward<F: Float, P: Size, N: Size>(
     grad: &[Vector<F, N>],
     x: &[Vector<F, P>],
     output: &mut [Vector<F, P>],

@@ -8,7 +8,7 @@ use crate::ops::cube::{Team, team_rank, team_row, team_sum};
 /// Both gradients of `rows_each` rows with every cube; a unit has `turns` vectors of each.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(in super::super) fn gradients_of_rows<F: Float, N: Size>(
+pub(crate) fn gradients_of_rows<F: Float, N: Size>(
     grad: &[Vector<F, N>],
     input: &[Vector<F, N>],
     weight: &[Vector<f32, N>],
@@ -74,7 +74,7 @@ pub(in super::super) fn gradients_of_rows<F: Float, N: Size>(
 /// The gradient of a row of the input with every team.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(in super::super) fn input_gradient<F: Float, N: Size>(
+pub(crate) fn input_gradient<F: Float, N: Size>(
     grad: &[Vector<F, N>],
     input: &[Vector<F, N>],
     weight: &[Vector<f32, N>],
@@ -108,7 +108,7 @@ pub(in super::super) fn input_gradient<F: Float, N: Size>(
 /// The gradient of a vector of the weight by `rows_each` rows with every unit.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(in super::super) fn weight_partials<F: Float, N: Size>(
+pub(crate) fn weight_partials<F: Float, N: Size>(
     grad: &[Vector<F, N>],
     input: &[Vector<F, N>],
     reciprocals: &[f32],

@@ -5,7 +5,7 @@ use crate::ops::cube::{Team, team_rank, team_row, team_sum};
 /// Normalizes a row with every team.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(in super::super) fn normalize<F: Float, N: Size>(
+pub(crate) fn normalize<F: Float, N: Size>(
     input: &[Vector<F, N>],
     weight: &[Vector<f32, N>],
     output: &mut [Vector<F, N>],

@@ -2,7 +2,7 @@ use cubecl::prelude::*;
 
 /// Sums each of `columns` columns of partial sums with every cube; `shares` units share a column.
 #[cube(launch_unchecked, address_type = "dynamic")]
-pub(in super::super) fn sum_partials(
+pub(crate) fn sum_partials(
     partials: &[f32],
     output: &mut [f32],
     n_partials: usize,

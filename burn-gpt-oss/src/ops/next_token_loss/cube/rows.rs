@@ -1,0 +1,97 @@
+//! What is known of each row beside its logits, and the launches that use it.
+
+use burn::backend::TensorMetadata;
+use burn::backend::ops::IntTensorOps;
+use burn::tensor::{DType, IntDType, Shape};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::kernels::{loss_of_rows, sum_losses};
+use crate::ops::cube::{
+    Hardware, Team, buffer, contiguous, cubes, empty, float_type, vector_size,
+};
+
+/// Units for a row of logits.
+const MOST_UNITS: usize = 512;
+/// Units for the sum of the losses.
+const SUM_UNITS: usize = 256;
+/// Vectors whose exponentials are summed before they go into the sum of the row.
+const SPAN: usize = 4096;
+
+pub(super) struct Rows {
+    targets: CubeTensor,
+    weights: CubeTensor,
+    losses: CubeTensor,
+}
+
+impl Rows {
+    pub fn new(targets: CubeTensor, weights: CubeTensor) -> Self {
+        assert_eq!(weights.dtype, DType::F32, "dtype of the row weights");
+        let targets = CubeBackend::int_cast(targets, IntDType::I32);
+        let losses = empty(&weights, weights.shape(), DType::F32);
+        Self {
+            targets: contiguous(targets),
+            weights: contiguous(weights),
+            losses,
+        }
+    }
+
+    /// Computes the losses of the rows of `logits`, the first of which is row `first` of all, and
+    /// their gradients as rows of a tensor from a place on.
+    pub fn softmax(&self, logits: &CubeTensor, first: usize, gradient: Option<(&CubeTensor, usize)>) {
+        let [n_rows, vocabulary] = logits.shape().dims();
+        let client = &logits.client;
+        // Nothing is written there.
+        let nothing = (&self.losses, 0);
+        let wanted = gradient.is_some();
+        let (gradient, place) = gradient.unwrap_or(nothing);
+        let vector = vector_size(logits, vocabulary, &[gradient]);
+        let n_vectors = vocabulary / vector;
+        let team = Team::new(&Hardware::of(client), n_vectors, MOST_UNITS);
+        // SAFETY: teams beyond the last row end at once; targets are limited to the vocabulary.
+        unsafe {
+            loss_of_rows::launch_unchecked(
+                client,
+                cubes(client, team.n_cubes(n_rows)),
+                CubeDim::new_1d(team.cube_units()),
+                AddressType::from_len(gradient.meta.num_elements().max(n_rows * vocabulary)),
+                vector,
+                buffer(logits),
+                buffer(&self.targets),
+                buffer(&self.weights),
+                buffer(&self.losses),
+                buffer(gradient),
+                first,
+                place,
+                n_rows,
+                n_vectors,
+                SPAN,
+                wanted,
+                team,
+                float_type(gradient),
+            );
+        }
+    }
+
+    /// The sum of the losses.
+    pub fn total(&self) -> CubeTensor {
+        let client = &self.losses.client;
+        let n_rows = self.losses.meta.num_elements();
+        let team = Team::new(&Hardware::of(client), n_rows, SUM_UNITS);
+        let total = empty(&self.losses, Shape::new([1]), DType::F32);
+        // SAFETY: one team; units beyond the last row read nothing.
+        unsafe {
+            sum_losses::launch_unchecked(
+                client,
+                CubeCount::new_single(),
+                CubeDim::new_1d(team.units as u32),
+                buffer(&self.losses),
+                buffer(&total),
+                n_rows,
+                team,
+            );
+        }
+        total
+    }
+}
