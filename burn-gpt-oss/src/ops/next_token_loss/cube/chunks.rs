@@ -104,8 +104,8 @@ impl Head {
         (0..n_rows).step_by(step).map(range).collect()
     }
 
-    /// The gradient by the logits of a group of rows, nothing in it if it is not wanted; computes their
-    /// losses.
+    /// The gradient by the logits of a group of rows, or memory that nothing was written to if no
+    /// gradient is wanted; computes their losses.
     fn logits_gradient(&self, group: &Range<usize>, rows: &Rows) -> CubeTensor {
         let vocabulary = self.weight.shape()[1];
         let wanted = self.wanted.contains(&true);
@@ -118,8 +118,8 @@ impl Head {
             let chunk = start..group.end.min(start + self.chunk);
             let hidden = self.hidden(&chunk);
             let logits = product(hidden, self.weight.clone(), DType::F32);
-            let gradient = wanted.then_some((&gradient, start - group.start));
-            rows.softmax(&logits, start, gradient);
+            let place = wanted.then_some(start - group.start);
+            rows.softmax(&logits, start, &gradient, place);
         }
         gradient
     }

@@ -37,15 +37,17 @@ impl Rows {
         }
     }
 
-    /// Computes the losses of the rows of `logits`, the first of which is row `first` of all, and
-    /// their gradients as rows of a tensor from a place on.
-    pub fn softmax(&self, logits: &CubeTensor, first: usize, gradient: Option<(&CubeTensor, usize)>) {
+    /// Computes the losses of the rows of `logits`, the first of which is row `first` of all; their
+    /// gradients go to the rows of `gradient` from `place` on, if there is one.
+    pub fn softmax(
+        &self,
+        logits: &CubeTensor,
+        first: usize,
+        gradient: &CubeTensor,
+        place: Option<usize>,
+    ) {
         let [n_rows, vocabulary] = logits.shape().dims();
         let client = &logits.client;
-        // Nothing is written there.
-        let nothing = (&self.losses, 0);
-        let wanted = gradient.is_some();
-        let (gradient, place) = gradient.unwrap_or(nothing);
         let vector = vector_size(logits, vocabulary, &[gradient]);
         let n_vectors = vocabulary / vector;
         let team = Team::new(&Hardware::of(client), n_vectors, MOST_UNITS);
@@ -63,11 +65,11 @@ impl Rows {
                 buffer(&self.losses),
                 buffer(gradient),
                 first,
-                place,
+                place.unwrap_or(0),
                 n_rows,
                 n_vectors,
                 SPAN,
-                wanted,
+                place.is_some(),
                 team,
                 float_type(gradient),
             );
