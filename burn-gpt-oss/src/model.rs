@@ -176,7 +176,12 @@ impl GptOss {
         self.blocks(hidden, &context, observe)
     }
 
-    fn embedded(&self, input_ids: Tensor<2, Int>) -> Tensor<3> {
+    /// The rows of the embedding for every token.
+    ///
+    /// # Shapes
+    /// - input_ids: `[batch, len]`
+    /// - output: `[batch, len, hidden_size]`
+    pub fn embedded(&self, input_ids: Tensor<2, Int>) -> Tensor<3> {
         let [batch, len] = input_ids.dims();
         let ids = input_ids.reshape([batch * len]);
         let rows = embedding(self.embed_tokens.weight.val(), ids);
