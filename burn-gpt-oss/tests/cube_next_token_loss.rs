@@ -114,7 +114,12 @@ impl Case {
                 let hot = f64::from(u8::from(self.used[row] == v));
                 let d = row_weight * (p - hot);
                 let error = row_weight * (p * of_exp + 4.0 * UNIT * (p + hot))
-                    + d.abs() * if self.dtype == DType::F32 { 0.0 } else { unit(self.dtype) }
+                    + d.abs()
+                        * if self.dtype == DType::F32 {
+                            0.0
+                        } else {
+                            unit(self.dtype)
+                        }
                     + 2f64.powi(-100);
                 let mut add = |(sum, bound): &mut Bounded, factor: f64| {
                     *sum += d * factor;
@@ -178,8 +183,20 @@ impl Case {
         );
         let mut largest = scalar(loss, &what);
         for (name, wanted, found, shape, expected) in [
-            ("hidden", wanted[0], by_hidden, [rows, width], &expected.by_hidden),
-            ("weight", wanted[1], by_weight, [width, vocabulary], &expected.by_weight),
+            (
+                "hidden",
+                wanted[0],
+                by_hidden,
+                [rows, width],
+                &expected.by_hidden,
+            ),
+            (
+                "weight",
+                wanted[1],
+                by_weight,
+                [width, vocabulary],
+                &expected.by_weight,
+            ),
         ] {
             if wanted {
                 let what = format!("{what}, by {name}");

@@ -76,7 +76,9 @@ impl Case {
                 expected.output.push(bounded(value, value.abs()));
                 let terms = [g[i] * weight[i] * r, x[i] * r * r * mean];
                 let magnitude = terms[0].abs() + (x[i] * r * r * magnitude).abs();
-                expected.by_input.push(bounded(terms[0] - terms[1], magnitude));
+                expected
+                    .by_input
+                    .push(bounded(terms[0] - terms[1], magnitude));
                 let (sum, bound) = &mut expected.by_weight[i];
                 *sum += g[i] * x[i] * r;
                 *bound += (g[i] * x[i] * r).abs() * (sums + n_rows as f64 * UNIT);
@@ -106,9 +108,7 @@ impl Case {
             (by_input, &[n_rows, size], self.dtype, expected.by_input),
             (by_weight, &[size], DType::F32, expected.by_weight),
         ]
-        .map(|(found, shape, dtype, expected)| {
-            check(&what, &read(found), shape, dtype, &expected)
-        });
+        .map(|(found, shape, dtype, expected)| check(&what, &read(found), shape, dtype, &expected));
         shares.into_iter().fold(0.0, f64::max)
     }
 }

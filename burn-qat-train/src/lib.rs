@@ -29,6 +29,6 @@ pub use report::{Curve, ResultRow, ResultTable, loss_plot};
 #[cfg(feature = "flex")]
 pub use train::{AdamWBackend, AdamWUpdated};
 pub use train::{
-    AdamWFactors, Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig, TrainPoint,
-    ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, train,
+    AdamWFactors, Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig,
+    TrainPoint, ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, train,
 };

@@ -63,11 +63,7 @@ impl<B: NextTokenLossBackend, C: CheckpointStrategy> NextTokenLossBackend for Au
         targets: IntTensor<Self>,
         row_weights: FloatTensor<Self>,
         wanted: [bool; 2],
-    ) -> (
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-    ) {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (loss, by_hidden, by_weight) = B::next_token_loss_with_gradients(
             hidden.into_primitive(),
             weight.into_primitive(),

@@ -33,11 +33,7 @@ pub trait NextTokenLossBackend: Backend {
         targets: IntTensor<Self>,
         row_weights: FloatTensor<Self>,
         wanted: [bool; 2],
-    ) -> (
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-    );
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 #[cfg(feature = "flex")]
@@ -57,11 +53,7 @@ impl NextTokenLossBackend for Flex {
         targets: IntTensor<Self>,
         row_weights: FloatTensor<Self>,
         wanted: [bool; 2],
-    ) -> (
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-        FloatTensor<Self>,
-    ) {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (loss, by_hidden, by_weight) =
             super::flex::loss(&hidden, &weight, targets, &row_weights, wanted);
         let or_none = |gradient: Option<_>| gradient.unwrap_or_else(|| loss.clone());

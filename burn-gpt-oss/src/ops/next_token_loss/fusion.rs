@@ -15,5 +15,9 @@ pub(super) fn with_gradients(
         true => TensorSpec::new(of.shape.clone(), DType::F32),
         false => one(),
     };
-    (one(), gradient(hidden, wanted[0]), gradient(weight, wanted[1]))
+    (
+        one(),
+        gradient(hidden, wanted[0]),
+        gradient(weight, wanted[1]),
+    )
 }

@@ -30,7 +30,10 @@ pub(crate) fn loss_of_rows<F: Float, N: Size>(
     let (rank, first) = (team_rank(team), row * n_vectors);
     let weight = weights[first_row + row];
     // Numbers that are no targets cannot be reported from here.
-    let target = min(targets[first_row + row] as usize, n_vectors * N::value() - 1);
+    let target = min(
+        targets[first_row + row] as usize,
+        n_vectors * N::value() - 1,
+    );
     let (largest, total) = exponentials(logits, first, n_vectors, rank, span, team);
     let of_target = logits[first + target / N::value()];
     let mut target_logit = 0.0f32;
@@ -102,12 +105,7 @@ fn exponentials<N: Size>(
 
 /// The sum of all losses.
 #[cube(launch_unchecked)]
-pub(crate) fn sum_losses(
-    losses: &[f32],
-    total: &mut [f32],
-    n_rows: usize,
-    #[comptime] team: Team,
-) {
+pub(crate) fn sum_losses(losses: &[f32], total: &mut [f32], n_rows: usize, #[comptime] team: Team) {
     let mut sum = 0.0f32;
     for i in range_stepped(team_rank(team), n_rows, team.units) {
         sum += losses[i];

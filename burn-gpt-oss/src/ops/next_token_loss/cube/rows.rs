@@ -8,9 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::kernels::{loss_of_rows, sum_losses};
-use crate::ops::cube::{
-    Hardware, Team, buffer, contiguous, cubes, empty, float_type, vector_size,
-};
+use crate::ops::cube::{Hardware, Team, buffer, contiguous, cubes, empty, float_type, vector_size};
 
 /// Units for a row of logits.
 const MOST_UNITS: usize = 512;

@@ -30,7 +30,10 @@ pub(super) fn gradients(
     weight: CubeTensor,
     reciprocals: CubeTensor,
 ) -> (CubeTensor, CubeTensor) {
-    assert_eq!(grad.dtype, input.dtype, "dtypes of an input and its gradient");
+    assert_eq!(
+        grad.dtype, input.dtype,
+        "dtypes of an input and its gradient"
+    );
     let [grad, input, weight, reciprocals] = [grad, input, weight, reciprocals].map(contiguous);
     let size = weight.meta.num_elements();
     let by_input = empty(&input, input.shape(), input.dtype);
