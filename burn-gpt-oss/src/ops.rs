@@ -7,6 +7,8 @@ mod experts;
 #[cfg(feature = "flex")]
 mod flex;
 mod next_token_loss;
+#[cfg(all(test, feature = "cuda"))]
+mod ptx;
 mod rms_norm;
 mod rotary;
 mod sink_attention;

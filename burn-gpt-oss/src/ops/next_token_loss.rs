@@ -2,7 +2,7 @@
 
 mod autodiff;
 #[cfg(feature = "_cube")]
-mod cube;
+pub(super) mod cube;
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;

@@ -32,6 +32,12 @@ impl Team {
         }
     }
 
+    /// A team on an NVIDIA GPU.
+    #[cfg(all(test, feature = "cuda"))]
+    pub fn of_planes(units: usize) -> Self {
+        Self { units, plane: 32 }
+    }
+
     /// Units of a cube if each row has a team.
     pub fn cube_units(self) -> u32 {
         match self {

@@ -1,7 +1,7 @@
 //! For CubeCL: places are sorted by their ids without atomic operations, so that sums have one order.
 #![allow(unsafe_code)]
 
-mod kernels;
+pub(in crate::ops) mod kernels;
 
 use burn::backend::TensorMetadata;
 use burn::backend::ops::IntTensorOps;

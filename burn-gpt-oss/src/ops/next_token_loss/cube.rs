@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 mod chunks;
-mod kernels;
+pub(in crate::ops) mod kernels;
 mod rows;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};

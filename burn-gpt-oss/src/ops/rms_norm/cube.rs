@@ -3,7 +3,7 @@
 
 mod forward;
 mod gradients;
-mod kernels;
+pub(in crate::ops) mod kernels;
 mod rows;
 
 use burn::backend::tensor::FloatTensor;

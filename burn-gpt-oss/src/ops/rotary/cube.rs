@@ -1,7 +1,7 @@
 //! For CubeCL: a unit has a vector of both halves of a head.
 #![allow(unsafe_code)]
 
-mod kernels;
+pub(in crate::ops) mod kernels;
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;

@@ -1,7 +1,7 @@
 //! For CubeCL: a unit has as many pairs as fill a vector.
 #![allow(unsafe_code)]
 
-mod kernels;
+pub(in crate::ops) mod kernels;
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;

@@ -1,5 +1,5 @@
 //! The kernels.
 
-pub(super) mod backward;
-pub(super) mod forward;
-pub(super) mod partials;
+pub(crate) mod backward;
+pub(crate) mod forward;
+pub(crate) mod partials;
