@@ -84,14 +84,14 @@ impl Case {
         let what = format!("{}: {:?} {:?}", runtime.name, self.shape, self.dtype);
         println!("{what}");
         let weight = sample([vocab_size, width], 1.0, self.dtype);
-        let found = CubeBackend::embedding(runtime.tensor(weight.clone()), self.ids(runtime));
+        let found = CubeBackend::embedding_rows(runtime.tensor(weight.clone()), self.ids(runtime));
         let expected = self.rows(&floats(&weight));
         check(&what, &read(found), &[n, width], self.dtype, &expected);
 
         let grad = sample([n, width], 1.0, self.dtype);
         let gradient = || {
             let grad = runtime.tensor(grad.clone());
-            read(CubeBackend::embedding_gradient(
+            read(CubeBackend::embedding_rows_gradient(
                 grad,
                 self.ids(runtime),
                 vocab_size,

@@ -27,5 +27,5 @@ pub use extension::EmbeddingBackend;
 /// If an id is not in the vocabulary. GPUs cannot tell and take the last row.
 pub fn embedding(weight: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
     let (weight, ids) = (weight.into_dispatch(), ids.into_dispatch());
-    Tensor::from_dispatch(<Dispatch as EmbeddingBackend>::embedding(weight, ids))
+    Tensor::from_dispatch(<Dispatch as EmbeddingBackend>::embedding_rows(weight, ids))
 }

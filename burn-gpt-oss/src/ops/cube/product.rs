@@ -1,4 +1,5 @@
 //! Products of matrices.
+#![allow(unsafe_code)]
 
 use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape};

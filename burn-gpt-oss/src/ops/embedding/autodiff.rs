@@ -18,31 +18,31 @@ impl<B: EmbeddingBackend> Backward<B, 1> for Embedding {
         let (ids, vocab_size) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         if let Some(parent) = parent {
-            let grad = B::embedding_gradient(grad, ids, vocab_size);
+            let grad = B::embedding_rows_gradient(grad, ids, vocab_size);
             grads.register::<B>(parent.id, grad);
         }
     }
 }
 
 impl<B: EmbeddingBackend, C: CheckpointStrategy> EmbeddingBackend for Autodiff<B, C> {
-    fn embedding(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+    fn embedding_rows(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
         let prepared = Backward::<B, 1>::prepare::<C>(Embedding, [weight.node()]);
         let prepared = prepared.compute_bound().stateful();
         let weight = weight.into_primitive();
         let vocab_size = weight.shape()[0];
-        let output = B::embedding(weight, ids.clone());
+        let output = B::embedding_rows(weight, ids.clone());
         match prepared {
             OpsKind::Tracked(prepared) => prepared.finish((ids, vocab_size), output),
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
     }
 
-    fn embedding_gradient(
+    fn embedding_rows_gradient(
         grad: FloatTensor<Self>,
         ids: IntTensor<Self>,
         vocab_size: usize,
     ) -> FloatTensor<Self> {
-        let gradient = B::embedding_gradient(grad.into_primitive(), ids, vocab_size);
+        let gradient = B::embedding_rows_gradient(grad.into_primitive(), ids, vocab_size);
         <FloatTensor<Self>>::new(gradient)
     }
 }

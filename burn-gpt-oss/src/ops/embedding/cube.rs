@@ -16,7 +16,7 @@ use super::EmbeddingBackend;
 use crate::ops::cube::{buffer, contiguous, empty, float_type, vector_size, zeros};
 
 impl EmbeddingBackend for CubeBackend {
-    fn embedding(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+    fn embedding_rows(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
         let (weight, ids) = (contiguous(weight), words(ids));
         let ([vocab_size, width], n) = (weight.shape().dims(), ids.meta.num_elements());
         let output = empty(&weight, Shape::new([n, width]), weight.dtype);
@@ -46,7 +46,7 @@ impl EmbeddingBackend for CubeBackend {
         output
     }
 
-    fn embedding_gradient(
+    fn embedding_rows_gradient(
         grad: FloatTensor<Self>,
         ids: IntTensor<Self>,
         vocab_size: usize,

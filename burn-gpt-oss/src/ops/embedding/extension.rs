@@ -11,12 +11,12 @@ use burn::backend::{Backend, backend_extension};
 pub trait EmbeddingBackend: Backend {
     /// See [`embedding`](crate::embedding).
     #[fusion(dtype = weight, shape = burn::tensor::Shape::new([ids[0], weight[1]]))]
-    fn embedding(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
+    fn embedding_rows(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
 
     /// Gradient of the weight, not differentiable itself: `[n, hidden_size], [n] -> [vocab_size,
     /// hidden_size]`.
     #[fusion(dtype = grad, shape = burn::tensor::Shape::new([*vocab_size, grad[1]]))]
-    fn embedding_gradient(
+    fn embedding_rows_gradient(
         grad: FloatTensor<Self>,
         ids: IntTensor<Self>,
         vocab_size: usize,

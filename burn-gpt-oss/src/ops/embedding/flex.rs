@@ -9,7 +9,7 @@ use crate::ops::flex::{FloatElement, elements, indices, tensor, with_float};
 const ROWS: usize = 64;
 
 impl EmbeddingBackend for Flex {
-    fn embedding(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
+    fn embedding_rows(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
         with_float!(weight.dtype(), T => {
             let [vocab_size, width] = weight.shape().dims();
             let ids = known(indices(ids), vocab_size);
@@ -18,7 +18,7 @@ impl EmbeddingBackend for Flex {
         })
     }
 
-    fn embedding_gradient(
+    fn embedding_rows_gradient(
         grad: FloatTensor<Self>,
         ids: IntTensor<Self>,
         vocab_size: usize,

@@ -42,7 +42,9 @@ pub(crate) fn sort_places<N: Size>(
         terminate!();
     }
     let id = known(ids[ABSOLUTE_POS], vocab_size);
-    let (mut smaller, mut equal, mut before) = (0u32, 0u32, 0u32);
+    let mut smaller = 0u32;
+    let mut equal = 0u32;
+    let mut before = 0u32;
     for i in 0..n / N::value() {
         let others = vectors[i];
         #[unroll]
