@@ -121,7 +121,7 @@ impl Case {
                             unit(self.dtype)
                         }
                     + 2f64.powi(-100);
-                let mut add = |(sum, bound): &mut Bounded, factor: f64| {
+                let add = |(sum, bound): &mut Bounded, factor: f64| {
                     *sum += d * factor;
                     *bound += (error + (d.abs() + error) * (sums + inputs)) * factor.abs();
                 };

@@ -10,7 +10,6 @@ mod runtimes;
 
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
-use burn_cubecl::tensor::CubeTensor;
 use burn_qat_train::{AdamWBackend, AdamWFactors, AdamWUpdated};
 use cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
 use runtimes::{TestRuntime, read, runtimes};

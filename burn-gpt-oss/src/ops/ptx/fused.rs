@@ -7,12 +7,12 @@ use cubecl::prelude::*;
 
 use super::{BUFFER, Kernel, check, device, settings, target};
 use crate::ops::cube::Team;
-use crate::ops::next_token_loss::cube::kernels::loss_of_rows;
+use crate::ops::next_token_loss::cube::kernels::{logits_gradient, loss_of_rows};
 use crate::ops::rms_norm::cube::kernels::backward::gradients_of_rows;
 use crate::ops::rms_norm::cube::kernels::forward::normalize;
 use crate::ops::swiglu::cube::kernels::{backward, forward};
 
-const KERNELS: [Kernel; 5] = [
+const KERNELS: [Kernel; 6] = [
     Kernel {
         name: "swiglu-bf16",
         definition: swiglu,
@@ -34,9 +34,14 @@ const KERNELS: [Kernel; 5] = [
         wide: [8, 6],
     },
     Kernel {
-        name: "next_token_loss-bf16",
+        name: "next_token_loss",
         definition: next_token_loss,
-        wide: [3, 0],
+        wide: [2, 0],
+    },
+    Kernel {
+        name: "next_token_loss_gradient-bf16",
+        definition: next_token_loss_gradient,
+        wide: [1, 0],
     },
 ];
 
@@ -142,14 +147,33 @@ fn next_token_loss() -> KernelDefinition {
         BUFFER,
         BUFFER,
         BUFFER,
-        (),
+        BUFFER,
         (),
         (),
         (),
         4,
         4096,
-        true,
         Team::of_planes(512),
+    )
+    .define()
+}
+
+fn next_token_loss_gradient() -> KernelDefinition {
+    logits_gradient::LogitsGradient::new(
+        settings(256),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        (),
+        4,
         bf16(),
     )
     .define()

@@ -38,7 +38,9 @@ pub(super) fn loss(
     let rows = Rows::new(targets, row_weights);
     let (mut by_hidden, mut by_weight) = (Vec::new(), None);
     for group in head.groups() {
-        let gradient = head.logits_gradient(&group, &rows);
+        let Some(gradient) = head.logits_gradient(&group, &rows) else {
+            continue;
+        };
         if wanted[0] {
             let weight = CubeBackend::float_swap_dims(head.weight.clone(), 0, 1);
             by_hidden.push(product(gradient.clone(), weight, DType::F32));
@@ -104,22 +106,18 @@ impl Head {
         (0..n_rows).step_by(step).map(range).collect()
     }
 
-    /// The gradient by the logits of a group of rows, or memory that nothing was written to if no
-    /// gradient is wanted; computes their losses.
-    fn logits_gradient(&self, group: &Range<usize>, rows: &Rows) -> CubeTensor {
-        let vocabulary = self.weight.shape()[1];
+    /// Computes the losses of a group of rows; the gradient by their logits if any is wanted.
+    fn logits_gradient(&self, group: &Range<usize>, rows: &Rows) -> Option<CubeTensor> {
+        let shape = [group.len(), self.weight.shape()[1]];
         let wanted = self.wanted.contains(&true);
-        let shape = match wanted {
-            true => [group.len(), vocabulary],
-            false => [1, vocabulary],
-        };
-        let gradient = empty(&self.hidden, Shape::new(shape), self.hidden.dtype);
+        let gradient = wanted.then(|| empty(&self.hidden, Shape::new(shape), self.hidden.dtype));
         for start in group.clone().step_by(self.chunk) {
             let chunk = start..group.end.min(start + self.chunk);
-            let hidden = self.hidden(&chunk);
-            let logits = product(hidden, self.weight.clone(), DType::F32);
-            let place = wanted.then_some(start - group.start);
-            rows.softmax(&logits, start, &gradient, place);
+            let logits = product(self.hidden(&chunk), self.weight.clone(), DType::F32);
+            rows.losses(&logits, start);
+            if let Some(gradient) = &gradient {
+                rows.gradient(&logits, start, gradient, start - group.start);
+            }
         }
         gradient
     }

@@ -4,67 +4,85 @@ use cubecl::prelude::*;
 
 use crate::ops::cube::{Team, team_max, team_rank, team_row, team_sum};
 
-/// The loss of a row with every team, and the gradient by its logits,
-/// `(softmax - onehot(target)) * weight`.
+/// The loss of a row with every team, and what the gradient by its logits needs: the largest one, and
+/// the weight of the row over the sum of exponentials.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn loss_of_rows<F: Float, N: Size>(
+pub(crate) fn loss_of_rows<N: Size>(
     logits: &[Vector<f32, N>],
     targets: &[u32],
     weights: &[f32],
     losses: &mut [f32],
-    gradient: &mut [Vector<F, N>],
+    largest: &mut [f32],
+    factors: &mut [f32],
     first_row: usize,
-    first_place: usize,
     n_rows: usize,
     n_vectors: usize,
     #[comptime] span: usize,
-    #[comptime] wanted: bool,
     #[comptime] team: Team,
-    #[define(F)] _dtype: ElemType,
 ) {
     let row = team_row(team);
     if row >= n_rows {
         terminate!();
     }
     let (rank, first) = (team_rank(team), row * n_vectors);
-    let weight = weights[first_row + row];
-    // Numbers that are no targets cannot be reported from here.
-    let target = min(
-        targets[first_row + row] as usize,
-        n_vectors * N::value() - 1,
-    );
-    let (largest, total) = exponentials(logits, first, n_vectors, rank, span, team);
-    let of_target = logits[first + target / N::value()];
-    let mut target_logit = 0.0f32;
-    #[unroll]
-    for i in 0..N::value() {
-        let here = target % N::value() == i;
-        target_logit = select(here, of_target.extract(i), target_logit);
-    }
+    let (most, total) = exponentials(logits, first, n_vectors, rank, span, team);
     if rank == 0 {
-        losses[first_row + row] = weight * (f32::ln(total) + (largest - target_logit));
-    }
-    if comptime!(wanted) {
-        let shift = Vector::<f32, N>::new(largest);
-        let factor = Vector::<f32, N>::new(weight / total);
-        let place = (first_place + row) * n_vectors;
-        for i in range_stepped(rank, n_vectors, team.units) {
-            let value = Vector::exp(logits[first + i] - shift) * factor;
-            gradient[place + i] = Vector::cast_from(value);
+        let at = first_row + row;
+        let target = known(targets[at], n_vectors, N::value());
+        let values = logits[first + target / N::value()];
+        let mut of_target = 0.0f32;
+        #[unroll]
+        for i in 0..N::value() {
+            let here = target % N::value() == i;
+            of_target = select(here, values.extract(i), of_target);
         }
-        // By the unit that wrote it before.
-        let at = target / N::value();
-        if at % team.units == rank {
-            let mut value = Vector::exp(of_target - shift) * factor;
-            #[unroll]
-            for i in 0..N::value() {
-                let hot = select(target % N::value() == i, weight, 0.0f32);
-                value.insert(i, value.extract(i) - hot);
-            }
-            gradient[place + at] = Vector::cast_from(value);
+        losses[at] = weights[at] * (f32::ln(total) + (most - of_target));
+        largest[at] = most;
+        factors[at] = weights[at] / total;
+    }
+}
+
+/// The gradient by the logits, `(softmax - onehot(target)) * weight`, for a vector with every unit.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn logits_gradient<F: Float, N: Size>(
+    logits: &[Vector<f32, N>],
+    targets: &[u32],
+    weights: &[f32],
+    largest: &[f32],
+    factors: &[f32],
+    gradient: &mut [Vector<F, N>],
+    first_row: usize,
+    first_place: usize,
+    n_vectors: usize,
+    n_units: usize,
+    #[define(F)] _dtype: ElemType,
+) {
+    if ABSOLUTE_POS >= n_units {
+        terminate!();
+    }
+    let at = first_row + ABSOLUTE_POS / n_vectors;
+    let column = ABSOLUTE_POS % n_vectors;
+    let shift = Vector::<f32, N>::new(largest[at]);
+    let factor = Vector::<f32, N>::new(factors[at]);
+    let mut value = Vector::exp(logits[ABSOLUTE_POS] - shift) * factor;
+    let target = known(targets[at], n_vectors, N::value());
+    if target / N::value() == column {
+        let weight = weights[at];
+        #[unroll]
+        for i in 0..N::value() {
+            let hot = select(target % N::value() == i, weight, 0.0f32);
+            value.insert(i, value.extract(i) - hot);
         }
     }
+    gradient[first_place * n_vectors + ABSOLUTE_POS] = Vector::cast_from(value);
+}
+
+/// A target; numbers that are none cannot be reported from here and count as the last one.
+#[cube]
+fn known(target: u32, n_vectors: usize, #[comptime] vector: usize) -> usize {
+    min(target as usize, n_vectors * vector - 1)
 }
 
 /// The largest value of a row, and the sum of the exponentials of all values less it, in one pass.
