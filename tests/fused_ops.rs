@@ -11,6 +11,8 @@ mod plain_model;
 
 #[path = "fused_ops/linear.rs"]
 mod linear;
+#[path = "fused_ops/embedding.rs"]
+mod embedding;
 #[path = "fused_ops/next_token_loss.rs"]
 mod next_token_loss;
 #[path = "fused_ops/reference.rs"]

@@ -9,7 +9,7 @@ use crate::attention::Attention;
 use crate::config::{GptOssConfig, LayerType};
 use crate::experts::Experts;
 use crate::norm::RmsNorm;
-use crate::ops::{Visibility, project};
+use crate::ops::{Visibility, embedding, project};
 use crate::rope::{Rope, RopeTables, positions_in_documents};
 use crate::router::{RouterOutput, route, router_projection};
 
@@ -138,7 +138,7 @@ impl GptOss {
         observe: impl FnMut(&BlockOutput),
     ) -> Tensor<3> {
         let [_, len] = input_ids.dims();
-        let hidden = self.embed_tokens.forward(input_ids);
+        let hidden = self.embedded(input_ids);
         let context = self.context(len, attention_mask, &hidden);
         self.blocks(hidden, &context, observe)
     }
@@ -171,9 +171,22 @@ impl GptOss {
         documents: Tensor<2, Int>,
         observe: impl FnMut(&BlockOutput),
     ) -> Tensor<3> {
-        let hidden = self.embed_tokens.forward(input_ids);
+        let hidden = self.embedded(input_ids);
         let context = self.packed_context(documents, &hidden);
         self.blocks(hidden, &context, observe)
+    }
+
+    /// The rows of the embedding for every token.
+    ///
+    /// # Shapes
+    /// - input_ids: `[batch, len]`
+    /// - output: `[batch, len, hidden_size]`
+    pub fn embedded(&self, input_ids: Tensor<2, Int>) -> Tensor<3> {
+        let [batch, len] = input_ids.dims();
+        let ids = input_ids.reshape([batch * len]);
+        let rows = embedding(self.embed_tokens.weight.val(), ids);
+        let [_, width] = rows.dims();
+        rows.reshape([batch, len, width])
     }
 
     fn blocks(

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "_cube")]
 mod cube;
+mod embedding;
 mod experts;
 #[cfg(feature = "flex")]
 mod flex;
@@ -14,6 +15,7 @@ mod rotary;
 mod sink_attention;
 mod swiglu;
 
+pub use embedding::{EmbeddingBackend, embedding};
 pub use experts::{
     CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRoutes, ExpertRouting,
     expert_combine, expert_linear, expert_routing,

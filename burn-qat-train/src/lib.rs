@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod data;
 mod error;
@@ -26,7 +26,9 @@ pub use quantize::{
     insert_quantizers_with,
 };
 pub use report::{Curve, ResultRow, ResultTable, loss_plot};
+#[cfg(feature = "flex")]
+pub use train::{AdamWBackend, AdamWUpdated};
 pub use train::{
-    Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig, TrainPoint,
-    ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, train,
+    AdamWFactors, Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig,
+    TrainPoint, ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, train,
 };

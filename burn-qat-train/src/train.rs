@@ -14,7 +14,9 @@ mod run;
 mod schedule;
 mod step;
 
-pub use adamw::adamw;
+#[cfg(feature = "flex")]
+pub use adamw::{AdamWBackend, AdamWUpdated};
+pub use adamw::{AdamWFactors, adamw};
 pub use clip::clip_global_norm;
 pub use config::TrainConfig;
 pub use history::{History, TrainPoint, ValidPoint};

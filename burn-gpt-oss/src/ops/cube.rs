@@ -2,7 +2,9 @@
 
 pub(super) mod column_sums;
 pub(super) mod gemm;
-
+mod launch;
+mod product;
+mod team;
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
@@ -10,6 +12,10 @@ use burn_cubecl::ops::numeric::{empty_device_contiguous_dtype, zeros_client};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 use cubecl::features::Plane;
+
+pub(super) use launch::{buffer, cubes, float_type, vector_size};
+pub(super) use product::product;
+pub(super) use team::{Team, team_max, team_rank, team_row, team_sum};
 
 /// A tensor without gaps, its axes in order, that begins where its memory does.
 pub(super) fn contiguous(tensor: CubeTensor) -> CubeTensor {
@@ -31,7 +37,7 @@ pub(super) fn zeros(beside: &CubeTensor, shape: impl Into<Shape>, dtype: DType) 
 }
 
 /// Elements of the widest vectors, 16 bytes at most, that rows of several widths can be divided into.
-pub(super) fn vector_size(tensor: &CubeTensor, widths: &[usize]) -> usize {
+pub(super) fn row_vector_size(tensor: &CubeTensor, widths: &[usize]) -> usize {
     let widest = 16 / tensor.dtype.size();
     let fits = |size: &usize| widths.iter().all(|width| width.is_multiple_of(*size));
     [widest, 4, 2].into_iter().find(fits).unwrap_or(1)

@@ -1,9 +1,13 @@
 //! Cross entropy of the next token, with the head.
 
 mod autodiff;
+#[cfg(feature = "_cube")]
+pub(super) mod cube;
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(all(feature = "_cube", feature = "fusion"))]
+mod fusion;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};

@@ -3,6 +3,7 @@
 //! `PTX_DIR=DIR` keeps the assembly, `NAME.sm_ARCH.ptx`; `scripts/ptxas-table` needs it.
 
 mod gemm;
+mod fused;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,9 +1,13 @@
 //! Root mean square norm in one pass over the rows, and one back.
 
 mod autodiff;
+#[cfg(feature = "_cube")]
+pub(super) mod cube;
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(all(feature = "_cube", feature = "fusion"))]
+mod fusion;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;

@@ -1,6 +1,8 @@
 //! Rotary position embedding in one pass.
 
 mod autodiff;
+#[cfg(feature = "_cube")]
+pub(super) mod cube;
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;

@@ -1,6 +1,8 @@
 //! The clamped SwiGLU of gpt-oss.
 
 mod autodiff;
+#[cfg(feature = "_cube")]
+pub(super) mod cube;
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;

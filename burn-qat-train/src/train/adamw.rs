@@ -3,12 +3,15 @@
 #[cfg(feature = "flex")]
 mod update;
 
+#[cfg(feature = "flex")]
+pub use update::{AdamWBackend, AdamWUpdated};
+
 use burn::optim::{AdamW, AdamWConfig, AdamWState, ModuleOptimizer, Optimizer};
 use burn::tensor::{Device, Tensor};
 
 use super::TrainConfig;
 
-/// The optimizer of a stage: Burn's [`AdamW`] to the last bit and with its state, but faster on the CPU.
+/// The optimizer of a stage: Burn's [`AdamW`] with its state, but in one pass; on the CPU to the last bit.
 pub fn adamw(config: &TrainConfig) -> ModuleOptimizer {
     let burn = AdamWConfig::new()
         .with_beta_1(config.beta_1)
@@ -36,13 +39,18 @@ struct FusedAdamW {
 
 /// The factors of one step.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AdamWFactors {
+pub struct AdamWFactors {
+    /// What is left of the mean of the gradients.
     pub beta_1: f32,
+    /// What is left of the mean of their squares.
     pub beta_2: f32,
-    /// What the moments are divided by, as they began with zero.
+    /// What the first moment is divided by, as it began with zero.
     pub bias_1: f32,
+    /// What the second moment is divided by.
     pub bias_2: f32,
+    /// Added to the root of the second moment.
     pub epsilon: f32,
+    /// The learning rate.
     pub learning_rate: f32,
     /// What is left of a weight, none for all of it.
     pub decay: Option<f32>,
@@ -74,7 +82,7 @@ impl Optimizer for FusedAdamW {
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
         #[cfg(feature = "flex")]
-        if update::is_possible(&weight, &grad) {
+        if update::is_possible(&weight, &grad, state.as_ref()) {
             let time = state.as_ref().map_or(0, |state| state.momentum.time) + 1;
             let factors = self.factors(learning_rate, time);
             let (weight, state) = update::step(weight, grad, state, factors);

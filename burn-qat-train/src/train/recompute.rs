@@ -56,7 +56,7 @@ pub(super) fn recomputed_gradients(
     }
     // All zeros, but a leaf to follow if the embedding is frozen.
     let nothing = tracked(grad.zeros_like());
-    let embedded = model.embed_tokens.forward(batch.input_ids.clone()) + nothing.clone();
+    let embedded = model.embedded(batch.input_ids.clone()) + nothing.clone();
     gradients_of(model, (embedded * grad).sum(), &nothing, &mut total);
     (reported, total.grads())
 }
@@ -65,7 +65,7 @@ fn forward(model: &GptOss, batch: &MicroBatch) -> Kept {
     let model = model.valid();
     let input_ids = batch.input_ids.clone().without_autodiff();
     let [_, len] = input_ids.dims();
-    let mut hidden = vec![model.embed_tokens.forward(input_ids)];
+    let mut hidden = vec![model.embedded(input_ids)];
     let mut router_logits = Vec::new();
     let context = model.context(len, None, &hidden[0]);
     for (layer, block) in model.layers.iter().enumerate() {

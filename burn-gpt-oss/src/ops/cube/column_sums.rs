@@ -12,7 +12,7 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use super::gemm::RouteTensors;
-use super::{contiguous, empty, vector_size, zeros};
+use super::{contiguous, empty, row_vector_size, zeros};
 
 /// Rows of a tile.
 const HEIGHT: usize = 128;
@@ -43,7 +43,7 @@ pub(in crate::ops) fn column_sums(
     let n_tiles = n_rows.div_ceil(HEIGHT) + spare;
     let parts = empty(&rows, [n_tiles, width], DType::F32);
     let client = rows.client.clone();
-    let vector = vector_size(&rows, &[width]);
+    let vector = row_vector_size(&rows, &[width]);
     let width = width / vector;
     let dim = CubeDim::new(&client, n_experts * width);
     let top_k = match (routes, &scores) {

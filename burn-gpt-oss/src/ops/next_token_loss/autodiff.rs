@@ -46,8 +46,8 @@ impl<B: NextTokenLossBackend, C: CheckpointStrategy> NextTokenLossBackend for Au
                 let (loss, by_hidden, by_weight) =
                     B::next_token_loss_with_gradients(hidden, weight, targets, row_weights, wanted);
                 let units = [
-                    by_hidden.map(|gradient| (gradient, dtypes[0])),
-                    by_weight.map(|gradient| (gradient, dtypes[1])),
+                    wanted[0].then_some((by_hidden, dtypes[0])),
+                    wanted[1].then_some((by_weight, dtypes[1])),
                 ];
                 prepared.finish(units, loss)
             }
@@ -63,11 +63,7 @@ impl<B: NextTokenLossBackend, C: CheckpointStrategy> NextTokenLossBackend for Au
         targets: IntTensor<Self>,
         row_weights: FloatTensor<Self>,
         wanted: [bool; 2],
-    ) -> (
-        FloatTensor<Self>,
-        Option<FloatTensor<Self>>,
-        Option<FloatTensor<Self>>,
-    ) {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (loss, by_hidden, by_weight) = B::next_token_loss_with_gradients(
             hidden.into_primitive(),
             weight.into_primitive(),
@@ -76,10 +72,6 @@ impl<B: NextTokenLossBackend, C: CheckpointStrategy> NextTokenLossBackend for Au
             wanted,
         );
         let constant = <FloatTensor<Self>>::new;
-        (
-            constant(loss),
-            by_hidden.map(constant),
-            by_weight.map(constant),
-        )
+        (constant(loss), constant(by_hidden), constant(by_weight))
     }
 }

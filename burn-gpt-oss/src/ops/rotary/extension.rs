@@ -4,9 +4,15 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 
 /// Backends with the rotary embedding.
-#[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
+#[backend_extension(
+    Autodiff,
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "_cube"),
+    Fusion: cfg(all(feature = "_cube", feature = "fusion"))
+)]
 pub trait RotaryBackend: Backend {
     /// See [`rotary_embedding`](crate::rotary_embedding).
+    #[fusion(dtype = x, shape = x)]
     fn rotary_embedding(
         x: FloatTensor<Self>,
         cos: FloatTensor<Self>,

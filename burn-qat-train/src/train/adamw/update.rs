@@ -1,21 +1,39 @@
-//! The step as one operation of Flex.
+//! The step as one operation of a backend.
+
+#[cfg(feature = "_cube")]
+mod cube;
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(all(feature = "_cube", feature = "fusion"))]
+mod fusion;
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, Flex, backend_extension};
+use burn::backend::{Backend, Dispatch, DispatchDevice, ExtensionType, backend_extension};
 use burn::optim::{AdamWState, AdaptiveMomentumState};
 use burn::tensor::{DType, Tensor};
-use burn_flex::FlexTensor;
-use rayon::prelude::*;
 
 use super::AdamWFactors;
 
-/// Elements of a task: what four buffers have of them fits into a second-level cache.
-const CHUNK: usize = 16 * 1024;
-
 /// Whether there is the operation for these tensors.
-pub(super) fn is_possible<const D: usize>(weight: &Tensor<D>, grad: &Tensor<D>) -> bool {
-    matches!(weight.device().as_dispatch(), DispatchDevice::Flex(_))
-        && [weight.dtype(), grad.dtype()] == [DType::F32; 2]
+pub(super) fn is_possible<const D: usize>(
+    weight: &Tensor<D>,
+    grad: &Tensor<D>,
+    state: Option<&AdamWState<D>>,
+) -> bool {
+    let dtype = weight.dtype();
+    let possible = match weight.device().as_dispatch() {
+        #[cfg(feature = "flex")]
+        DispatchDevice::Flex(_) => dtype == DType::F32,
+        #[cfg(feature = "_cube")]
+        DispatchDevice::Cube(_) => [DType::F32, DType::BF16, DType::F16].contains(&dtype),
+        #[allow(unreachable_patterns)]
+        _ => false,
+    };
+    let of_moments = state.map_or([dtype; 2], |state| {
+        let momentum = &state.momentum;
+        [momentum.moment_1.dtype(), momentum.moment_2.dtype()]
+    });
+    possible && grad.dtype() == dtype && of_moments == [dtype; 2]
 }
 
 /// The weight and the state after one step.
@@ -50,81 +68,30 @@ pub(super) fn step<const D: usize>(
 
 /// What an update gives.
 #[derive(Clone, Debug, ExtensionType)]
-pub struct Updated<B: Backend> {
-    weight: FloatTensor<B>,
-    moment_1: FloatTensor<B>,
-    moment_2: FloatTensor<B>,
+#[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
+pub struct AdamWUpdated<B: Backend> {
+    /// The weight.
+    pub weight: FloatTensor<B>,
+    /// Mean of the gradients.
+    pub moment_1: FloatTensor<B>,
+    /// Mean of their squares.
+    pub moment_2: FloatTensor<B>,
 }
 
 /// Backends with AdamW as one operation.
-#[backend_extension(Flex)]
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "_cube"),
+    Fusion: cfg(all(feature = "_cube", feature = "fusion"))
+)]
 pub trait AdamWBackend: Backend {
-    /// One step of all elements; the four tensors have the same shape.
+    /// One step of all elements; the four tensors have the same shape and dtype, float32 on Flex.
+    #[fusion(meta = fusion::updated)]
     fn adamw_update(
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         moment_1: FloatTensor<Self>,
         moment_2: FloatTensor<Self>,
         factors: AdamWFactors,
-    ) -> Updated<Self>;
-}
-
-impl AdamWBackend for Flex {
-    fn adamw_update(
-        weight: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        moment_1: FloatTensor<Self>,
-        moment_2: FloatTensor<Self>,
-        factors: AdamWFactors,
-    ) -> Updated<Self> {
-        let [mut weight, mut moment_1, mut moment_2] = [weight, moment_1, moment_2].map(packed);
-        let grad = packed(grad);
-        elements(&mut weight)
-            .par_chunks_mut(CHUNK)
-            .zip(elements(&mut moment_1).par_chunks_mut(CHUNK))
-            .zip(elements(&mut moment_2).par_chunks_mut(CHUNK))
-            .zip(grad.storage::<f32>().par_chunks(CHUNK))
-            .for_each(|(((weight, moment_1), moment_2), grad)| {
-                update(weight, moment_1, moment_2, grad, factors);
-            });
-        Updated {
-            weight,
-            moment_1,
-            moment_2,
-        }
-    }
-}
-
-/// A tensor whose storage is its elements in order.
-fn packed(x: FlexTensor) -> FlexTensor {
-    let n_elements = x.layout().shape().num_elements();
-    match x.layout().contiguous_offsets() {
-        Some((0, end)) if end == n_elements && x.storage::<f32>().len() == n_elements => x,
-        _ => x.to_contiguous(),
-    }
-}
-
-/// The elements, copied before if others see them.
-fn elements(x: &mut FlexTensor) -> &mut [f32] {
-    x.storage_mut()
-}
-
-/// The order of operations is that of [`AdamW`](burn::optim::AdamW), each rounded by itself.
-fn update(
-    weight: &mut [f32],
-    moment_1: &mut [f32],
-    moment_2: &mut [f32],
-    grad: &[f32],
-    factors: AdamWFactors,
-) {
-    let (rest_1, rest_2) = (1.0 - factors.beta_1, 1.0 - factors.beta_2);
-    let kept = factors.decay.unwrap_or(1.0);
-    let moments = moment_1.iter_mut().zip(moment_2);
-    for ((weight, (m, v)), g) in weight.iter_mut().zip(moments).zip(grad) {
-        *m = *m * factors.beta_1 + g * rest_1;
-        *v = *v * factors.beta_2 + g * g * rest_2;
-        let root = (*v / factors.bias_2).sqrt() + factors.epsilon;
-        let delta = *m / factors.bias_1 / root;
-        *weight = *weight * kept - delta * factors.learning_rate;
-    }
+    ) -> AdamWUpdated<Self>;
 }

@@ -8,7 +8,7 @@ use cubecl::prelude::*;
 
 use super::super::CombineGradients;
 use crate::ops::cube::gemm::RouteTensors;
-use crate::ops::cube::{Hardware, contiguous, empty, vector_size};
+use crate::ops::cube::{Hardware, contiguous, empty, row_vector_size};
 
 /// Cubes along an axis of the grid that every runtime has.
 const MAX_CUBES: usize = 65_535;
@@ -35,7 +35,7 @@ pub(super) fn gradients(
     let widths = [rows.shape()[1], grad.shape()[1]];
     let (rows, grad, bias) = (contiguous(rows), contiguous(grad), contiguous(bias));
     let client = rows.client.clone();
-    let vector = vector_size(&rows, &widths);
+    let vector = row_vector_size(&rows, &widths);
     let hardware = Hardware::of(&client);
     let units = match hardware.shared_memory {
         true => UNITS.min(hardware.max_units),

@@ -8,7 +8,7 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use crate::ops::cube::gemm::RouteTensors;
-use crate::ops::cube::{contiguous, empty, vector_size, zeros};
+use crate::ops::cube::{contiguous, empty, row_vector_size, zeros};
 
 /// `[rows, width] -> [tokens, width]`: the rows of every token, times their scores if there are any, added
 /// up by ascending expert.
@@ -26,7 +26,7 @@ pub(super) fn token_sum(
     let client = rows.client.clone();
     let places = empty(&routes.order, [routes.n_rows], DType::I32);
     let dim = CubeDim::new(&client, routes.n_rows);
-    let vector = vector_size(&rows, &[width]);
+    let vector = row_vector_size(&rows, &[width]);
     let n_vectors = n_tokens * width / vector;
     let sum_dim = CubeDim::new(&client, n_vectors);
     // SAFETY: units beyond the last choice or vector end at once; the order of a routing is a permutation

@@ -1,0 +1,5 @@
+//! The kernels.
+
+pub(crate) mod backward;
+pub(crate) mod forward;
+pub(crate) mod partials;

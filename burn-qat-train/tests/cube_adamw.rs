@@ -1,0 +1,133 @@
+//! AdamW by a kernel, on every runtime there is, against its formula in `f64`, step by step: each step
+//! starts from what the runtime had, and is off by the roundings of its own operations. Divisions and
+//! roots of shading languages may be off by a few units in the last place (WGSL, section 15.7.4).
+#![cfg(feature = "_cube")]
+
+#[path = "../../burn-gpt-oss/tests/support/cube.rs"]
+mod cube;
+#[path = "../../burn-fp4/tests/support/runtimes.rs"]
+mod runtimes;
+
+use burn::tensor::{DType, TensorData};
+use burn_cubecl::CubeBackend;
+use burn_qat_train::{AdamWBackend, AdamWFactors, AdamWUpdated};
+use cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
+use runtimes::{TestRuntime, read, runtimes};
+
+const SHAPES: [[usize; 2]; 3] = [[3, 5], [1, 1], [37, 64]];
+const N_STEPS: i32 = 4;
+
+fn factors(step: i32, decay: Option<f32>) -> AdamWFactors {
+    let (beta_1, beta_2) = (0.9f32, 0.95f32);
+    AdamWFactors {
+        beta_1,
+        beta_2,
+        bias_1: 1.0 - beta_1.powi(step),
+        bias_2: 1.0 - beta_2.powi(step),
+        epsilon: 1e-8,
+        learning_rate: 1e-3,
+        decay,
+    }
+}
+
+/// Weight, first moment and second moment of an element.
+fn exact([w, m, v, g]: [f64; 4], factors: AdamWFactors, dtype: DType) -> [Bounded; 3] {
+    let [beta_1, beta_2, bias_1, bias_2, epsilon, rate, kept] = [
+        factors.beta_1,
+        factors.beta_2,
+        factors.bias_1,
+        factors.bias_2,
+        factors.epsilon,
+        factors.learning_rate,
+        factors.decay.unwrap_or(1.0),
+    ]
+    .map(f64::from);
+    let rest = |beta: f32| f64::from(1.0 - beta);
+    let terms = [m * beta_1, g * rest(factors.beta_1)];
+    let m = terms[0] + terms[1];
+    let of_m = 3.0 * UNIT * (terms[0].abs() + terms[1].abs());
+    let v = v * beta_2 + g * g * rest(factors.beta_2);
+    let of_v = 4.0 * UNIT * v;
+    let root = (v / bias_2).sqrt() + epsilon;
+    let delta = m / bias_1 / root;
+    // The root has half of the relative error of what is below it; two divisions, a root, a sum.
+    let of_delta = of_m / bias_1 / root + delta.abs() * 24.0 * UNIT;
+    let value = w * kept - delta * rate;
+    let of_w = rate * of_delta + 3.0 * UNIT * (w.abs() + (delta * rate).abs());
+    let narrow = |value: f64, bound: f64| {
+        let last = match dtype {
+            DType::F32 => 0.0,
+            _ => unit(dtype) * value.abs(),
+        };
+        (value, bound + last + smallest(dtype))
+    };
+    [narrow(value, of_w), narrow(m, of_m), narrow(v, of_v)]
+}
+
+/// The largest share of a bound over some steps.
+fn run(runtime: &TestRuntime, shape: [usize; 2], dtype: DType, decay: Option<f32>) -> f64 {
+    let what = format!("{}: {shape:?} {dtype:?} decay {decay:?}", runtime.name);
+    println!("{what}");
+    let zeros = TensorData::zeros::<f32, _>(shape).convert_dtype(dtype);
+    let mut state = [sample(shape, 1.0, dtype), zeros.clone(), zeros].map(|x| runtime.tensor(x));
+    let mut largest = 0f64;
+    for step in 1..=N_STEPS {
+        let grad = sample(shape, 0.1 / step as f32, dtype);
+        let factors = factors(step, decay);
+        let before = state.clone().map(read);
+        let expected = expected(&before, &grad, factors, dtype);
+        // At the second step others hold the tensors, and must not see them change.
+        let held = (step == 2).then(|| state.clone());
+        let [weight, moment_1, moment_2] = state;
+        let grad = runtime.tensor(grad);
+        let AdamWUpdated {
+            weight,
+            moment_1,
+            moment_2,
+        } = CubeBackend::adamw_update(weight, grad, moment_1, moment_2, factors);
+        state = [weight, moment_1, moment_2];
+        let names = ["weight", "first moment", "second moment"];
+        for ((name, found), expected) in names.into_iter().zip(state.clone()).zip(&expected) {
+            let what = format!("{what}, step {step}, {name}");
+            largest = largest.max(check(&what, &read(found), &shape, dtype, expected));
+        }
+        if let Some(held) = held {
+            assert!(held.map(read) == before, "{what}: others see the step");
+        }
+    }
+    largest
+}
+
+fn expected(
+    before: &[TensorData; 3],
+    grad: &TensorData,
+    factors: AdamWFactors,
+    dtype: DType,
+) -> [Vec<Bounded>; 3] {
+    let [w, m, v] = before.each_ref().map(floats);
+    let mut all = [vec![], vec![], vec![]];
+    for (i, g) in floats(grad).into_iter().enumerate() {
+        let exact = exact([w[i], m[i], v[i], g], factors, dtype);
+        all.iter_mut().zip(exact).for_each(|(all, x)| all.push(x));
+    }
+    all
+}
+
+#[test]
+fn steps_are_within_their_bounds() {
+    for runtime in runtimes() {
+        let (mut n_cases, mut largest) = (0, 0f64);
+        for dtype in dtypes(&runtime) {
+            for shape in SHAPES {
+                for decay in [None, Some(0.9999)] {
+                    largest = largest.max(run(&runtime, shape, dtype, decay));
+                    n_cases += 1;
+                }
+            }
+        }
+        println!(
+            "{}: {n_cases} cases of {N_STEPS} steps, {largest:.3} of the bound",
+            runtime.name
+        );
+    }
+}
