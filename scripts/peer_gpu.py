@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What PyTorch and transformers reach on a GPU, to read beside `kernels_training` and `train_slice`.
+"""What PyTorch and transformers reach on a GPU, to read beside the bench `kernels`.
 
     pip install torch==2.11.0 transformers==5.17.0
     scripts/peer_gpu.py [kernels] [step]

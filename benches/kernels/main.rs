@@ -7,10 +7,13 @@
 mod device;
 #[path = "../support/device_table.rs"]
 mod device_table;
+#[path = "../support/training.rs"]
+mod training_model;
 
 mod fake_quantize;
 mod pack;
 mod products;
+mod steps;
 mod training;
 
 use device::Target;
@@ -22,6 +25,7 @@ fn main() {
         ("Packing", pack::run),
         ("Products with packed weights", products::run),
         ("Operations of a training step", training::run),
+        ("Training steps of four layers", steps::run),
     ] {
         println!("\n## {title}\n");
         run(&target);

@@ -5,13 +5,6 @@
 //! `scripts/peer_gpu.py step` runs the same with transformers.
 //!
 //! Floor: three times the FLOPs of a forward pass, two per multiply-add, counted below: 23 TFLOP.
-//!
-//! `cargo bench --bench train_slice [--features cuda] [-- FILTER]`
-
-#[path = "support/device.rs"]
-mod device;
-#[path = "support/training.rs"]
-mod training;
 
 use std::time::Instant;
 
@@ -21,17 +14,17 @@ use burn::train::TrainStep;
 use burn_gpt_oss::{GptOssConfig, LayerType};
 use burn_qat_train::{FineTune, QuantPolicy, StepBatch, TrainConfig, adamw, insert_quantizers};
 
-use device::Target;
+use crate::device::Target;
+use crate::training_model;
 
 const LAYERS: usize = 4;
 /// Measured, after two to compile kernels and to make the optimizer's state.
 const STEPS: usize = 5;
 
-fn main() {
-    let target = Target::open("Training steps of four layers");
+pub fn run(target: &Target) {
     let (config, shape) = match target.large {
         true => (slice_of_20b(), [2, 4096]),
-        false => (training::config(LAYERS), [2, 128]),
+        false => (training_model::config(LAYERS), [2, 128]),
     };
     let filter = std::env::args()
         .skip(1)
@@ -44,7 +37,7 @@ fn main() {
         ("QAT, MXFP4, layers recomputed", true, true),
     ] {
         if filter.as_ref().is_none_or(|filter| name.contains(filter)) {
-            measure(&target, name, &config, shape, (quantized, recompute));
+            measure(target, name, &config, shape, (quantized, recompute));
         }
     }
 }
@@ -80,7 +73,7 @@ fn measure(
         recompute_layers,
         ..TrainConfig::default()
     };
-    let batch = training::batch_of(config.vocab_size, sequences, len, &device);
+    let batch = training_model::batch_of(config.vocab_size, sequences, len, &device);
     let mut optimizer = adamw(&settings);
     let mut step = |model: FineTune, batch: &StepBatch| {
         let output = TrainStep::step(&model, batch.clone());
