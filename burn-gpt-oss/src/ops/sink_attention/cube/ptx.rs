@@ -52,10 +52,10 @@ fn tensor_cores_do_the_products() {
                 check_mma(&name, kernel, bands * 64);
             }
             for planes in [4, 8] {
-                let name = format!("attention_mma_query-{name}-{planes}-{segmented}");
-                check_mma(&name, query_mma(float, planes, segmented), 96);
-                let name = format!("attention_mma_key-{name}-{planes}-{segmented}");
-                check_mma(&name, key_mma(float, planes, segmented), 128);
+                let what = format!("attention_mma_query-{name}-{planes}-{segmented}");
+                check_mma(&what, query_mma(float, planes, segmented), 96);
+                let what = format!("attention_mma_key-{name}-{planes}-{segmented}");
+                check_mma(&what, key_mma(float, planes, segmented), 128);
             }
         }
     }
