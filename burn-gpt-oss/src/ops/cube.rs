@@ -3,7 +3,6 @@
 pub(super) mod column_sums;
 pub(super) mod gemm;
 
-
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::{empty_device_contiguous_dtype, zeros_client};

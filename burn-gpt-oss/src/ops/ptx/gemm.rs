@@ -10,10 +10,10 @@ use cubecl::features::MmaConfig;
 use cubecl::prelude::*;
 
 use super::{BUFFER, compile, device, settings, target};
+use crate::ops::cube::gemm::plane_tiles::PlaneTiles;
 use crate::ops::cube::gemm::{
     GemmKind, GemmShapeCompilationArg, Grouping, PackedFormat, PlaneTile,
 };
-use crate::ops::cube::gemm::plane_tiles::PlaneTiles;
 
 const SHAPE: GemmShapeCompilationArg = GemmShapeCompilationArg {
     n_rows: (),
@@ -44,6 +44,7 @@ const FORWARD: GemmKind = GemmKind {
     rhs_terms: true,
     lhs_top_k: Some(4),
     rhs_top_k: None,
+    tail: false,
 };
 
 /// `[T, n] x [k, n]^T`
@@ -60,6 +61,7 @@ const WEIGHT: GemmKind = GemmKind {
     rhs_terms: true,
     lhs_top_k: Some(4),
     rhs_top_k: None,
+    tail: true,
 };
 
 /// The same with scores.

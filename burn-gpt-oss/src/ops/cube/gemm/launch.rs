@@ -12,7 +12,7 @@ use super::factor::{Dense, Right};
 use super::geometry::{GemmKind, GemmShapeLaunch, Grouping};
 use super::registers::{BLOCK, registers};
 use super::shared::{UnitTile, unit_tiles};
-use super::stage::VECTOR;
+use super::stage::{DEPTH, VECTOR};
 use super::tensor_cores::{FRAGMENT, PLANE, PlaneTile, plane_tiles};
 use crate::ops::cube::{Hardware, empty, zeros};
 
@@ -96,6 +96,7 @@ impl Product {
             rhs_terms: self.rhs_terms,
             lhs_top_k: top_k(self.lhs_gathered),
             rhs_top_k: top_k(self.rhs_gathered),
+            tail: self.grouping == Grouping::Terms || !self.n_terms.is_multiple_of(DEPTH),
         }
     }
 
