@@ -100,6 +100,14 @@ impl Product {
         }
     }
 
+    /// What kernels without stages need to know.
+    fn unit_kind(&self) -> GemmKind {
+        GemmKind {
+            tail: true,
+            ..self.kind()
+        }
+    }
+
     /// The tile for tensor cores, if they can do it.
     fn plane_tile(&self, hardware: &Hardware) -> Option<PlaneTile> {
         let client = &self.lhs.tensor.client;
@@ -246,7 +254,7 @@ impl Product {
                 args.scores.into(),
                 args.output,
                 self.shape(),
-                self.kind(),
+                self.unit_kind(),
                 tile,
                 self.rhs.format(),
                 dtype_to_elem_type(self.lhs.tensor.dtype),
@@ -275,7 +283,7 @@ impl Product {
                 args.scores.into(),
                 args.output,
                 self.shape(),
-                self.kind(),
+                self.unit_kind(),
                 self.rhs.format(),
                 dtype_to_elem_type(self.lhs.tensor.dtype),
                 dtype_to_elem_type(output.dtype),
