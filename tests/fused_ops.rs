@@ -9,6 +9,8 @@ mod model;
 #[path = "support/plain_model.rs"]
 mod plain_model;
 
+#[path = "fused_ops/linear.rs"]
+mod linear;
 #[path = "fused_ops/embedding.rs"]
 mod embedding;
 #[path = "fused_ops/next_token_loss.rs"]

@@ -17,9 +17,8 @@ mod greedy;
 #[path = "golden_forward/rope.rs"]
 mod rope;
 
-use burn::tensor::Device;
 use golden::Golden;
-use model::{load, load_packed, open, parameters};
+use model::{device, load, load_packed, open, parameters};
 
 /// The same parameters in the three forms offered: MXFP4, MXFP4 in shards, dense BF16.
 const FORMS: [&str; 3] = ["tiny-gpt-oss", "tiny-gpt-oss-sharded", "tiny-gpt-oss-bf16"];
@@ -76,7 +75,7 @@ fn every_golden_entry_belongs_to_a_test() {
 
 #[test]
 fn all_forms_hold_the_same_parameters() {
-    let device = Device::flex();
+    let device = device();
     let expected = parameters(&load(FORMS[0], &device));
     let names: Vec<_> = open(FORMS[0])
         .specs()
@@ -110,7 +109,7 @@ fn all_forms_hold_the_same_parameters() {
 #[test]
 fn parameters_equal_the_dense_file() {
     let dense = Golden::open("tiny-gpt-oss-bf16/model.safetensors");
-    for (name, found) in parameters(&load("tiny-gpt-oss", &Device::flex())) {
+    for (name, found) in parameters(&load("tiny-gpt-oss", &device())) {
         let expected = dense.f32(&name);
         assert_eq!(found.shape, expected.shape, "shape of `{name}`");
         let bits = |values: &[f32]| {
@@ -129,7 +128,7 @@ fn parameters_equal_the_dense_file() {
 
 #[test]
 fn forward_pass_and_losses_equal_the_package() {
-    let device = Device::flex();
+    let device = device();
     for form in FORMS {
         let expected = Golden::open(EXPECTED);
         let model = load(form, &device);
@@ -143,7 +142,7 @@ fn forward_pass_and_losses_equal_the_package() {
 
 #[test]
 fn packed_experts_compute_the_same_within_the_bars() {
-    let device = Device::flex();
+    let device = device();
     let model = load_packed("tiny-gpt-oss", &device);
     let expected = Golden::open(EXPECTED);
     for case in ["a", "b", "c"] {
@@ -163,7 +162,7 @@ fn rotary_tables_equal_the_package() {
 
 #[test]
 fn greedy_decoding_and_half_precision_follow_the_package() {
-    let device = Device::flex();
+    let device = device();
     let extra = Golden::open(EXTRA);
     greedy::check(&load("tiny-gpt-oss", &device), &extra, &device);
     greedy::check_bf16(

@@ -15,16 +15,15 @@ mod adamw;
 #[path = "golden_gradients/gradients.rs"]
 mod gradients;
 
-use burn::tensor::Device;
 use golden::Golden;
-use model::load;
+use model::{device, load};
 
 /// The form whose parameter shapes the golden gradients have; all forms hold the same values.
 const FORM: &str = "tiny-gpt-oss-bf16";
 
 #[test]
 fn gradients_equal_the_package() {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let golden = Golden::open("tiny-gpt-oss-grads.safetensors");
     gradients::check("gradients", &load(FORM, &device), &golden, &device);
     golden.finish(&[]);
@@ -32,7 +31,7 @@ fn gradients_equal_the_package() {
 
 #[test]
 fn gradients_with_checkpointing_equal_the_package() {
-    let device = Device::flex().autodiff().gradient_checkpointing();
+    let device = device().autodiff().gradient_checkpointing();
     let golden = Golden::open("tiny-gpt-oss-grads.safetensors");
     gradients::check(
         "gradients with checkpointing",
@@ -45,7 +44,7 @@ fn gradients_with_checkpointing_equal_the_package() {
 
 #[test]
 fn gradients_from_packed_experts_are_the_same() {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let dense = gradients::cross_entropy_gradients(&load(FORM, &device), &device);
     let packed = gradients::cross_entropy_gradients(&load("tiny-gpt-oss", &device), &device);
     for (name, dense) in &dense {
@@ -55,7 +54,7 @@ fn gradients_from_packed_experts_are_the_same() {
 
 #[test]
 fn one_adamw_step_equals_torch() {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let golden = Golden::open("tiny-gpt-oss-adamw.safetensors");
     adamw::check(load(FORM, &device), &golden, &device);
     golden.finish(&[]);

@@ -19,6 +19,9 @@ const REGION: f64 = 0.02;
 /// A copy on a fast device is larger than any cache.
 const LARGE_COPY: usize = 256 << 20;
 
+/// Work on more memory than this stands beside a copy of this much.
+const LARGEST_COPY: usize = 2 << 30;
+
 /// What the floor of a table counts.
 pub struct Unit {
     /// Of the floor, and how many make one.
@@ -88,14 +91,14 @@ impl<'a> Table<'a> {
     /// Measures memory traffic of `bytes` beside that of a copy, unless it is filtered out. `name` is
     /// `operation | format | type | shape`.
     ///
-    /// The copy moves the same bytes; on a fast device 512 MB at least, or it would stay in a cache
-    /// and measure launches.
+    /// The copy moves the same bytes; 4 GB at most, and on a fast device 512 MB at least, or it would stay
+    /// in a cache and measure launches.
     pub fn traffic<R: Outcome>(&self, name: &str, bytes: usize, work: impl Fn() -> R) {
         if !self.selects(name) {
             return;
         }
         let minimum = if self.target.large { LARGE_COPY } else { 0 };
-        let n_elements = (bytes / 2).max(minimum) / size_of::<f32>();
+        let n_elements = (bytes / 2).clamp(minimum, LARGEST_COPY) / size_of::<f32>();
         let from = self.target.random([n_elements], FloatDType::F32);
         let copied = 2 * size_of::<f32>() * n_elements;
         self.row(

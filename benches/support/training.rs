@@ -1,4 +1,5 @@
 //! The model and the batches that training is measured with.
+#![allow(dead_code)] // Every bench uses a part of it.
 
 use burn::tensor::Device;
 use burn_gpt_oss::{GptOss, GptOssConfig, LayerType};
@@ -8,7 +9,7 @@ const VOCABULARY: usize = 8192;
 
 /// Hidden = intermediate 512, 8 heads of 64, 2 key/value heads, 8 experts of which 4 run, window 128
 /// on every other layer.
-pub fn model(n_layers: usize, device: &Device) -> GptOss {
+pub fn config(n_layers: usize) -> GptOssConfig {
     GptOssConfig {
         vocab_size: VOCABULARY,
         hidden_size: 512,
@@ -23,14 +24,23 @@ pub fn model(n_layers: usize, device: &Device) -> GptOss {
         layer_types: [LayerType::SlidingAttention, LayerType::FullAttention].repeat(n_layers / 2),
         ..GptOssConfig::gpt_oss_20b()
     }
-    .init(device)
+}
+
+/// The model of [`config`] with fresh weights.
+pub fn model(n_layers: usize, device: &Device) -> GptOss {
+    config(n_layers).init(device)
 }
 
 /// One micro-batch in which every position is a target.
 pub fn batch(n_sequences: usize, len: usize, device: &Device) -> StepBatch {
+    batch_of(VOCABULARY, n_sequences, len, device)
+}
+
+/// [`batch`] of another vocabulary.
+pub fn batch_of(vocabulary: usize, n_sequences: usize, len: usize, device: &Device) -> StepBatch {
     let tokens = |seed: usize| {
         (0..=len)
-            .map(|i| ((i * 7919 + seed * 104_729) % VOCABULARY) as u32)
+            .map(|i| ((i * 7919 + seed * 104_729) % vocabulary) as u32)
             .collect()
     };
     let examples: Vec<_> = (0..n_sequences)

@@ -3,7 +3,7 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::config::GptOssConfig;
-use crate::ops::{Visibility, sink_attention};
+use crate::ops::{Visibility, project, sink_attention};
 use crate::rope::RopeTables;
 
 /// Grouped-query attention with one learned sink logit per query head.
@@ -61,12 +61,11 @@ impl Attention {
         let (kv_heads, dim) = (self.num_key_value_heads, self.head_dim);
         let heads = self.sinks.dims()[0];
         let split = |projected: Tensor<3>, heads| projected.reshape([batch, len, heads, dim]);
-        let query = rope.rotate(split(self.q_proj.forward(x.clone()), heads));
-        let key = rope.rotate(split(self.k_proj.forward(x.clone()), kv_heads));
-        let value = split(self.v_proj.forward(x), kv_heads);
+        let query = rope.rotate(split(project(&self.q_proj, x.clone()), heads));
+        let key = rope.rotate(split(project(&self.k_proj, x.clone()), kv_heads));
+        let value = split(project(&self.v_proj, x), kv_heads);
         let scale = (dim as f64).powf(-0.5);
         let mixed = sink_attention(query, key, value, self.sinks.val(), visibility, scale);
-        self.o_proj
-            .forward(mixed.reshape([batch, len, heads * dim]))
+        project(&self.o_proj, mixed.reshape([batch, len, heads * dim]))
     }
 }

@@ -9,7 +9,7 @@ use crate::attention::Attention;
 use crate::config::{GptOssConfig, LayerType};
 use crate::experts::Experts;
 use crate::norm::RmsNorm;
-use crate::ops::{Visibility, embedding};
+use crate::ops::{Visibility, embedding, project};
 use crate::rope::{Rope, RopeTables, positions_in_documents};
 use crate::router::{RouterOutput, route, router_projection};
 
@@ -122,8 +122,8 @@ impl GptOss {
         input_ids: Tensor<2, Int>,
         attention_mask: Option<Tensor<2, Bool>>,
     ) -> Tensor<3> {
-        self.lm_head
-            .forward(self.hidden_states(input_ids, attention_mask, |_| {}))
+        let hidden = self.hidden_states(input_ids, attention_mask, |_| {});
+        project(&self.lm_head, hidden)
     }
 
     /// The residual stream after the final norm, with each block's output shown to `observe`.
@@ -156,8 +156,8 @@ impl GptOss {
         input_ids: Tensor<2, Int>,
         documents: Tensor<2, Int>,
     ) -> Tensor<3> {
-        self.lm_head
-            .forward(self.packed_hidden_states(input_ids, documents, |_| {}))
+        let hidden = self.packed_hidden_states(input_ids, documents, |_| {});
+        project(&self.lm_head, hidden)
     }
 
     /// [`hidden_states`](Self::hidden_states) of rows that hold several documents.

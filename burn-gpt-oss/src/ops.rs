@@ -6,6 +6,7 @@ mod embedding;
 mod experts;
 #[cfg(feature = "flex")]
 mod flex;
+mod linear;
 mod next_token_loss;
 #[cfg(all(test, feature = "cuda"))]
 mod ptx;
@@ -19,6 +20,8 @@ pub use experts::{
     CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRoutes, ExpertRouting,
     expert_combine, expert_linear, expert_routing,
 };
+pub(crate) use linear::project;
+pub use linear::{LinearBackend, linear};
 pub use next_token_loss::{NextTokenLossBackend, next_token_loss};
 pub use rms_norm::{RmsNormBackend, rms_norm};
 pub use rotary::{RotaryBackend, rotary_embedding};

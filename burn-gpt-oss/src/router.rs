@@ -3,6 +3,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Int, Tensor};
 
 use crate::config::GptOssConfig;
+use crate::ops::project;
 
 /// Which experts each token goes to, and with what weight.
 #[derive(Clone, Debug)]
@@ -33,7 +34,7 @@ pub(crate) fn router_projection(config: &GptOssConfig, device: &Device) -> Linea
 /// # Shapes
 /// - x: `[tokens, hidden_size]`
 pub(crate) fn route(projection: &Linear, x: Tensor<2>, top_k: usize) -> RouterOutput {
-    let logits = projection.forward(x);
+    let logits = project(projection, x);
     let experts = logits.dims()[1];
     // `argtopk` wants fewer than all entries, and stays on the device where it can be used.
     let indices = if top_k < experts {

@@ -7,13 +7,13 @@ use burn_gpt_oss::{GptOss, router_aux_loss};
 use burn_qat_train::{GlobalRefresh, QuantPolicy, insert_quantizers_with};
 
 use crate::golden::{Array, Golden};
-use crate::model::{cross_entropy, int_tensor, load};
+use crate::model::{self, cross_entropy, int_tensor, load};
 
 const FORM: &str = "tiny-gpt-oss-bf16";
 const EXPERTS: &str = "qat/init_experts.safetensors";
 
 pub fn device() -> Device {
-    Device::flex().autodiff()
+    model::device().autodiff()
 }
 
 /// The checkpoint with expert matrices that are not on the FP4 grid.

@@ -14,6 +14,14 @@ use crate::golden::{self, Array, Golden};
 /// Labels with this value are not predicted.
 pub const IGNORED: i64 = -100;
 
+/// Where to compare: on Flex, or on the device that `BURN_DEVICE` names.
+pub fn device() -> Device {
+    match std::env::var_os("BURN_DEVICE") {
+        Some(_) => Device::default(),
+        None => Device::flex(),
+    }
+}
+
 pub fn open(directory: &str) -> CheckpointReader {
     let path = golden::directory().join(directory);
     CheckpointReader::open(&path).unwrap_or_else(|error| panic!("{directory}: {error}"))

@@ -1,6 +1,8 @@
 //! What the implementations for CubeCL, Burn's backend for GPUs, share.
 
+pub(super) mod column_sums;
 mod exponential;
+pub(super) mod gemm;
 mod launch;
 mod product;
 mod team;
@@ -34,6 +36,13 @@ pub(super) fn empty(beside: &CubeTensor, shape: impl Into<Shape>, dtype: DType) 
 pub(super) fn zeros(beside: &CubeTensor, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
     let (client, device) = (beside.client.clone(), beside.device.clone());
     zeros_client(client, device, shape.into(), dtype)
+}
+
+/// Elements of the widest vectors, 16 bytes at most, that rows of several widths can be divided into.
+pub(super) fn row_vector_size(tensor: &CubeTensor, widths: &[usize]) -> usize {
+    let widest = 16 / tensor.dtype.size();
+    let fits = |size: &usize| widths.iter().all(|width| width.is_multiple_of(*size));
+    [widest, 4, 2].into_iter().find(fits).unwrap_or(1)
 }
 
 /// What decides how kernels divide their work.

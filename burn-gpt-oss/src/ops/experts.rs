@@ -1,9 +1,13 @@
 //! Products of tokens with the matrices of the experts they are routed to.
 
 mod autodiff;
+#[cfg(feature = "_cube")]
+mod cube;
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(all(feature = "_cube", feature = "fusion"))]
+mod fusion;
 mod matrices;
 mod routing;
 

@@ -14,7 +14,7 @@ use half::{bf16, f16};
 
 pub(super) use element::FloatElement;
 pub(super) use exp::exp;
-pub(super) use product::{Matrix, MatrixMut, product};
+pub(super) use product::{Matrix, MatrixMut, fresh_product, product};
 pub(super) use simd::{Kernel, dispatch, dot};
 
 /// Calls a function that is generic over the elements of a float tensor with those of `dtype`.

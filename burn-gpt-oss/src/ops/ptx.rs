@@ -2,6 +2,7 @@
 //!
 //! `PTX_DIR=DIR` keeps the assembly, `NAME.sm_ARCH.ptx`; `scripts/ptxas-table` needs it.
 
+mod gemm;
 mod fused;
 
 use std::path::PathBuf;

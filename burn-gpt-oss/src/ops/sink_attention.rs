@@ -1,9 +1,13 @@
 //! Attention with one learned sink logit per query head, as one operation.
 
 mod autodiff;
+#[cfg(feature = "_cube")]
+mod cube;
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(all(feature = "_cube", feature = "fusion"))]
+mod fusion;
 mod visibility;
 
 use burn::backend::Dispatch;

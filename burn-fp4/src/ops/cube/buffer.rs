@@ -172,6 +172,16 @@ pub(super) fn with_even_rows(tensor: CubeTensor) -> CubeTensor {
     let (client, device) = (tensor.client.clone(), tensor.device.clone());
     let meta = Metadata::new(shape, strides);
     let out = CubeTensor::new(client, memory, meta, device, tensor.dtype);
-    copy(tensor, &out);
+    copy(without_unit_axes(tensor), &without_unit_axes(out.clone()));
     out
+}
+
+/// The same elements without the last axes as long as they have length one. Where only they are dense,
+/// a copy of CubeCL on CUDA leaves elements out.
+fn without_unit_axes(mut tensor: CubeTensor) -> CubeTensor {
+    let shape = tensor.shape();
+    let kept = shape.iter().rposition(|&len| len != 1).map_or(1, |i| i + 1);
+    let strides = tensor.meta.strides()[..kept].to_vec();
+    *tensor.meta = Metadata::new(shape[..kept].to_vec(), strides);
+    tensor
 }

@@ -3,8 +3,12 @@
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, backend_extension};
 
+#[cfg(all(feature = "_cube", feature = "fusion"))]
+use super::fusion;
+
 /// Inputs of [`sink_attention`](crate::sink_attention), and their gradients.
 #[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
 pub struct AttentionInputs<B: Backend> {
     /// `[batch, len, heads, head_dim]`
     pub query: FloatTensor<B>,
@@ -18,6 +22,7 @@ pub struct AttentionInputs<B: Backend> {
 
 /// What the forward pass leaves for the backward pass.
 #[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
 pub struct AttentionOutput<B: Backend> {
     /// `[batch, len, heads, head_dim]`, dtype of the query.
     pub output: FloatTensor<B>,
@@ -28,6 +33,7 @@ pub struct AttentionOutput<B: Backend> {
 
 /// Documents and padding in one number per key.
 #[derive(Clone, Debug, ExtensionType)]
+#[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
 pub enum KeySegments<B: Backend> {
     /// One document without padding.
     One,
@@ -52,9 +58,15 @@ pub struct AttentionOptions {
 }
 
 /// Backends that have attention with sinks.
-#[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
+#[backend_extension(
+    Autodiff,
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(feature = "_cube"),
+    Fusion: cfg(all(feature = "_cube", feature = "fusion"))
+)]
 pub trait AttentionBackend: Backend {
     /// See [`sink_attention`](crate::sink_attention).
+    #[fusion(meta = fusion::forward)]
     fn sink_attention(
         #[extension_type] inputs: AttentionInputs<Self>,
         #[extension_type] segments: KeySegments<Self>,
@@ -65,6 +77,7 @@ pub trait AttentionBackend: Backend {
     ///
     /// # Shapes
     /// - grad: that of `output.output`
+    #[fusion(meta = fusion::backward)]
     fn sink_attention_backward(
         grad: FloatTensor<Self>,
         #[extension_type] inputs: AttentionInputs<Self>,

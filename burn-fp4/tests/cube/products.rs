@@ -2,21 +2,15 @@
 //!
 //! With `u = 2^-24` and `n` terms the bound is `n * u / (1 - n * u)` times the sum of their magnitudes,
 //! and half a unit in the last place of the dtype for the result.
-#![cfg(feature = "_cube")]
 
-#[path = "support/cases.rs"]
-mod cases;
-#[path = "support/runtimes.rs"]
-mod runtimes;
-
+use crate::cases::{Random, data};
+use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::backend::Flex;
 use burn::tensor::{DType, FloatDType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme, GlobalScope};
-use cases::{Random, data};
 use half::f16;
-use runtimes::{TestRuntime, read, runtimes};
 
 const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
 

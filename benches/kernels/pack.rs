@@ -2,33 +2,25 @@
 //!
 //! Floor: the tensor and its packed form once each, with the largest magnitude given. The copy is an
 //! element-wise operation on `f32`.
-//!
-//! `cargo bench --bench kernels_pack [--features cuda] [-- FILTER]`
-
-#[path = "support/device.rs"]
-mod device;
-#[path = "support/device_table.rs"]
-mod device_table;
 
 use std::cell::LazyCell;
 
 use burn::tensor::{DType, FloatDType};
 use burn_fp4::{Fp4Scheme, Fp4Tensor, global_amax};
 
-use device::{Target, name};
-use device_table::{BYTES, Table};
+use crate::device::{Target, name};
+use crate::device_table::{BYTES, Table};
 
-fn main() {
-    let target = Target::open("Packing on a device");
-    let table = Table::new(&target, BYTES);
+pub fn run(target: &Target) {
+    let table = Table::new(target, BYTES);
     let experts = target.experts(1);
     // Software Vulkan binds at most 128 MB.
     let side = if target.large { 8192 } else { 4096 };
     for dtype in target.dtypes() {
-        measure(&table, &target, dtype, [experts, 2880, 5760], 1);
-        measure(&table, &target, dtype, [experts, 5760, 2880], 2);
-        measure(&table, &target, dtype, [side, side], 0);
-        measure(&table, &target, dtype, [side, side], 1);
+        measure(&table, target, dtype, [experts, 2880, 5760], 1);
+        measure(&table, target, dtype, [experts, 5760, 2880], 2);
+        measure(&table, target, dtype, [side, side], 0);
+        measure(&table, target, dtype, [side, side], 1);
     }
 }
 

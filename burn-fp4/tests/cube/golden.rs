@@ -1,27 +1,25 @@
 //! Golden FP4 vectors through kernels: what Flex gives, bit for bit, on every runtime there is.
 //!
 //! That Flex agrees with the vectors is the business of `tests/golden_fp4.rs` of the workspace.
-#![cfg(feature = "_cube")]
 
-#[path = "support/cases.rs"]
-mod cases;
-#[path = "support/runtimes.rs"]
-mod runtimes;
-
+use crate::cases::assert_same_bits;
+use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::backend::Flex;
 use burn::tensor::{DType, FloatDType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 use burn_fp4::{Fp4Backend, Fp4Scheme, GradientRule, ScaleRule};
-use cases::assert_same_bits;
-use runtimes::{TestRuntime, read, runtimes};
 use safetensors::{Dtype, SafeTensors};
 
-const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/fp4");
+/// Where the workspace has it, or in `GOLDEN_DIR`.
+fn directory() -> String {
+    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
+    std::env::var("GOLDEN_DIR").unwrap_or_else(|_| workspace.to_owned())
+}
 
 /// The inputs of a file: keys that end in `.x`.
 fn inputs(file: &str) -> Vec<(String, TensorData)> {
-    let path = format!("{DIRECTORY}/{file}");
+    let path = format!("{}/fp4/{file}", directory());
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
     let inputs = tensors.iter().filter(|(name, _)| name.ends_with(".x"));

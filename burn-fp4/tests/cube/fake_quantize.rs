@@ -1,22 +1,14 @@
 //! Fake quantization by kernels, bit for bit that of Flex, on every runtime there is.
-#![cfg(feature = "_cube")]
 
-#[path = "support/cases.rs"]
-mod cases;
-#[path = "support/runtimes.rs"]
-mod runtimes;
-#[path = "support/views.rs"]
-mod views;
-
+use crate::cases::{assert_same_bits, data, numbers};
+use crate::runtimes::{read, runtimes};
+use crate::views::{DTYPES, for_all};
 use burn::backend::Flex;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Slice, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 use burn_fp4::{Fp4Backend, Fp4Scheme, GradientRule, Nvfp4ScaleRule, ScaleRule};
-use cases::{assert_same_bits, data, numbers};
-use runtimes::{read, runtimes};
-use views::{DTYPES, for_all};
 
 #[test]
 fn fake_quantization_has_the_bits_of_flex() {
@@ -71,7 +63,7 @@ fn clipped_gradients_have_the_bits_of_flex() {
     for runtime in runtimes() {
         let n_cases = for_all(&runtime, |data, view, axis, scheme, what| {
             let values: Vec<f32> = (0..data.num_elements()).map(|i| i as f32 + 1.5).collect();
-            let grad = cases::data(&values, data.shape(), data.dtype());
+            let grad = crate::cases::data(&values, data.shape(), data.dtype());
             let tensor = view.flex(data);
             let amax = TensorData::new(
                 vec![0.7f32; amax_len(&tensor, scheme)],
@@ -162,6 +154,25 @@ fn searching_rules_work() {
             let (tensor, amax) = (runtime.tensor(data), runtime.tensor(amax.into_data()));
             let found = CubeBackend::fp4_fake_quantize(tensor, amax, 1, scheme, rule);
             assert_same_bits(&read(found), &expected.into_data(), runtime.name);
+        }
+    }
+}
+
+#[test]
+fn rows_that_end_with_an_axis_of_one() {
+    for runtime in runtimes() {
+        for dtype in DTYPES.into_iter().filter(|&dtype| runtime.has(dtype)) {
+            let (shape, scheme) = ([64, 3, 1], Fp4Scheme::mxfp4());
+            let values = data(&numbers(192, 7), &shape, dtype);
+            let rule = GradientRule::StraightThrough;
+            let tensor = FlexTensor::from_data(values.clone());
+            let amax = Flex::fp4_amax(tensor.clone(), scheme);
+            let expected = Flex::fp4_fake_quantize(tensor, amax, 0, scheme, rule);
+            let tensor = runtime.tensor(values);
+            let amax = CubeBackend::fp4_amax(tensor.clone(), scheme);
+            let found = CubeBackend::fp4_fake_quantize(tensor, amax, 0, scheme, rule);
+            let what = format!("{}: {dtype:?}", runtime.name);
+            assert_same_bits(&read(found), &expected.into_data(), &what);
         }
     }
 }

@@ -1,18 +1,12 @@
 //! The public operations on devices of CubeCL: autodiff, lazy execution and all, against Flex.
-#![cfg(feature = "_cube")]
 
-#[path = "support/cases.rs"]
-mod cases;
-#[path = "support/runtimes.rs"]
-mod runtimes;
-
+use crate::cases::{Random, assert_same_bits};
+use crate::runtimes::{Runtimes, runtimes};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use burn_fp4::{
     FakeQuantizer, Fp4Scheme, Fp4Tensor, GlobalScope, GradientRule, dequantize, fp4_expert_linear,
     fp4_linear, fp8_fake_quantize, global_amax, quantize,
 };
-use cases::{Random, assert_same_bits};
-use runtimes::{Runtimes, runtimes};
 
 /// Burn's device for every runtime that Burn can start itself, in place of the runtime.
 fn devices() -> (Runtimes, Vec<(&'static str, Device)>) {

@@ -4,13 +4,6 @@
 //! it, one more read where it is found anew, two reads and one write for the clip-aware gradient. The
 //! copy is an element-wise operation on `f32`. Goal: 80 % of the copy, which is 22 ms for the expert
 //! weights of gpt-oss-20b on an H200.
-//!
-//! `cargo bench --bench kernels_fake_quantize [--features cuda] [-- FILTER]`
-
-#[path = "support/device.rs"]
-mod device;
-#[path = "support/device_table.rs"]
-mod device_table;
 
 use std::cell::LazyCell;
 
@@ -18,26 +11,25 @@ use burn::backend::Dispatch;
 use burn::tensor::{DType, FloatDType, Tensor};
 use burn_fp4::{FakeQuantizer, Fp4Backend, Fp4Scheme, global_amax};
 
-use device::{Target, name};
-use device_table::{BYTES, Table};
+use crate::device::{Target, name};
+use crate::device_table::{BYTES, Table};
 
 /// Layers of gpt-oss-20b.
 const LAYERS: usize = 24;
 
-fn main() {
-    let target = Target::open("Fake quantization on a device");
-    let table = Table::new(&target, BYTES);
+pub fn run(target: &Target) {
+    let table = Table::new(target, BYTES);
     let experts = target.experts(1);
     // Software Vulkan binds at most 128 MB.
     let side = if target.large { 8192 } else { 4096 };
     for dtype in target.dtypes() {
-        measure(&table, &target, dtype, [experts, 2880, 5760], 1);
-        measure(&table, &target, dtype, [experts, 2880, 2880], 1);
-        measure(&table, &target, dtype, [experts, 5760, 2880], 2);
-        measure(&table, &target, dtype, [side, side], 0);
-        measure(&table, &target, dtype, [side, side], 1);
+        measure(&table, target, dtype, [experts, 2880, 5760], 1);
+        measure(&table, target, dtype, [experts, 2880, 2880], 1);
+        measure(&table, target, dtype, [experts, 5760, 2880], 2);
+        measure(&table, target, dtype, [side, side], 0);
+        measure(&table, target, dtype, [side, side], 1);
         if target.large {
-            all_experts(&table, &target, dtype);
+            all_experts(&table, target, dtype);
         }
     }
 }

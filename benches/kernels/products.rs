@@ -4,21 +4,14 @@
 //! runs beside them. Weights take turns, so that none is found in a cache. Many rows are bound by
 //! arithmetic: the floor is two FLOPs per multiply-add, and Burn's product with dense weights of the
 //! same dtype runs beside them.
-//!
-//! `cargo bench --bench kernels_products [--features cuda] [-- FILTER]`
-
-#[path = "support/device.rs"]
-mod device;
-#[path = "support/device_table.rs"]
-mod device_table;
 
 use std::cell::{Cell, LazyCell};
 
 use burn::tensor::{FloatDType, Int, Tensor};
 use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4, fp4_expert_linear, fp4_linear};
 
-use device::{Target, name};
-use device_table::{BYTES, Table, Unit};
+use crate::device::{Target, name};
+use crate::device_table::{BYTES, Table, Unit};
 
 /// `[out, in]` of the experts of gpt-oss-20b.
 const WEIGHTS: [[usize; 2]; 2] = [[5760, 2880], [2880, 2880]];
@@ -30,24 +23,23 @@ const FLOPS: Unit = Unit {
     reference: "dense product",
 };
 
-fn main() {
-    let target = Target::open("Products with packed weights on a device");
+pub fn run(target: &Target) {
     let cases = || {
         let schemes = [Fp4Scheme::mxfp4(), Fp4Scheme::nvfp4()];
         let cases = schemes.map(|scheme| WEIGHTS.map(|shape| (scheme, shape)));
         let dtypes = target.dtypes().into_iter();
         dtypes.flat_map(move |dtype| cases.into_iter().flatten().map(move |case| (dtype, case)))
     };
-    let table = Table::new(&target, BYTES);
+    let table = Table::new(target, BYTES);
     for (dtype, (scheme, shape)) in cases() {
-        few_rows(&table, &target, dtype, scheme, shape);
-        few_experts(&table, &target, dtype, scheme, shape);
+        few_rows(&table, target, dtype, scheme, shape);
+        few_experts(&table, target, dtype, scheme, shape);
     }
     println!();
-    let table = Table::new(&target, FLOPS);
+    let table = Table::new(target, FLOPS);
     for (dtype, (scheme, shape)) in cases() {
-        many_rows(&table, &target, dtype, scheme, shape);
-        many_experts(&table, &target, dtype, scheme, shape);
+        many_rows(&table, target, dtype, scheme, shape);
+        many_experts(&table, target, dtype, scheme, shape);
     }
 }
 

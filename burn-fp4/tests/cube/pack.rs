@@ -1,22 +1,14 @@
 //! Packing and decoding by kernels, bit for bit those of Flex, on every runtime there is.
-#![cfg(feature = "_cube")]
 
-#[path = "support/cases.rs"]
-mod cases;
-#[path = "support/runtimes.rs"]
-mod runtimes;
-#[path = "support/views.rs"]
-mod views;
-
+use crate::cases::{Random, assert_same_bits, data, numbers};
+use crate::runtimes::{TestRuntime, read, runtimes};
+use crate::views::{DTYPES, for_all};
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, FloatDType, Slice, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme, GlobalScope, Nvfp4ScaleRule, ScaleRule};
-use cases::{Random, assert_same_bits, data, numbers};
-use runtimes::{TestRuntime, read, runtimes};
-use views::{DTYPES, for_all};
 
 const FLOATS: [FloatDType; 3] = [FloatDType::F32, FloatDType::BF16, FloatDType::F16];
 

@@ -1,0 +1,29 @@
+//! Kernels on the device that `BURN_DEVICE` names, each beside what it cannot be faster than.
+//!
+//! `cargo bench --bench kernels [--features cuda] [-- FILTER]`; the filter selects rows of the tables that
+//! contain it.
+
+#[path = "../support/device.rs"]
+mod device;
+#[path = "../support/device_table.rs"]
+mod device_table;
+
+mod fake_quantize;
+mod pack;
+mod products;
+mod training;
+
+use device::Target;
+
+fn main() {
+    let target = Target::open("Kernels on a device");
+    for (title, run) in [
+        ("Fake quantization", fake_quantize::run as fn(&Target)),
+        ("Packing", pack::run),
+        ("Products with packed weights", products::run),
+        ("Operations of a training step", training::run),
+    ] {
+        println!("\n## {title}\n");
+        run(&target);
+    }
+}

@@ -1,0 +1,72 @@
+//! Products of matrices, alone or one for every expert.
+//!
+//! Tensor cores where there are, and where rows are whole vectors; else multiply-adds in `f32`. Sums are in
+//! `f32` and have one order for given shapes and offsets.
+#![allow(unsafe_code)]
+
+mod element;
+mod epilogue;
+mod factor;
+mod geometry;
+mod launch;
+mod packed;
+mod registers;
+mod shared;
+mod stage;
+mod tensor_cores;
+
+use burn::tensor::DType;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::contiguous;
+pub(in crate::ops) use factor::{Dense, Packed, Right};
+pub(in crate::ops) use geometry::Grouping;
+#[cfg(all(test, feature = "cuda"))]
+pub(in crate::ops) use {
+    geometry::{GemmKind, GemmShapeCompilationArg},
+    packed::PackedFormat,
+    tensor_cores::{PlaneTile, plane_tiles},
+};
+pub(in crate::ops) use launch::{Product, RouteTensors};
+
+/// `lhs rhs`, with operands where they lie, transposed ones too.
+///
+/// # Shapes
+/// - lhs: `[m, k]`
+/// - rhs: `[k, n]`, dtype of `lhs`
+/// - output: `[m, n]`
+pub(in crate::ops) fn matmul(lhs: CubeTensor, rhs: CubeTensor, out_dtype: DType) -> CubeTensor {
+    matmul_with_bias(lhs, rhs, None, out_dtype)
+}
+
+/// [`matmul`] with `[n]` added to every row.
+pub(in crate::ops) fn matmul_with_bias(
+    lhs: CubeTensor,
+    rhs: CubeTensor,
+    bias: Option<CubeTensor>,
+    out_dtype: DType,
+) -> CubeTensor {
+    let [m, k] = lhs.meta.shape().dims();
+    let [inner, n] = rhs.meta.shape().dims();
+    assert_eq!(k, inner, "inner axes of a product");
+    assert_eq!(lhs.dtype, rhs.dtype, "dtypes of a product");
+    let (lhs, lhs_rows) = Dense::matrix(lhs);
+    let (rhs, rhs_terms) = Dense::matrix(rhs);
+    Product {
+        lhs,
+        lhs_rows,
+        lhs_gathered: false,
+        rhs: Right::Dense(rhs),
+        rhs_terms,
+        rhs_gathered: false,
+        rhs_rows: 0,
+        grouping: Grouping::None,
+        n_rows: m,
+        n_columns: n,
+        n_terms: k,
+        routes: None,
+        bias: bias.map(contiguous),
+        scores: None,
+    }
+    .run([m, n], out_dtype)
+}

@@ -1,0 +1,338 @@
+//! Launches of products.
+
+use burn::backend::cubecl::dtype_to_elem_type;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::client::Client;
+use cubecl::features::MmaConfig;
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+
+use super::factor::{Dense, Right};
+use super::geometry::{GemmKind, GemmShapeLaunch, Grouping};
+use super::registers::{BLOCK, registers};
+use super::shared::{UnitTile, unit_tiles};
+use super::stage::VECTOR;
+use super::tensor_cores::{FRAGMENT, PLANE, PlaneTile, plane_tiles};
+use crate::ops::cube::{Hardware, empty, zeros};
+
+/// Units of a cube without shared memory.
+const UNITS: usize = 64;
+
+/// Which rows are whose.
+#[derive(Clone)]
+pub(in crate::ops) struct RouteTensors {
+    /// `[rows]`, 32-bit integers.
+    pub order: CubeTensor,
+    /// `[experts + 1]`, 32-bit integers.
+    pub offsets: CubeTensor,
+    pub n_experts: usize,
+    pub n_rows: usize,
+    pub top_k: usize,
+}
+
+/// A product and its operands.
+pub(in crate::ops) struct Product {
+    pub lhs: Dense,
+    /// Whether rows of the left factor in memory are those of the output. Else they are terms.
+    pub lhs_rows: bool,
+    /// Whether the left factor has a row per token instead of one per choice.
+    pub lhs_gathered: bool,
+    pub rhs: Right,
+    /// Whether rows of the right factor in memory are terms. Else they are columns of the output.
+    pub rhs_terms: bool,
+    pub rhs_gathered: bool,
+    /// Rows of the right factor for every expert; none where all share them.
+    pub rhs_rows: usize,
+    pub grouping: Grouping,
+    /// Rows of the output; of one expert where the sums run over its rows.
+    pub n_rows: usize,
+    pub n_columns: usize,
+    /// Terms; unused where those are the rows of an expert.
+    pub n_terms: usize,
+    pub routes: Option<RouteTensors>,
+    /// `[experts, columns]`, dtype of the left factor.
+    pub bias: Option<CubeTensor>,
+    /// Factors of the terms by choice, dtype of the left factor.
+    pub scores: Option<CubeTensor>,
+}
+
+impl Product {
+    /// The product as a tensor of any shape.
+    pub fn run(self, shape: impl Into<Shape>, dtype: DType) -> CubeTensor {
+        let shape = shape.into();
+        let no_rows = self
+            .routes
+            .as_ref()
+            .is_some_and(|routes| routes.n_rows == 0);
+        if no_rows || self.n_rows == 0 || self.n_columns == 0 || self.no_terms() {
+            let zeros = zeros(&self.lhs.tensor, shape, dtype);
+            return zeros;
+        }
+        let output = empty(&self.lhs.tensor, shape, dtype);
+        let hardware = Hardware::of(&self.lhs.tensor.client);
+        if let Some(tile) = self.plane_tile(&hardware) {
+            self.launch_tensor_cores(&output, tile);
+        } else if hardware.shared_memory && hardware.max_units >= 256 {
+            self.launch_shared(&output, unit_tile(self.n_rows, &hardware));
+        } else {
+            self.launch_registers(&output);
+        }
+        output
+    }
+
+    fn no_terms(&self) -> bool {
+        self.grouping != Grouping::Terms && self.n_terms == 0 && self.bias.is_none()
+    }
+
+    fn kind(&self) -> GemmKind {
+        let top_k = |gathered: bool| match &self.routes {
+            Some(routes) if gathered => Some(routes.top_k),
+            _ => None,
+        };
+        GemmKind {
+            grouping: self.grouping,
+            lhs_rows: self.lhs_rows,
+            rhs_terms: self.rhs_terms,
+            lhs_top_k: top_k(self.lhs_gathered),
+            rhs_top_k: top_k(self.rhs_gathered),
+        }
+    }
+
+    /// The tile for tensor cores, if they can do it.
+    fn plane_tile(&self, hardware: &Hardware) -> Option<PlaneTile> {
+        let client = &self.lhs.tensor.client;
+        let vectors = self.lhs.has_vectors(VECTOR) && self.n_columns.is_multiple_of(VECTOR);
+        let right = match &self.rhs {
+            Right::Dense(rhs) => rhs.has_vectors(VECTOR),
+            // Not every value is exact in `f16`.
+            Right::Packed(_) => self.lhs.tensor.dtype == DType::BF16,
+        };
+        let bias = self
+            .bias
+            .as_ref()
+            .is_none_or(|bias| offset(bias).is_multiple_of(16));
+        let usable = vectors && right && bias && multiplies(client, self.lhs.tensor.dtype);
+        if !usable || hardware.plane != PLANE {
+            return None;
+        }
+        let tile = |planes, fragments| PlaneTile { planes, fragments };
+        let tiles = match self.n_rows {
+            0..=64 => [tile((1, 4), (4, 2)); 2],
+            _ if self.n_columns <= 128 => [tile((2, 2), (4, 4)); 2],
+            _ => [tile((2, 4), (4, 4)), tile((2, 2), (4, 4))],
+        };
+        let fits = |tile: &PlaneTile| tile.shared_bytes(self.kind()) <= hardware.shared_bytes;
+        tiles.into_iter().find(fits)
+    }
+
+    fn count(&self, height: usize, width: usize) -> CubeCount {
+        let columns = self.n_columns.div_ceil(width) as u32;
+        let rows = |n: usize| n.div_ceil(height) as u32;
+        match (&self.routes, self.grouping) {
+            // Every expert may leave one tile unfilled.
+            (Some(routes), Grouping::Rows) => {
+                CubeCount::Static(columns, rows(routes.n_rows) + routes.n_experts as u32, 1)
+            }
+            (Some(routes), Grouping::Terms) => {
+                CubeCount::Static(columns, rows(self.n_rows), routes.n_experts as u32)
+            }
+            _ => CubeCount::Static(columns, rows(self.n_rows), 1),
+        }
+    }
+
+    fn shape(&self) -> GemmShapeLaunch {
+        let (scale_pitch, n_global_scales) = match &self.rhs {
+            Right::Dense(_) => (0, 1),
+            Right::Packed(packed) => (packed.scale_pitch, packed.global_scales.meta.num_elements()),
+        };
+        GemmShapeLaunch::new(
+            self.n_rows,
+            self.n_columns,
+            self.n_terms,
+            self.routes.as_ref().map_or(1, |routes| routes.n_experts),
+            self.lhs.pitch,
+            self.rhs.pitch(),
+            self.rhs_rows,
+            scale_pitch,
+            n_global_scales,
+        )
+    }
+
+    /// Wide enough for every index.
+    fn address_type(&self, output: &CubeTensor) -> AddressType {
+        let len = |tensor: &CubeTensor| tensor.handle.size_in_used() as usize;
+        let rhs = match &self.rhs {
+            Right::Dense(rhs) => len(&rhs.tensor),
+            Right::Packed(packed) => 2 * len(&packed.codes),
+        };
+        AddressType::from_len(len(&self.lhs.tensor).max(rhs).max(len(output)))
+    }
+
+    fn args(&self, output: &CubeTensor) -> Args {
+        let (rhs, packed) = match &self.rhs {
+            Right::Dense(rhs) => (Some(&rhs.tensor), None),
+            Right::Packed(packed) => (None, Some(packed)),
+        };
+        let buffer = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
+        let gathers = self.lhs_gathered || self.rhs_gathered || self.scores.is_some();
+        let routes = self.routes.as_ref();
+        Args {
+            lhs: buffer(&self.lhs.tensor),
+            rhs: rhs.map(buffer),
+            codes: packed.map(|packed| words(packed.codes.handle.clone())),
+            scales: packed.map(|packed| words(packed.scales.handle.clone())),
+            global_scales: packed
+                .filter(|packed| packed.format.e4m3)
+                .map(|packed| buffer(&packed.global_scales)),
+            order: routes
+                .filter(|_| gathers)
+                .map(|routes| buffer(&routes.order)),
+            offsets: routes.map(|routes| buffer(&routes.offsets)),
+            bias: self.bias.as_ref().map(buffer),
+            scores: self.scores.as_ref().map(buffer),
+            output: buffer(output),
+        }
+    }
+
+    fn launch_tensor_cores(&self, output: &CubeTensor, tile: PlaneTile) {
+        let args = self.args(output);
+        // SAFETY: vectors beyond the last row, column or term are replaced by the last ones and not
+        // written; parts without rows end at once; rows of a routing are below the number of choices.
+        unsafe {
+            plane_tiles::launch_unchecked(
+                &self.lhs.tensor.client,
+                self.count(tile.height(), tile.width()),
+                CubeDim::new_1d(tile.n_units() as u32),
+                self.address_type(output),
+                args.lhs,
+                args.rhs.into(),
+                args.codes.into(),
+                args.scales.into(),
+                args.global_scales.into(),
+                args.order.into(),
+                args.offsets.into(),
+                args.bias.into(),
+                args.scores.into(),
+                args.output,
+                self.shape(),
+                self.kind(),
+                tile,
+                self.rhs.format(),
+                dtype_to_elem_type(self.lhs.tensor.dtype),
+                dtype_to_elem_type(output.dtype),
+            );
+        }
+    }
+
+    fn launch_shared(&self, output: &CubeTensor, tile: UnitTile) {
+        let args = self.args(output);
+        // SAFETY: as above, with elements.
+        unsafe {
+            unit_tiles::launch_unchecked(
+                &self.lhs.tensor.client,
+                self.count(tile.height(), tile.width()),
+                CubeDim::new_1d(tile.n_units() as u32),
+                self.address_type(output),
+                args.lhs,
+                args.rhs.into(),
+                args.codes.into(),
+                args.scales.into(),
+                args.global_scales.into(),
+                args.order.into(),
+                args.offsets.into(),
+                args.bias.into(),
+                args.scores.into(),
+                args.output,
+                self.shape(),
+                self.kind(),
+                tile,
+                self.rhs.format(),
+                dtype_to_elem_type(self.lhs.tensor.dtype),
+                dtype_to_elem_type(output.dtype),
+            );
+        }
+    }
+
+    fn launch_registers(&self, output: &CubeTensor) {
+        let args = self.args(output);
+        // SAFETY: as above, with elements; units beyond the last column end at once.
+        unsafe {
+            registers::launch_unchecked(
+                &self.lhs.tensor.client,
+                self.count(BLOCK, BLOCK * UNITS),
+                CubeDim::new_1d(UNITS as u32),
+                self.address_type(output),
+                args.lhs,
+                args.rhs.into(),
+                args.codes.into(),
+                args.scales.into(),
+                args.global_scales.into(),
+                args.order.into(),
+                args.offsets.into(),
+                args.bias.into(),
+                args.scores.into(),
+                args.output,
+                self.shape(),
+                self.kind(),
+                self.rhs.format(),
+                dtype_to_elem_type(self.lhs.tensor.dtype),
+                dtype_to_elem_type(output.dtype),
+            );
+        }
+    }
+}
+
+struct Args {
+    lhs: BufferArg,
+    rhs: Option<BufferArg>,
+    codes: Option<BufferArg>,
+    scales: Option<BufferArg>,
+    global_scales: Option<BufferArg>,
+    order: Option<BufferArg>,
+    offsets: Option<BufferArg>,
+    bias: Option<BufferArg>,
+    scores: Option<BufferArg>,
+    output: BufferArg,
+}
+
+/// A buffer of bytes as 32-bit words.
+fn words(handle: Handle) -> BufferArg {
+    let n_words = handle.size_in_used().div_ceil(4) as usize;
+    // SAFETY: the length is that of the memory; allocations are whole words.
+    unsafe { BufferArg::from_raw_parts(handle, n_words) }
+}
+
+fn offset(tensor: &CubeTensor) -> usize {
+    tensor.handle.offset_start.unwrap_or(0) as usize
+}
+
+/// Whether the matrix instructions of kernels are there, for operands of a dtype and sums in `f32`.
+fn multiplies(client: &Client, dtype: DType) -> bool {
+    if !matches!(dtype, DType::BF16 | DType::F16) || client.name() != "cuda" {
+        return false;
+    }
+    let size = FRAGMENT as u32;
+    let config = MmaConfig {
+        a_type: dtype_to_elem_type(dtype),
+        b_type: dtype_to_elem_type(dtype),
+        cd_type: dtype_to_elem_type(DType::F32),
+        m: size,
+        n: size,
+        k: size,
+    };
+    client.properties().features.matmul.cmma.contains(&config)
+}
+
+/// The tile for so many rows.
+fn unit_tile(n_rows: usize, hardware: &Hardware) -> UnitTile {
+    let tile = |high: usize, wide: usize, depth: usize| UnitTile {
+        units: (16, 16),
+        vectors: (high, wide),
+        depth,
+    };
+    let high = if n_rows > 64 { 2 } else { 1 };
+    let tiles = [tile(high, 2, 32), tile(high, 2, 16), tile(1, 2, 16)];
+    let fits = |tile: &UnitTile| tile.shared_bytes() <= hardware.shared_bytes;
+    tiles.into_iter().find(fits).unwrap_or(tile(1, 1, 16))
+}

@@ -1,0 +1,210 @@
+//! From global to shared memory, for tensor cores.
+//!
+//! A stage holds so many terms of the rows of a factor as they lie in memory, in vectors of eight: rows of
+//! the output or columns of it next to each other, or terms. Which of both, the matrix instructions are told.
+
+use cubecl::prelude::*;
+
+use super::geometry::source_row;
+use super::packed::{CODES_PER_WORD, PackedFormat, block_factor, byte_of, decode_bf16};
+
+/// Terms in shared memory at a time.
+pub(crate) const DEPTH: usize = 32;
+/// Elements of a vector.
+pub(crate) const VECTOR: usize = 8;
+
+/// The layout of a stage and the division of its loads among the units of a cube.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StageShape {
+    /// Rows as they lie in memory.
+    pub rows: usize,
+    /// Vectors of a row.
+    pub width: usize,
+    pub n_units: usize,
+    /// Whether rows in memory are terms, and follow the sum instead of the output.
+    pub terms: bool,
+    pub top_k: Option<usize>,
+}
+
+impl StageShape {
+    /// The stage for a tile that reaches over `len` rows or columns of the output.
+    pub const fn new(len: usize, terms: bool, top_k: Option<usize>, n_units: usize) -> Self {
+        let (rows, width) = match terms {
+            true => (DEPTH, len / VECTOR),
+            false => (len, DEPTH / VECTOR),
+        };
+        Self {
+            rows,
+            width,
+            n_units,
+            terms,
+            top_k,
+        }
+    }
+
+    /// Vectors from one row to the next. One more than needed, so that eight rows are in different banks.
+    pub const fn pitch(self) -> usize {
+        self.width + 1
+    }
+
+    /// Vectors of a stage.
+    pub const fn size(self) -> usize {
+        self.rows * self.pitch()
+    }
+
+    /// Vectors that a unit loads.
+    pub const fn loads(self) -> usize {
+        self.rows * self.width / self.n_units
+    }
+}
+
+/// A factor in global memory; pitches and widths count vectors, or words of codes.
+#[derive(CubeType, Clone, Copy)]
+pub(crate) struct Source {
+    /// Rows ahead of the matrix of the expert.
+    pub base: usize,
+    pub pitch: usize,
+    pub scale_pitch: usize,
+    /// The last vector of a row.
+    pub last_column: usize,
+    /// First row and number of rows that may be read.
+    pub first_row: usize,
+    pub n_rows: usize,
+    /// First vector, if rows are terms.
+    pub first_column: usize,
+}
+
+/// What a unit has loaded, not yet in shared memory.
+#[derive(CubeType)]
+pub(crate) struct Loaded<F: Float> {
+    vectors: Sequence<Vector<F, Const<8>>>,
+    words: Sequence<u32>,
+    scales: Sequence<u32>,
+}
+
+/// The rows that a unit loads from, beginning with that of term `term` if rows are terms.
+#[cube]
+pub(crate) fn find_rows(
+    rows: &mut Array<usize>,
+    order: ComptimeOption<&[u32]>,
+    source: &Source,
+    term: usize,
+    #[comptime] shape: StageShape,
+) {
+    #[unroll]
+    for i in 0..comptime!(shape.loads()) {
+        let task = UNIT_POS as usize + comptime!(i * shape.n_units);
+        let row = if comptime!(shape.terms) {
+            term + task / shape.width
+        } else {
+            task / shape.width
+        };
+        // Those beyond the last one are that again; in a sum they become zeros.
+        let row = source.first_row + min(row, source.n_rows - 1);
+        rows[i] = source.base + source_row(order, row, shape.top_k);
+    }
+}
+
+/// Vector of a row that load `i` of a unit is for.
+#[cube]
+fn column(
+    source: &Source,
+    term: usize,
+    #[comptime] i: usize,
+    #[comptime] shape: StageShape,
+) -> usize {
+    let task = UNIT_POS as usize + comptime!(i * shape.n_units);
+    let first = if comptime!(shape.terms) {
+        source.first_column
+    } else {
+        term / VECTOR
+    };
+    min(first + task % shape.width, source.last_column)
+}
+
+/// Begins to load a dense factor.
+#[cube]
+pub(crate) fn load<F: Float>(
+    factor: &[Vector<F, Const<8>>],
+    rows: &Array<usize>,
+    source: &Source,
+    term: usize,
+    #[comptime] shape: StageShape,
+) -> Loaded<F> {
+    let mut vectors = Sequence::<Vector<F, Const<8>>>::new();
+    #[unroll]
+    for i in 0..comptime!(shape.loads()) {
+        vectors.push(factor[rows[i] * source.pitch + column(source, term, i, shape)]);
+    }
+    Loaded::<F> {
+        vectors,
+        words: Sequence::new(),
+        scales: Sequence::new(),
+    }
+}
+
+/// Begins to load a packed factor.
+#[cube]
+pub(crate) fn load_packed<F: Float>(
+    codes: &[u32],
+    scales: &[u32],
+    rows: &Array<usize>,
+    source: &Source,
+    term: usize,
+    #[comptime] shape: StageShape,
+    #[comptime] format: PackedFormat,
+) -> Loaded<F> {
+    let mut words = Sequence::<u32>::new();
+    let mut bytes = Sequence::<u32>::new();
+    #[unroll]
+    for i in 0..comptime!(shape.loads()) {
+        let column = column(source, term, i, shape);
+        words.push(codes[rows[i] * source.pitch + column]);
+        let position =
+            rows[i] * source.scale_pitch + column / comptime!(format.block_size / CODES_PER_WORD);
+        bytes.push(byte_of(scales[position / 4], position));
+    }
+    Loaded::<F> {
+        vectors: Sequence::new(),
+        words,
+        scales: bytes,
+    }
+}
+
+/// Writes what was loaded for the terms from `term` on to a stage, with zeros beyond the last term.
+#[cube]
+pub(crate) fn store<F: Float>(
+    loaded: &Loaded<F>,
+    stage: &mut Shared<[Vector<F, Const<8>>]>,
+    first: usize,
+    factors: &Array<f32>,
+    terms_left: usize,
+    #[comptime] shape: StageShape,
+    #[comptime] format: Option<PackedFormat>,
+    #[comptime] scaled: bool,
+) {
+    #[unroll]
+    for i in 0..comptime!(shape.loads()) {
+        let task = UNIT_POS as usize + comptime!(i * shape.n_units);
+        let (row, column) = (task / shape.width, task % shape.width);
+        let mut value = match comptime!(format) {
+            Option::Some(format) => {
+                let factor = block_factor(*loaded.scales.index(i), format);
+                decode_bf16::<F>(*loaded.words.index(i), factor)
+            }
+            Option::None => *loaded.vectors.index(i),
+        };
+        if comptime!(scaled) {
+            let scaled = Vector::<f32, Const<8>>::cast_from(value) * Vector::new(factors[i]);
+            value = Vector::<F, Const<8>>::cast_from(scaled);
+        }
+        let term = if comptime!(shape.terms) {
+            row
+        } else {
+            column * VECTOR
+        };
+        let zero = Vector::<F, Const<8>>::new(F::from_int(0));
+        stage[first + row * comptime!(shape.pitch()) + column] =
+            select(term < terms_left, value, zero);
+    }
+}

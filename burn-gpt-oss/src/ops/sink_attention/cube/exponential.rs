@@ -1,0 +1,90 @@
+//! Exponential and logarithm.
+//!
+//! What a runtime has by itself is `native`. CUDA's takes libdevice, a file of the CUDA toolkit, when
+//! a kernel is compiled, and more instructions than attention can spare.
+
+use core::f32::consts::{LN_2, LOG2_E, SQRT_2};
+
+use cubecl::prelude::*;
+
+/// `1.5 * 2^23`: floats of this size have no fraction, so adding it rounds, and the integer is in the
+/// lowest bits of the sum.
+const ROUND: f32 = 12_582_912.0;
+
+/// Powers of two from here on are zero: the exponent of the result is then zero, and so is the fraction
+/// because both polynomials are exactly one at zero.
+const ZERO: f32 = -127.0;
+
+/// `e^x` for `x` up to 80; relative error below `(4 + |x|) * 2^-24`.
+#[cube]
+pub(super) fn exp(x: f32, #[comptime] native: bool) -> f32 {
+    if comptime!(native) {
+        x.exp()
+    } else {
+        let (power, rest) = split(x * LOG2_E);
+        // Minimax on [-1/2, 1/2], relative error 2^-29.
+        let p = fma(rest, 1.534_581_2e-4f32, 1.339_993_1e-3f32);
+        let p = fma(rest, p, 9.618_489e-3f32);
+        let p = fma(rest, p, 5.550_328_8e-2f32);
+        let p = fma(rest, p, 2.402_264_7e-1f32);
+        let p = fma(rest, p, 6.931_472e-1f32);
+        scale(fma(rest, p, 1.0f32), power)
+    }
+}
+
+/// `2^x` for `x` up to 120, relative error `2^-18`.
+#[cube]
+pub(super) fn exp2(x: f32) -> f32 {
+    let (power, rest) = split(x);
+    let p = fma(rest, 9.582_807e-3f32, 5.590_642_8e-2f32);
+    let p = fma(rest, p, 2.402_41e-1f32);
+    let p = fma(rest, p, 6.931_242e-1f32);
+    scale(fma(rest, p, 1.0f32), power)
+}
+
+/// The nearest integer, in the lowest bits, and what is left of `x`. NaN stays what it is.
+#[cube]
+fn split(x: f32) -> (u32, f32) {
+    let x = select(x < ZERO, ZERO, x);
+    let sum = x + ROUND;
+    (u32::reinterpret(sum), x - (sum - ROUND))
+}
+
+/// `x` times a power of two.
+#[cube]
+fn scale(x: f32, power: u32) -> f32 {
+    f32::reinterpret(u32::reinterpret(x) + (power << 23u32))
+}
+
+/// What is known about a row, with the logarithm of its sum, the first, to base two and finite.
+#[cube]
+pub(super) fn base_two(statistics: Vector<f32, Const<2>>) -> Vector<f32, Const<2>> {
+    let mut statistics = statistics;
+    let logarithm = statistics.extract(0usize) * LOG2_E;
+    statistics.insert(0usize, max(logarithm, f32::MIN));
+    statistics
+}
+
+/// Natural logarithm of a number of normal size; error `2^-23` and as much of the result.
+#[cube]
+pub(super) fn ln(x: f32, #[comptime] native: bool) -> f32 {
+    if comptime!(native) {
+        x.ln()
+    } else {
+        let bits = u32::reinterpret(x);
+        let fraction = f32::reinterpret((bits & 0x007f_ffffu32) | 0x3f80_0000u32);
+        let exponent = f32::cast_from(bits >> 23u32) - 127.0f32;
+        // Between the roots of one half and two.
+        let high = fraction > SQRT_2;
+        let fraction = select(high, fraction * 0.5f32, fraction);
+        let exponent = select(high, exponent + 1.0f32, exponent);
+        // ln x = 2 artanh((x - 1) / (x + 1)), a series in the square, which is below 0.03.
+        let part = (fraction - 1.0f32) / (fraction + 1.0f32);
+        let square = part * part;
+        let p = fma(square, comptime!(2.0f32 / 9.0), comptime!(2.0f32 / 7.0));
+        let p = fma(square, p, comptime!(2.0f32 / 5.0));
+        let p = fma(square, p, comptime!(2.0f32 / 3.0));
+        let p = fma(square, p, 2.0f32);
+        fma(exponent, LN_2, part * p)
+    }
+}

@@ -1,0 +1,264 @@
+//! Gradients of keys and values.
+
+use core::f32::consts::LOG2_E;
+
+use cubecl::prelude::*;
+
+use super::super::exponential::{base_two, exp2};
+use super::super::geometry::{Geometry, KeyRow};
+use super::fragments::{
+    Pair, Wide, add_rows, add_scores, result_operand, results, row_operands, store_band,
+    unit_column, unit_row,
+};
+use super::sight::{Sight, document_range, range};
+use super::tile::{Rows, Source, fetch, put, two_tiles};
+use super::{BAND, DIM, MmaSplit, PLANE, TILE};
+
+/// Gradients of the keys and values of a key head, a band for a plane (FlashAttention-2, Dao 2023,
+/// algorithm 2). Scores are transposed: keys are rows, and queries the other side.
+#[cube(launch_unchecked, address_type = "dynamic")]
+#[allow(clippy::too_many_arguments)]
+pub(in super::super) fn key_gradient_mma<F: Float>(
+    query: &[Rows<F>],
+    key: &[Pair<F>],
+    value: &[Pair<F>],
+    grad: &[Rows<F>],
+    statistics: &[Wide],
+    segments: &[i32],
+    key_grad: &mut [Pair<F>],
+    value_grad: &mut [Pair<F>],
+    geometry: Geometry,
+    #[comptime] split: MmaSplit,
+    #[define(F)] _dtype: ElemType,
+) {
+    let cube_start = CUBE_POS_X as usize * comptime!(split.rows());
+    let plane_start = cube_start + UNIT_POS as usize / PLANE * BAND;
+    let (first, second) = (plane_start + unit_row(), plane_start + unit_row() + 8);
+    let last = geometry.keys - 1;
+    let low = key_rows(segments, min(first, last), &geometry, split);
+    let high = key_rows(segments, min(second, last), &geometry, split);
+    let sight = plane_sight(segments, plane_start, &geometry, split);
+    let cube_last = min(cube_start + comptime!(split.rows()), geometry.keys) - 1;
+    let start = key_rows(segments, cube_start, &geometry, split).start;
+    let end = key_rows(segments, cube_last, &geometry, split).end;
+    let own_keys = row_operands::<F>(key, low.index, high.index);
+    let own_values = row_operands::<F>(value, low.index, high.index);
+    let mut key_sums = results(comptime!(DIM / 8));
+    let mut value_sums = results(comptime!(DIM / 8));
+    let factor = geometry.scale * LOG2_E;
+
+    let mut queries = two_tiles::<F>();
+    let mut grads = two_tiles::<F>();
+    let mut known = Shared::<[Wide]>::new_slice(comptime!(2 * TILE));
+    if start < end {
+        let next = fetch::<F>(query, start, end, &geometry, Source::Queries, split);
+        put::<F>(&next, &mut queries, 0usize, split);
+        let next = fetch::<F>(grad, start, end, &geometry, Source::Queries, split);
+        put::<F>(&next, &mut grads, 0usize, split);
+        share_statistics(statistics, &mut known, start, end, 0usize, &geometry);
+    }
+    sync_cube();
+    let n_tiles = (max(start, end) - start).div_ceil(TILE);
+    for i in 0..n_tiles {
+        let tile = start + i * TILE;
+        let at = i % 2 * TILE;
+        // The last tile again behind the end.
+        let next = tile + TILE;
+        let next_queries = fetch::<F>(query, next, end, &geometry, Source::Queries, split);
+        let next_grads = fetch::<F>(grad, next, end, &geometry, Source::Queries, split);
+        let (least, most) = document_range(segments, tile, end, &geometry, split.segmented);
+        let seen = sight.judge(tile, least, most, split.segmented);
+        if seen.any {
+            #[unroll]
+            for step in 0..comptime!(TILE / BAND) {
+                let row = at + comptime!(step * BAND);
+                let mut scores = results(2usize);
+                let mut gradients = results(2usize);
+                add_scores::<F>(&mut scores, 0usize, &own_keys, &queries, row);
+                add_scores::<F>(&mut gradients, 0usize, &own_values, &grads, row);
+                #[unroll]
+                for i in 0..2usize {
+                    let column = comptime!(step * BAND + 8 * i);
+                    let scores = scores.index_mut(i);
+                    if !seen.all {
+                        let place = tile + column + 2 * unit_column();
+                        hide(scores, &low, &high, segments, place, &geometry, split);
+                    }
+                    let at = at + column + 2 * unit_column();
+                    weigh(
+                        scores,
+                        gradients.index_mut(i),
+                        known[at],
+                        known[at + 1],
+                        factor,
+                    );
+                }
+                let mut lefts = Sequence::<Array<Pair<F>>>::new();
+                lefts.push(result_operand::<F>(
+                    scores.index(0usize),
+                    scores.index(1usize),
+                ));
+                add_rows::<F>(&mut value_sums, &lefts, &grads, row, 1usize);
+                let mut lefts = Sequence::<Array<Pair<F>>>::new();
+                lefts.push(result_operand::<F>(
+                    gradients.index(0usize),
+                    gradients.index(1usize),
+                ));
+                add_rows::<F>(&mut key_sums, &lefts, &queries, row, 1usize);
+            }
+        }
+        put::<F>(&next_queries, &mut queries, TILE - at, split);
+        put::<F>(&next_grads, &mut grads, TILE - at, split);
+        share_statistics(statistics, &mut known, next, end, TILE - at, &geometry);
+        sync_cube();
+    }
+    if first < geometry.keys {
+        store_band::<F>(
+            key_grad,
+            &key_sums,
+            0usize,
+            0usize,
+            low.index,
+            geometry.scale,
+        );
+        store_band::<F>(value_grad, &value_sums, 0usize, 0usize, low.index, 1.0f32);
+    }
+    if second < geometry.keys {
+        store_band::<F>(
+            key_grad,
+            &key_sums,
+            0usize,
+            1usize,
+            high.index,
+            geometry.scale,
+        );
+        store_band::<F>(value_grad, &value_sums, 0usize, 1usize, high.index, 1.0f32);
+    }
+}
+
+/// A key; what sees it counts rows, not queries.
+#[cube]
+fn key_rows(
+    segments: &[i32],
+    key: usize,
+    geometry: &Geometry,
+    #[comptime] split: MmaSplit,
+) -> KeyRow {
+    let row = geometry.key(segments, key, split.segmented);
+    KeyRow {
+        index: row.index,
+        start: row.start * geometry.group,
+        end: row.end * geometry.group,
+        segment: row.segment,
+    }
+}
+
+#[cube]
+fn plane_sight(
+    segments: &[i32],
+    plane_start: usize,
+    geometry: &Geometry,
+    #[comptime] split: MmaSplit,
+) -> Sight {
+    let end = min(plane_start + BAND, geometry.keys);
+    let first = key_rows(
+        segments,
+        min(plane_start, geometry.keys - 1),
+        geometry,
+        split,
+    );
+    let last = key_rows(segments, end - 1, geometry, split);
+    let (low, high) = if comptime!(split.segmented) {
+        let own = min(plane_start + UNIT_POS as usize % BAND, end - 1);
+        let segment = geometry.segment(segments, own, true);
+        range(segment, segment)
+    } else {
+        (0i32.runtime(), 0i32.runtime())
+    };
+    Sight {
+        start: first.start,
+        end: first.end,
+        last_start: last.start,
+        last_end: last.end,
+        low,
+        high,
+    }
+}
+
+/// The statistics of a tile of rows into shared memory, the last row again behind `end`.
+#[cube]
+fn share_statistics(
+    statistics: &[Wide],
+    to: &mut Shared<[Wide]>,
+    start: usize,
+    end: usize,
+    at: usize,
+    geometry: &Geometry,
+) {
+    let unit = UNIT_POS as usize;
+    if unit < TILE {
+        let row = geometry.query_index(min(start + unit, end - 1));
+        to[at + unit] = base_two(statistics[row]);
+    }
+}
+
+/// Turns scores into weights, and gradients of weights into those of scores, for a result of two keys
+/// and two queries, whose statistics `first` and `second` are.
+#[cube]
+fn weigh(
+    scores: &mut Array<Wide>,
+    gradients: &mut Array<Wide>,
+    first: Wide,
+    second: Wide,
+    factor: f32,
+) {
+    #[unroll]
+    for half in 0..2usize {
+        let (score, gradient) = (scores[half], gradients[half]);
+        let mut weights = Wide::empty();
+        let mut score_grads = Wide::empty();
+        #[unroll]
+        for i in 0..2usize {
+            let known = if comptime!(i == 0) { first } else { second };
+            let weight = exp2(fma(score.extract(i), factor, -known.extract(0usize)));
+            weights.insert(i, weight);
+            score_grads.insert(i, weight * (gradient.extract(i) - known.extract(1usize)));
+        }
+        scores[half] = weights;
+        gradients[half] = score_grads;
+    }
+}
+
+/// Makes scores minus infinity where a query does not see a key. A result of two keys and the rows of
+/// queries `place` and the next.
+#[cube]
+fn hide(
+    scores: &mut Array<Wide>,
+    low: &KeyRow,
+    high: &KeyRow,
+    segments: &[i32],
+    place: usize,
+    geometry: &Geometry,
+    #[comptime] split: MmaSplit,
+) {
+    let mut of_low = scores[0];
+    let mut of_high = scores[1];
+    let last = geometry.len * geometry.group - 1;
+    #[unroll]
+    for i in 0..2usize {
+        let row = place + i;
+        let query = min(row, last) / geometry.group;
+        let document = geometry.document(segments, query, split.segmented);
+        let sees_low = seen(low, row, document);
+        let sees_high = seen(high, row, document);
+        of_low.insert(i, select(sees_low, of_low.extract(i), f32::NEG_INFINITY));
+        of_high.insert(i, select(sees_high, of_high.extract(i), f32::NEG_INFINITY));
+    }
+    scores[0] = of_low;
+    scores[1] = of_high;
+}
+
+#[cube]
+fn seen(key: &KeyRow, row: usize, document: i32) -> bool {
+    row >= key.start && row < key.end && document == key.segment
+}
