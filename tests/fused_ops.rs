@@ -9,10 +9,10 @@ mod model;
 #[path = "support/plain_model.rs"]
 mod plain_model;
 
-#[path = "fused_ops/linear.rs"]
-mod linear;
 #[path = "fused_ops/embedding.rs"]
 mod embedding;
+#[path = "fused_ops/linear.rs"]
+mod linear;
 #[path = "fused_ops/next_token_loss.rs"]
 mod next_token_loss;
 #[path = "fused_ops/reference.rs"]

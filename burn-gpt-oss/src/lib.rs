@@ -41,8 +41,8 @@ pub use ops::{
     CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRoutes, ExpertRouting,
     SwigluBackend, clamped_swiglu, expert_combine, expert_linear, expert_routing,
 };
-pub use ops::{LinearBackend, linear};
 pub use ops::{EmbeddingBackend, embedding};
+pub use ops::{LinearBackend, linear};
 pub use ops::{NextTokenLossBackend, next_token_loss};
 pub use ops::{RmsNormBackend, RotaryBackend, rms_norm, rotary_embedding};
 pub use rope::{Rope, RopeTables};

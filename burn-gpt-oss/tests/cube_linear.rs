@@ -161,7 +161,10 @@ fn products_are_within_the_rounding_of_f32_sums() {
                 n_checks += check(&runtime, shape, dtype, &mut largest);
             }
         }
-        println!("{}: {n_checks} checks, {largest:.3} of the bound", runtime.name);
+        println!(
+            "{}: {n_checks} checks, {largest:.3} of the bound",
+            runtime.name
+        );
     }
 }
 

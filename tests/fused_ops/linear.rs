@@ -40,15 +40,35 @@ fn check<const D: usize>(what: &str, x: Tensor<D>, d_output: usize, with_bias: b
     let found = mixed(found).backward();
     let wanted = mixed(wanted).backward();
     // The weights of the sum are rounded to the dtype of the output.
-    let rounded = |terms: usize, of: f64| limit(terms, 1.0, of, dtype) * 2.0 + terms as f64 * of * unit(dtype);
+    let rounded = |terms: usize, of: f64| {
+        limit(terms, 1.0, of, dtype) * 2.0 + terms as f64 * of * unit(dtype)
+    };
     let pair = (x.grad(&found).unwrap(), exact_x.grad(&wanted).unwrap());
     assert_eq!(pair.0.dtype(), dtype, "{what}: dtype of a gradient");
-    assert_within(&format!("{what}, x"), &pair.0, &pair.1, rounded(d_output, of_weight));
-    let pair = (weight.grad(&found).unwrap(), exact_weight.grad(&wanted).unwrap());
-    assert_within(&format!("{what}, weight"), &pair.0, &pair.1, rounded(n_rows, of_x));
+    assert_within(
+        &format!("{what}, x"),
+        &pair.0,
+        &pair.1,
+        rounded(d_output, of_weight),
+    );
+    let pair = (
+        weight.grad(&found).unwrap(),
+        exact_weight.grad(&wanted).unwrap(),
+    );
+    assert_within(
+        &format!("{what}, weight"),
+        &pair.0,
+        &pair.1,
+        rounded(n_rows, of_x),
+    );
     if let (Some(bias), Some(exact)) = (bias, exact_bias) {
         let pair = (bias.grad(&found).unwrap(), exact.grad(&wanted).unwrap());
-        assert_within(&format!("{what}, bias"), &pair.0, &pair.1, rounded(n_rows, 1.0));
+        assert_within(
+            &format!("{what}, bias"),
+            &pair.0,
+            &pair.1,
+            rounded(n_rows, 1.0),
+        );
     }
 }
 

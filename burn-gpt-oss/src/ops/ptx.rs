@@ -2,8 +2,8 @@
 //!
 //! `PTX_DIR=DIR` keeps the assembly, `NAME.sm_ARCH.ptx`; `scripts/ptxas-table` needs it.
 
-mod gemm;
 mod fused;
+mod gemm;
 
 use std::path::PathBuf;
 use std::sync::Arc;

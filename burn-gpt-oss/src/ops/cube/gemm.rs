@@ -21,13 +21,13 @@ use burn_cubecl::tensor::CubeTensor;
 use super::contiguous;
 pub(in crate::ops) use factor::{Dense, Packed, Right};
 pub(in crate::ops) use geometry::Grouping;
+pub(in crate::ops) use launch::{Product, RouteTensors};
 #[cfg(all(test, feature = "cuda"))]
 pub(in crate::ops) use {
     geometry::{GemmKind, GemmShapeCompilationArg},
     packed::PackedFormat,
     tensor_cores::{PlaneTile, plane_tiles},
 };
-pub(in crate::ops) use launch::{Product, RouteTensors};
 
 /// `lhs rhs`, with operands where they lie, transposed ones too.
 ///

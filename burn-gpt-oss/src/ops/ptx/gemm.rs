@@ -10,10 +10,10 @@ use cubecl::features::MmaConfig;
 use cubecl::prelude::*;
 
 use super::{BUFFER, compile, device, settings, target};
+use crate::ops::cube::gemm::plane_tiles::PlaneTiles;
 use crate::ops::cube::gemm::{
     GemmKind, GemmShapeCompilationArg, Grouping, PackedFormat, PlaneTile,
 };
-use crate::ops::cube::gemm::plane_tiles::PlaneTiles;
 
 const SHAPE: GemmShapeCompilationArg = GemmShapeCompilationArg {
     n_rows: (),
