@@ -17,6 +17,7 @@ use cubecl_llvm::nvptx::ptx_version::PtxVersion;
 use cubecl_llvm::{LlvmTarget, PlironArtifact, PlironCompiler, PlironOptions};
 
 /// A100, H100 and H200, RTX 50.
+#[allow(dead_code)]
 const ARCHITECTURES: [u32; 3] = [80, 90, 120];
 /// The oldest driver that loads code for all of them, CUDA 12.8.
 const DRIVER: i32 = 12080;
@@ -24,6 +25,7 @@ const DRIVER: i32 = 12080;
 const BUFFER: BufferCompilationArg = BufferCompilationArg { inplace: None };
 
 /// A kernel, and its loads and stores of 16 bytes.
+#[allow(dead_code)]
 struct Kernel {
     name: &'static str,
     definition: fn() -> KernelDefinition,
@@ -31,6 +33,7 @@ struct Kernel {
 }
 
 /// Compiles kernels; panics if one has arrays in local memory or other loads and stores than it says.
+#[allow(dead_code)]
 fn check(kernels: &[Kernel]) {
     let directory = std::env::var_os("PTX_DIR").map(PathBuf::from);
     let mut wrong = Vec::new();
@@ -54,6 +57,7 @@ fn check(kernels: &[Kernel]) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+#[allow(dead_code)]
 fn count_wide(ptx: &str, name: &str) -> usize {
     let is_wide = |line: &&str| {
         [".v4.b32", ".v2.b64", ".b128"]

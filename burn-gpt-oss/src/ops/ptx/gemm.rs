@@ -44,6 +44,7 @@ const FORWARD: GemmKind = GemmKind {
     rhs_terms: true,
     lhs_top_k: Some(4),
     rhs_top_k: None,
+    tail: false,
 };
 
 /// `[T, n] x [k, n]^T`
@@ -60,6 +61,7 @@ const WEIGHT: GemmKind = GemmKind {
     rhs_terms: true,
     lhs_top_k: Some(4),
     rhs_top_k: None,
+    tail: true,
 };
 
 /// The same with scores.
@@ -110,7 +112,6 @@ fn definition(
     scored: bool,
 ) -> KernelDefinition {
     let gathers = scored || kind.lhs_top_k.is_some() || kind.rhs_top_k.is_some();
-    let when = |condition: bool| condition.then_some(BUFFER).into();
     PlaneTiles::new(
         settings(tile.n_units()),
         tensor_core_device(),
@@ -133,6 +134,17 @@ fn definition(
         dtype_to_elem_type(DType::BF16),
     )
     .define()
+}
+
+/// A buffer that is not always there.
+fn when<T>(condition: bool) -> ComptimeOptionCompilationArg<T>
+where
+    T: LaunchArg<CompilationArg = BufferCompilationArg>,
+{
+    match condition {
+        true => ComptimeOptionCompilationArg::Some(BUFFER),
+        false => ComptimeOptionCompilationArg::None,
+    }
 }
 
 fn tensor_core_device() -> Arc<DeviceProperties> {

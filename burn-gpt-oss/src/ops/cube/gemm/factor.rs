@@ -77,7 +77,6 @@ pub(in crate::ops) struct Packed {
     pub codes: CubeTensor,
     pub scales: CubeTensor,
     pub global_scales: CubeTensor,
-    pub n_experts: usize,
     pub d_output: usize,
     pub d_input: usize,
     /// Elements from one row to the next.
@@ -89,14 +88,13 @@ pub(in crate::ops) struct Packed {
 
 impl Packed {
     pub fn new(weight: Fp4Primitive<CubeBackend>, scheme: &Fp4Scheme) -> Self {
-        let [n_experts, d_output, bytes] = weight.codes.meta.shape().dims();
+        let [_, d_output, bytes] = weight.codes.meta.shape().dims();
         let (codes, code_pitch) = byte_rows(weight.codes, 4);
         let (scales, scale_pitch) = byte_rows(weight.scales, 1);
         Self {
             codes,
             scales,
             global_scales: contiguous(weight.global_scales),
-            n_experts,
             d_output,
             d_input: 2 * bytes,
             pitch: 2 * code_pitch,

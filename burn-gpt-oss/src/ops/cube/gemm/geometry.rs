@@ -47,6 +47,8 @@ pub(crate) struct GemmKind {
     pub lhs_top_k: Option<usize>,
     /// As `lhs_top_k`, for the right factor.
     pub rhs_top_k: Option<usize>,
+    /// Whether the terms may be no multiple of those that are in shared memory at a time.
+    pub tail: bool,
 }
 
 /// The part of a product that a cube has.

@@ -12,7 +12,7 @@ use super::factor::{Dense, Right};
 use super::geometry::{GemmKind, GemmShapeLaunch, Grouping};
 use super::registers::{BLOCK, registers};
 use super::shared::{UnitTile, unit_tiles};
-use super::stage::VECTOR;
+use super::stage::{DEPTH, VECTOR};
 use super::tensor_cores::{FRAGMENT, PLANE, PlaneTile, plane_tiles};
 use crate::ops::cube::{Hardware, empty, zeros};
 
@@ -96,6 +96,15 @@ impl Product {
             rhs_terms: self.rhs_terms,
             lhs_top_k: top_k(self.lhs_gathered),
             rhs_top_k: top_k(self.rhs_gathered),
+            tail: self.grouping == Grouping::Terms || !self.n_terms.is_multiple_of(DEPTH),
+        }
+    }
+
+    /// What kernels without stages need to know.
+    fn unit_kind(&self) -> GemmKind {
+        GemmKind {
+            tail: true,
+            ..self.kind()
         }
     }
 
@@ -245,7 +254,7 @@ impl Product {
                 args.scores.into(),
                 args.output,
                 self.shape(),
-                self.kind(),
+                self.unit_kind(),
                 tile,
                 self.rhs.format(),
                 dtype_to_elem_type(self.lhs.tensor.dtype),
@@ -274,7 +283,7 @@ impl Product {
                 args.scores.into(),
                 args.output,
                 self.shape(),
-                self.kind(),
+                self.unit_kind(),
                 self.rhs.format(),
                 dtype_to_elem_type(self.lhs.tensor.dtype),
                 dtype_to_elem_type(output.dtype),

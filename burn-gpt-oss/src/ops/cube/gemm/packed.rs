@@ -63,20 +63,19 @@ pub(crate) fn code_value(code: u32) -> f32 {
 /// The eight values of a word of codes times the factor of their block, which is exact in `bf16`: a value
 /// has six significant bits at most.
 #[cube]
-pub(crate) fn decode_bf16<F: Float>(word: u32, factor: f32) -> Vector<F, Const<8>> {
+pub(crate) fn decode_bf16<F: Float>(word: u32, factor: f32) -> Vector<u32, Const<4>> {
     let factor = Vector::<F, Const<2>>::new(F::cast_from(factor));
     // The three bits of a magnitude are those of a `bf16` with a tiny exponent, also where both are
     // subnormal; 2^126 brings them to their value.
     let lift = Vector::<F, Const<2>>::new(F::cast_from(f32::reinterpret(0x7e80_0000u32.runtime())));
-    let mut values = Vector::<F, Const<8>>::empty();
+    let mut values = Vector::<u32, Const<4>>::empty();
     #[unroll]
     for pair in 0..4usize {
         let codes = word >> comptime!(8 * pair as u32);
         let spread = (codes & 0xfu32) | ((codes & 0xf0u32) << 12u32);
         let bits = ((spread & 0x0007_0007u32) << 6u32) | ((spread & 0x0008_0008u32) << 12u32);
         let two = Vector::<F, Const<2>>::reinterpret(bits) * lift * factor;
-        values.insert(comptime!(2 * pair), two.extract(0usize));
-        values.insert(comptime!(2 * pair + 1), two.extract(1usize));
+        values.insert(pair, u32::reinterpret(two));
     }
     values
 }

@@ -8,6 +8,9 @@ use cubecl::prelude::*;
 use super::geometry::source_row;
 use super::packed::{CODES_PER_WORD, PackedFormat, block_factor, byte_of, decode_bf16};
 
+/// Eight elements of 16 bits; as words, so that they move without being taken apart.
+pub(crate) type Words = Vector<u32, Const<4>>;
+
 /// Terms in shared memory at a time.
 pub(crate) const DEPTH: usize = 32;
 /// Elements of a vector.
@@ -76,8 +79,8 @@ pub(crate) struct Source {
 
 /// What a unit has loaded, not yet in shared memory.
 #[derive(CubeType)]
-pub(crate) struct Loaded<F: Float> {
-    vectors: Sequence<Vector<F, Const<8>>>,
+pub(crate) struct Loaded {
+    vectors: Sequence<Words>,
     words: Sequence<u32>,
     scales: Sequence<u32>,
 }
@@ -124,19 +127,19 @@ fn column(
 
 /// Begins to load a dense factor.
 #[cube]
-pub(crate) fn load<F: Float>(
-    factor: &[Vector<F, Const<8>>],
+pub(crate) fn load(
+    factor: &[Words],
     rows: &Array<usize>,
     source: &Source,
     term: usize,
     #[comptime] shape: StageShape,
-) -> Loaded<F> {
-    let mut vectors = Sequence::<Vector<F, Const<8>>>::new();
+) -> Loaded {
+    let mut vectors = Sequence::<Words>::new();
     #[unroll]
     for i in 0..comptime!(shape.loads()) {
         vectors.push(factor[rows[i] * source.pitch + column(source, term, i, shape)]);
     }
-    Loaded::<F> {
+    Loaded {
         vectors,
         words: Sequence::new(),
         scales: Sequence::new(),
@@ -145,7 +148,7 @@ pub(crate) fn load<F: Float>(
 
 /// Begins to load a packed factor.
 #[cube]
-pub(crate) fn load_packed<F: Float>(
+pub(crate) fn load_packed(
     codes: &[u32],
     scales: &[u32],
     rows: &Array<usize>,
@@ -153,7 +156,7 @@ pub(crate) fn load_packed<F: Float>(
     term: usize,
     #[comptime] shape: StageShape,
     #[comptime] format: PackedFormat,
-) -> Loaded<F> {
+) -> Loaded {
     let mut words = Sequence::<u32>::new();
     let mut bytes = Sequence::<u32>::new();
     #[unroll]
@@ -164,47 +167,59 @@ pub(crate) fn load_packed<F: Float>(
             rows[i] * source.scale_pitch + column / comptime!(format.block_size / CODES_PER_WORD);
         bytes.push(byte_of(scales[position / 4], position));
     }
-    Loaded::<F> {
+    Loaded {
         vectors: Sequence::new(),
         words,
         scales: bytes,
     }
 }
 
-/// Writes what was loaded for the terms from `term` on to a stage, with zeros beyond the last term.
+/// How values become what is in a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Storing {
+    pub format: Option<PackedFormat>,
+    /// Whether rows are multiplied by factors.
+    pub scaled: bool,
+    /// Whether there may be fewer terms than in a stage.
+    pub tail: bool,
+}
+
+/// Writes what was loaded to a stage, with zeros behind the first `terms_left` terms.
 #[cube]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn store<F: Float>(
-    loaded: &Loaded<F>,
-    stage: &mut Shared<[Vector<F, Const<8>>]>,
+    loaded: &Loaded,
+    stage: &mut Shared<[Words]>,
     first: usize,
     factors: &Array<f32>,
     terms_left: usize,
     #[comptime] shape: StageShape,
-    #[comptime] format: Option<PackedFormat>,
-    #[comptime] scaled: bool,
+    #[comptime] storing: Storing,
 ) {
     #[unroll]
     for i in 0..comptime!(shape.loads()) {
         let task = UNIT_POS as usize + comptime!(i * shape.n_units);
         let (row, column) = (task / shape.width, task % shape.width);
-        let mut value = match comptime!(format) {
+        let mut value = match comptime!(storing.format) {
             Option::Some(format) => {
                 let factor = block_factor(*loaded.scales.index(i), format);
                 decode_bf16::<F>(*loaded.words.index(i), factor)
             }
             Option::None => *loaded.vectors.index(i),
         };
-        if comptime!(scaled) {
-            let scaled = Vector::<f32, Const<8>>::cast_from(value) * Vector::new(factors[i]);
-            value = Vector::<F, Const<8>>::cast_from(scaled);
+        if comptime!(storing.scaled) {
+            let floats = Vector::<F, Const<8>>::reinterpret(value);
+            let scaled = Vector::<f32, Const<8>>::cast_from(floats) * Vector::new(factors[i]);
+            value = Words::reinterpret(Vector::<F, Const<8>>::cast_from(scaled));
         }
-        let term = if comptime!(shape.terms) {
-            row
-        } else {
-            column * VECTOR
-        };
-        let zero = Vector::<F, Const<8>>::new(F::from_int(0));
-        stage[first + row * comptime!(shape.pitch()) + column] =
-            select(term < terms_left, value, zero);
+        if comptime!(storing.tail) {
+            let term = if comptime!(shape.terms) {
+                row
+            } else {
+                column * VECTOR
+            };
+            value = select(term < terms_left, value, Words::new(0u32));
+        }
+        stage[first + row * comptime!(shape.pitch()) + column] = value;
     }
 }

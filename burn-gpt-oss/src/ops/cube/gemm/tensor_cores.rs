@@ -8,7 +8,7 @@ use super::epilogue::write_part;
 use super::geometry::{GemmKind, GemmShape, part};
 use super::packed::{CODES_PER_WORD, PackedFormat};
 use super::stage::{
-    DEPTH, Loaded, Source, StageShape, VECTOR, find_rows, load, load_packed, store,
+    DEPTH, Loaded, Source, StageShape, Storing, VECTOR, Words, find_rows, load, load_packed, store,
 };
 
 /// Rows, columns and terms of a matrix instruction.
@@ -82,8 +82,8 @@ impl PlaneTile {
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn plane_tiles<F: Float, O: Float>(
-    lhs: &[Vector<F, Const<8>>],
-    rhs: ComptimeOption<&[Vector<F, Const<8>>]>,
+    lhs: &[Words],
+    rhs: ComptimeOption<&[Words]>,
     codes: ComptimeOption<&[u32]>,
     scales: ComptimeOption<&[u32]>,
     global_scales: ComptimeOption<&[f32]>,
@@ -139,8 +139,8 @@ pub(crate) fn plane_tiles<F: Float, O: Float>(
         shape.scale_pitch,
         rhs_shape,
     );
-    let mut lhs_stage = Shared::<[Vector<F, Const<8>>]>::new_slice(comptime!(2 * lhs_shape.size()));
-    let mut rhs_stage = Shared::<[Vector<F, Const<8>>]>::new_slice(comptime!(2 * rhs_shape.size()));
+    let mut lhs_stage = Shared::<[Words]>::new_slice(comptime!(2 * lhs_shape.size()));
+    let mut rhs_stage = Shared::<[Words]>::new_slice(comptime!(2 * rhs_shape.size()));
     let mut sums = Sequence::<Matrix<f32>>::new();
     #[unroll]
     for _i in 0..comptime!(tile.fragments.0 * tile.fragments.1) {
@@ -154,6 +154,16 @@ pub(crate) fn plane_tiles<F: Float, O: Float>(
         ));
     }
 
+    let lhs_storing = comptime!(Storing {
+        format: None,
+        scaled: false,
+        tail: kind.tail,
+    });
+    let rhs_storing = comptime!(Storing {
+        format,
+        scaled: scores.is_some(),
+        tail: kind.tail,
+    });
     let n_steps = part.n_terms.div_ceil(DEPTH);
     if n_steps > 0 {
         let mut lhs_rows = Array::<usize>::new(comptime!(lhs_shape.loads()));
@@ -161,8 +171,8 @@ pub(crate) fn plane_tiles<F: Float, O: Float>(
         let mut factors = Array::<f32>::new(comptime!(rhs_shape.loads()));
         find_rows(&mut lhs_rows, order, &lhs_source, 0usize, lhs_shape);
         find_rows(&mut rhs_rows, order, &rhs_source, 0usize, rhs_shape);
-        let lhs_loaded = load::<F>(lhs, &lhs_rows, &lhs_source, 0usize, lhs_shape);
-        let rhs_loaded = load_rhs::<F>(
+        let lhs_loaded = load(lhs, &lhs_rows, &lhs_source, 0usize, lhs_shape);
+        let rhs_loaded = load_rhs(
             rhs,
             codes,
             scales,
@@ -180,8 +190,7 @@ pub(crate) fn plane_tiles<F: Float, O: Float>(
             &factors,
             part.n_terms,
             lhs_shape,
-            comptime!(Option::None),
-            false,
+            lhs_storing,
         );
         store::<F>(
             &rhs_loaded,
@@ -190,8 +199,7 @@ pub(crate) fn plane_tiles<F: Float, O: Float>(
             &factors,
             part.n_terms,
             rhs_shape,
-            format,
-            comptime!(scores.is_some()),
+            rhs_storing,
         );
         // The rows of the next terms, a step ahead of the loads that need them.
         find_next_rows(&mut lhs_rows, order, &lhs_source, 1usize, lhs_shape);
@@ -199,8 +207,8 @@ pub(crate) fn plane_tiles<F: Float, O: Float>(
         sync_cube();
         for step in 0..n_steps {
             let term = (step + 1) * DEPTH;
-            let lhs_loaded = load::<F>(lhs, &lhs_rows, &lhs_source, term, lhs_shape);
-            let rhs_loaded = load_rhs::<F>(
+            let lhs_loaded = load(lhs, &lhs_rows, &lhs_source, term, lhs_shape);
+            let rhs_loaded = load_rhs(
                 rhs,
                 codes,
                 scales,
@@ -223,30 +231,28 @@ pub(crate) fn plane_tiles<F: Float, O: Float>(
                 tile,
                 kind,
             );
-            if term < part.n_terms {
-                let left = part.n_terms - term;
-                let next = 1 - half;
-                store::<F>(
-                    &lhs_loaded,
-                    &mut lhs_stage,
-                    next * comptime!(lhs_shape.size()),
-                    &factors,
-                    left,
-                    lhs_shape,
-                    comptime!(Option::None),
-                    false,
-                );
-                store::<F>(
-                    &rhs_loaded,
-                    &mut rhs_stage,
-                    next * comptime!(rhs_shape.size()),
-                    &factors,
-                    left,
-                    rhs_shape,
-                    format,
-                    comptime!(scores.is_some()),
-                );
-            }
+            // Also after the last terms, to no effect: behind a condition, compilers would move the loads
+            // to where they are waited for.
+            let left = max(part.n_terms, term) - term;
+            let next = 1 - half;
+            store::<F>(
+                &lhs_loaded,
+                &mut lhs_stage,
+                next * comptime!(lhs_shape.size()),
+                &factors,
+                left,
+                lhs_shape,
+                lhs_storing,
+            );
+            store::<F>(
+                &rhs_loaded,
+                &mut rhs_stage,
+                next * comptime!(rhs_shape.size()),
+                &factors,
+                left,
+                rhs_shape,
+                rhs_storing,
+            );
             sync_cube();
         }
     }
@@ -307,8 +313,8 @@ fn find_next_rows(
 
 #[cube]
 #[allow(clippy::too_many_arguments)]
-fn load_rhs<F: Float>(
-    rhs: ComptimeOption<&[Vector<F, Const<8>>]>,
+fn load_rhs(
+    rhs: ComptimeOption<&[Words]>,
     codes: ComptimeOption<&[u32]>,
     scales: ComptimeOption<&[u32]>,
     rows: &Array<usize>,
@@ -316,9 +322,9 @@ fn load_rhs<F: Float>(
     term: usize,
     #[comptime] shape: StageShape,
     #[comptime] format: Option<PackedFormat>,
-) -> Loaded<F> {
+) -> Loaded {
     match comptime!(format) {
-        Option::Some(format) => load_packed::<F>(
+        Option::Some(format) => load_packed(
             codes.unwrap(),
             scales.unwrap(),
             rows,
@@ -327,7 +333,7 @@ fn load_rhs<F: Float>(
             shape,
             format,
         ),
-        Option::None => load::<F>(rhs.unwrap(), rows, source, term, shape),
+        Option::None => load(rhs.unwrap(), rows, source, term, shape),
     }
 }
 
@@ -359,8 +365,8 @@ fn load_factors<F: Float>(
 /// Adds the products of the terms in shared memory.
 #[cube]
 fn multiply<F: Float>(
-    lhs: &Shared<[Vector<F, Const<8>>]>,
-    rhs: &Shared<[Vector<F, Const<8>>]>,
+    lhs: &Shared<[Words]>,
+    rhs: &Shared<[Words]>,
     lhs_first: usize,
     rhs_first: usize,
     sums: &Sequence<Matrix<f32>>,
@@ -418,7 +424,7 @@ fn multiply<F: Float>(
 /// The fragment for 16 rows or columns of the output from `outer` on, and 16 terms from `term` on.
 #[cube]
 fn fragment<F: Float>(
-    stage: &Shared<[Vector<F, Const<8>>]>,
+    stage: &Shared<[Words]>,
     first: usize,
     outer: usize,
     #[comptime] term: usize,
