@@ -6,8 +6,8 @@ use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 use burn_gpt_oss::ExpertBackend;
 
-use crate::case::{small, wide};
-use crate::check::routes;
+use super::case::{small, wide};
+use super::check::routes;
 use crate::runtimes::{read, runtimes};
 
 fn integers(data: &TensorData) -> Vec<i32> {

@@ -1,17 +1,11 @@
 //! The norm by kernels, on every runtime there is, against its formula in `f64`: as many roundings as a
 //! sum has terms, a few more, and one to the dtype.
-#![cfg(feature = "_cube")]
 
-#[path = "support/cube.rs"]
-mod cube;
-#[path = "../../burn-fp4/tests/support/runtimes.rs"]
-mod runtimes;
-
+use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
+use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_gpt_oss::RmsNormBackend;
-use cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
-use runtimes::{TestRuntime, read, runtimes};
 
 const EPSILON: f64 = 1e-5;
 

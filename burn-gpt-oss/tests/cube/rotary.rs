@@ -1,17 +1,11 @@
 //! Rotary embedding by kernels, on every runtime there is, against its formula in `f64`: three roundings
 //! relative to the terms and one to the dtype.
-#![cfg(feature = "_cube")]
 
-#[path = "support/cube.rs"]
-mod cube;
-#[path = "../../burn-fp4/tests/support/runtimes.rs"]
-mod runtimes;
-
+use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
+use crate::runtimes::{read, runtimes};
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_gpt_oss::RotaryBackend;
-use cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
-use runtimes::{read, runtimes};
 
 /// Batch, sequences that have tables of their own, positions, heads, channels.
 const CASES: [[usize; 5]; 4] = [

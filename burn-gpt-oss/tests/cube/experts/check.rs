@@ -6,8 +6,8 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_fp4::Fp4Primitive;
 use burn_gpt_oss::{ExpertBackend, ExpertPrimitive, ExpertRoutes};
 
-use crate::case::{Case, Inputs, Matrices, floats};
-use crate::reference::{Reference, Sums};
+use super::case::{Case, Inputs, Matrices, floats};
+use super::reference::{Reference, Sums};
 use crate::runtimes::{TestRuntime, read};
 
 /// The routing of a case by kernels.

@@ -2,25 +2,18 @@
 //!
 //! With `u = 2^-24` and `n` terms the bound is `n * u / (1 - n * u)` times the sum of their magnitudes; where a
 //! result is not `f32`, half a unit in the last place for each rounding on the way.
-#![cfg(feature = "_cube")]
 #![allow(clippy::unwrap_used)]
 
-#[path = "cube_experts/case.rs"]
 mod case;
-#[path = "cube_experts/check.rs"]
 mod check;
-#[path = "cube_experts/reference.rs"]
 mod reference;
-#[path = "cube_experts/routing.rs"]
 mod routing;
-#[path = "../../burn-fp4/tests/support/runtimes.rs"]
-mod runtimes;
 
+use crate::runtimes::{TestRuntime, runtimes};
 use burn::tensor::DType;
 use burn_fp4::{Fp4Scheme, GlobalScope};
 use case::{Case, Inputs, Matrices, small, wide};
 use check::check;
-use runtimes::{TestRuntime, runtimes};
 
 /// The dtypes a runtime computes with.
 fn dtypes(runtime: &TestRuntime) -> &'static [DType] {

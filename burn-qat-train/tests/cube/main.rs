@@ -3,9 +3,9 @@
 //! roots of shading languages may be off by a few units in the last place (WGSL, section 15.7.4).
 #![cfg(feature = "_cube")]
 
-#[path = "../../burn-gpt-oss/tests/support/cube.rs"]
+#[path = "../../../burn-gpt-oss/tests/support/cube.rs"]
 mod cube;
-#[path = "../../burn-fp4/tests/support/runtimes.rs"]
+#[path = "../../../burn-fp4/tests/support/runtimes.rs"]
 mod runtimes;
 
 use burn::tensor::{DType, TensorData};

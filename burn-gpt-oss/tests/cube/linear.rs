@@ -2,17 +2,13 @@
 //!
 //! With `u = 2^-24` and `n` terms the bound is `n * u / (1 - n * u)` times the sum of their magnitudes, and
 //! half a unit in the last place of the dtype for the result.
-#![cfg(feature = "_cube")]
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../burn-fp4/tests/support/runtimes.rs"]
-mod runtimes;
-
+use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use burn_gpt_oss::LinearBackend;
-use runtimes::{TestRuntime, read, runtimes};
 
 /// Rows, inputs, outputs.
 const SMALL: [[usize; 3]; 6] = [

@@ -1,15 +1,11 @@
 //! Attention with sinks by kernels, on every runtime there is, against sums in `f64`.
 //!
 //! The bound follows every rounding through the definition, see `reference`.
-#![cfg(feature = "_cube")]
 
-#[path = "cube_attention/case.rs"]
 mod case;
-#[path = "cube_attention/reference.rs"]
 mod reference;
-#[path = "../../burn-fp4/tests/support/runtimes.rs"]
-mod runtimes;
 
+use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_gpt_oss::{
@@ -17,7 +13,6 @@ use burn_gpt_oss::{
 };
 use case::{Case, Values};
 use reference::{Bounded, Precision};
-use runtimes::{TestRuntime, read, runtimes};
 
 /// Output, logarithms of sums, and gradients of query, key, value, sinks.
 const NAMES: [&str; 6] = ["output", "log_sum_exp", "query", "key", "value", "sinks"];

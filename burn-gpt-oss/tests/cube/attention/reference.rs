@@ -2,7 +2,7 @@
 
 use burn::tensor::DType;
 
-use crate::case::{Case, Values};
+use super::case::{Case, Values};
 
 /// A number and how far from it the result may be.
 #[derive(Clone, Copy, Default)]

@@ -2,20 +2,14 @@
 //!
 //! A logit is off by as many roundings of its terms as there are channels, and so is the exponent behind
 //! a probability; sums over rows and vocabulary follow. Tensor cores round their inputs to TF32.
-#![cfg(feature = "_cube")]
 
-#[path = "support/cube.rs"]
-mod cube;
-#[path = "../../burn-fp4/tests/support/runtimes.rs"]
-mod runtimes;
-
+use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, unit};
+use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use burn_gpt_oss::NextTokenLossBackend;
-use cube::{Bounded, UNIT, check, dtypes, floats, sample, unit};
-use runtimes::{TestRuntime, read, runtimes};
 
 /// Rows, channels, vocabulary: odd ones, one of all, whole vectors, two chunks on small runtimes.
 const SHAPES: [[usize; 3]; 5] = [

@@ -2,18 +2,12 @@
 //!
 //! The exponential of a shading language may be off by `3 + 2 |x|` units in the last place (WGSL, section
 //! 15.7.4), and its argument by one rounding; a dozen further roundings follow.
-#![cfg(feature = "_cube")]
 
-#[path = "support/cube.rs"]
-mod cube;
-#[path = "../../burn-fp4/tests/support/runtimes.rs"]
-mod runtimes;
-
+use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
+use crate::runtimes::{read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_gpt_oss::SwigluBackend;
-use cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
-use runtimes::{read, runtimes};
 
 const LIMIT: f32 = 7.0;
 const ALPHA: f32 = 1.702;

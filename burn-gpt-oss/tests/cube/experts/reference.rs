@@ -1,6 +1,6 @@
 //! The operations in `f64`, each with the sum of the magnitudes of its terms.
 
-use crate::case::{Case, Inputs, floats};
+use super::case::{Case, Inputs, floats};
 
 /// Sums, and sums of magnitudes.
 pub struct Sums {
