@@ -1,17 +1,11 @@
 //! The operations that take one pass on devices of CubeCL: autodiff, lazy execution and all, against Flex.
 //!
 //! Kernels have their bounds elsewhere; here a wrong shape, dtype or gradient would show.
-#![cfg(feature = "_cube")]
 
-#[path = "support/cube.rs"]
-mod cube;
-#[path = "../../burn-fp4/tests/support/runtimes.rs"]
-mod runtimes;
-
+use crate::cube::{floats, sample};
+use crate::runtimes::{Runtimes, runtimes};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_gpt_oss::{clamped_swiglu, embedding, next_token_loss, rms_norm, rotary_embedding};
-use cube::{floats, sample};
-use runtimes::{Runtimes, runtimes};
 
 /// Relative to the largest value.
 const LIMIT: f64 = 1e-5;
