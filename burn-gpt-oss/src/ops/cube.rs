@@ -1,6 +1,7 @@
 //! What the implementations for CubeCL, Burn's backend for GPUs, share.
 
 pub(super) mod column_sums;
+mod exponential;
 pub(super) mod gemm;
 mod launch;
 mod product;
@@ -13,6 +14,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::client::Client;
 use cubecl::features::Plane;
 
+pub(super) use exponential::{exp_negative, ln};
 pub(super) use launch::{buffer, cubes, float_type, vector_size};
 pub(super) use product::product;
 pub(super) use team::{Team, team_max, team_rank, team_row, team_sum};

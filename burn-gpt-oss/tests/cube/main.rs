@@ -14,3 +14,4 @@ mod next_token_loss;
 mod rms_norm;
 mod rotary;
 mod swiglu;
+mod tensors;

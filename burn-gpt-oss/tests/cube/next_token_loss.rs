@@ -93,8 +93,8 @@ impl Case {
             let largest = logits.iter().copied().fold(f64::MIN, f64::max);
             let magnitude = magnitudes.iter().copied().fold(0.0, f64::max);
             let of_logit = magnitude * ((width + 1) as f64 * UNIT + inputs);
-            // The exponential of a shading language is off by units of its argument, too.
-            let of_exp = 2.0 * of_logit + (8.0 + 8.0 * magnitude) * UNIT + sums;
+            // The argument of the exponential is a difference of logits, rounded.
+            let of_exp = 2.0 * of_logit + (8.0 + 4.0 * magnitude) * UNIT + sums;
             let total: f64 = logits.iter().map(|x| (x - largest).exp()).sum();
             let row_weight = f64::from(self.row_weights[row]);
             let loss = total.ln() + largest - logits[self.used[row]];

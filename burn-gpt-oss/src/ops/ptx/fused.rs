@@ -7,12 +7,14 @@ use cubecl::prelude::*;
 
 use super::{BUFFER, Kernel, check, device, settings, target};
 use crate::ops::cube::Team;
+use crate::ops::embedding::cube::kernels::{gather, sum_rows};
 use crate::ops::next_token_loss::cube::kernels::{logits_gradient, loss_of_rows};
 use crate::ops::rms_norm::cube::kernels::backward::gradients_of_rows;
 use crate::ops::rms_norm::cube::kernels::forward::normalize;
+use crate::ops::rotary::cube::kernels::rotate;
 use crate::ops::swiglu::cube::kernels::{backward, forward};
 
-const KERNELS: [Kernel; 6] = [
+const KERNELS: [Kernel; 9] = [
     Kernel {
         name: "swiglu-bf16",
         definition: swiglu,
@@ -42,6 +44,21 @@ const KERNELS: [Kernel; 6] = [
         name: "next_token_loss_gradient-bf16",
         definition: next_token_loss_gradient,
         wide: [1, 0],
+    },
+    Kernel {
+        name: "rotary-bf16",
+        definition: rotary,
+        wide: [4, 2],
+    },
+    Kernel {
+        name: "embedding-bf16",
+        definition: embedding,
+        wide: [1, 1],
+    },
+    Kernel {
+        name: "embedding_gradient-bf16",
+        definition: embedding_gradient,
+        wide: [1, 1],
     },
 ];
 
@@ -174,6 +191,61 @@ fn next_token_loss_gradient() -> KernelDefinition {
         (),
         (),
         4,
+        bf16(),
+    )
+    .define()
+}
+
+/// Heads of 64 channels.
+fn rotary() -> KernelDefinition {
+    rotate::Rotate::new(
+        settings(256),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        8,
+        4,
+        bf16(),
+    )
+    .define()
+}
+
+fn embedding() -> KernelDefinition {
+    gather::Gather::new(
+        settings(256),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        8,
+        bf16(),
+    )
+    .define()
+}
+
+fn embedding_gradient() -> KernelDefinition {
+    sum_rows::SumRows::new(
+        settings(256),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        8,
         bf16(),
     )
     .define()

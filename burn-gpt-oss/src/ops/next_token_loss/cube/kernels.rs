@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use crate::ops::cube::{Team, team_max, team_rank, team_row, team_sum};
+use crate::ops::cube::{Team, exp_negative, ln, team_max, team_rank, team_row, team_sum};
 
 /// The loss of a row with every team, and what the gradient by its logits needs: the largest one, and
 /// the weight of the row over the sum of exponentials.
@@ -37,7 +37,7 @@ pub(crate) fn loss_of_rows<N: Size>(
             let here = target % N::value() == i;
             of_target = select(here, values.extract(i), of_target);
         }
-        losses[at] = weights[at] * (f32::ln(total) + (most - of_target));
+        losses[at] = weights[at] * (ln(total) + (most - of_target));
         largest[at] = most;
         factors[at] = weights[at] / total;
     }
@@ -66,7 +66,7 @@ pub(crate) fn logits_gradient<F: Float, N: Size>(
     let column = ABSOLUTE_POS % n_vectors;
     let shift = Vector::<f32, N>::new(largest[at]);
     let factor = Vector::<f32, N>::new(factors[at]);
-    let mut value = Vector::exp(logits[ABSOLUTE_POS] - shift) * factor;
+    let mut value = exp_negative(logits[ABSOLUTE_POS] - shift) * factor;
     let target = known(targets[at], n_vectors, N::value());
     if target / N::value() == column {
         let weight = weights[at];
@@ -107,17 +107,19 @@ fn exponentials<N: Size>(
                 most = max(most, values.extract(j));
             }
             if most > largest {
-                let scale = f32::exp(largest - most);
+                let scale = exp_negative(Vector::<f32, Const<1>>::new(largest - most));
+                let scale = scale.extract(0usize);
                 total *= scale;
                 part *= Vector::new(scale);
                 largest = most;
             }
-            part += Vector::exp(values - Vector::new(largest));
+            part += exp_negative(values - Vector::new(largest));
         }
         total += part.vector_sum();
     }
     let largest_of_row = team_max(largest, team);
-    let total = team_sum(total * f32::exp(largest - largest_of_row), team);
+    let scale = exp_negative(Vector::<f32, Const<1>>::new(largest - largest_of_row));
+    let total = team_sum(total * scale.extract(0usize), team);
     (largest_of_row, total)
 }
 

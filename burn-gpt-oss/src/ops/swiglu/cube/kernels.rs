@@ -2,6 +2,8 @@
 
 use cubecl::prelude::*;
 
+use crate::ops::cube::exp_negative;
+
 /// `P` is two times `N`.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(crate) fn forward<F: Float, P: Size, N: Size>(
@@ -15,14 +17,10 @@ pub(crate) fn forward<F: Float, P: Size, N: Size>(
     if ABSOLUTE_POS >= n_vectors {
         terminate!();
     }
-    let pairs = Vector::<f32, P>::cast_from(x[ABSOLUTE_POS]);
-    let mut values = Vector::<f32, N>::empty();
-    #[unroll]
-    for i in 0..N::value() {
-        let gate = at_most(pairs.extract(comptime!(2 * i)), limit);
-        let up = at_most(at_least(pairs.extract(comptime!(2 * i + 1)), -limit), limit);
-        values.insert(i, gate * sigmoid(alpha * gate) * (up + 1.0f32));
-    }
+    let (gates, ups) = halves::<P, N>(Vector::cast_from(x[ABSOLUTE_POS]));
+    let gates = at_most(gates, limit);
+    let ups = at_most(at_least(ups, -limit), limit);
+    let values = gates * sigmoid(gates * Vector::new(alpha)) * (ups + Vector::new(1.0f32));
     output[ABSOLUTE_POS] = Vector::cast_from(values);
 }
 
@@ -41,40 +39,60 @@ pub(crate) fn backward<F: Float, P: Size, N: Size>(
     if ABSOLUTE_POS >= n_vectors {
         terminate!();
     }
-    let pairs = Vector::<f32, P>::cast_from(x[ABSOLUTE_POS]);
+    let (x_gates, x_ups) = halves::<P, N>(Vector::cast_from(x[ABSOLUTE_POS]));
     let grads = Vector::<f32, N>::cast_from(grad[ABSOLUTE_POS]);
+    let gates = at_most(x_gates, limit);
+    let ups = at_most(at_least(x_ups, -limit), limit);
+    let (zero, one) = (Vector::<f32, N>::new(0.0f32), Vector::<f32, N>::new(1.0f32));
+    let arguments = gates * Vector::new(alpha);
+    let s = sigmoid(arguments);
+    let of_gates = grads * (ups + one) * (s + arguments * s * (one - s));
+    let of_ups = grads * gates * s;
+    let limit = Vector::<f32, N>::new(limit);
+    let of_gates = select_many(x_gates.greater_than(&limit), zero, of_gates);
+    let of_ups = select_many(x_ups.greater_than(&limit), zero, of_ups);
+    let of_ups = select_many(x_ups.less_than(&-limit), zero, of_ups);
     let mut values = Vector::<f32, P>::empty();
     #[unroll]
     for i in 0..N::value() {
-        let x_gate = pairs.extract(comptime!(2 * i));
-        let x_up = pairs.extract(comptime!(2 * i + 1));
-        let grad = grads.extract(i);
-        let gate = at_most(x_gate, limit);
-        let up = at_most(at_least(x_up, -limit), limit);
-        let s = sigmoid(alpha * gate);
-        let of_gate = grad * (up + 1.0f32) * (s + alpha * gate * s * (1.0f32 - s));
-        let of_up = grad * gate * s;
-        values.insert(comptime!(2 * i), select(x_gate > limit, 0.0f32, of_gate));
-        let outside = x_up > limit || x_up < -limit;
-        values.insert(comptime!(2 * i + 1), select(outside, 0.0f32, of_up));
+        values.insert(comptime!(2 * i), of_gates.extract(i));
+        values.insert(comptime!(2 * i + 1), of_ups.extract(i));
     }
     output[ABSOLUTE_POS] = Vector::cast_from(values);
 }
 
+/// The elements at even places, and those at odd ones.
 #[cube]
-fn at_most(x: f32, limit: f32) -> f32 {
-    select(x > limit, limit, x)
+fn halves<P: Size, N: Size>(pairs: Vector<f32, P>) -> (Vector<f32, N>, Vector<f32, N>) {
+    let mut even = Vector::<f32, N>::empty();
+    let mut odd = Vector::<f32, N>::empty();
+    #[unroll]
+    for i in 0..N::value() {
+        even.insert(i, pairs.extract(comptime!(2 * i)));
+        odd.insert(i, pairs.extract(comptime!(2 * i + 1)));
+    }
+    (even, odd)
+}
+
+/// Unlike a minimum, NaN stays NaN.
+#[cube]
+fn at_most<N: Size>(x: Vector<f32, N>, limit: f32) -> Vector<f32, N> {
+    let limit = Vector::<f32, N>::new(limit);
+    select_many(x.greater_than(&limit), limit, x)
 }
 
 #[cube]
-fn at_least(x: f32, limit: f32) -> f32 {
-    select(x < limit, limit, x)
+fn at_least<N: Size>(x: Vector<f32, N>, limit: f32) -> Vector<f32, N> {
+    let limit = Vector::<f32, N>::new(limit);
+    select_many(x.less_than(&limit), limit, x)
 }
 
 /// `1 / (1 + e^-x)`.
 #[cube]
-fn sigmoid(x: f32) -> f32 {
+fn sigmoid<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
+    let (zero, one) = (Vector::<f32, N>::new(0.0f32), Vector::<f32, N>::new(1.0f32));
+    let negative = x.less_than(&zero);
     // Of the two forms the one whose exponential is at most one: it cannot overflow.
-    let small = f32::exp(-f32::abs(x));
-    select(x < 0.0f32, small, 1.0f32) / (1.0f32 + small)
+    let small = exp_negative(select_many(negative, x, -x));
+    select_many(negative, small, one) / (one + small)
 }
