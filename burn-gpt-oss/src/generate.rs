@@ -4,7 +4,6 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::GptOssError;
 use crate::model::GptOss;
-use crate::ops::project;
 
 /// Limits of a generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +167,7 @@ fn predict(model: &GptOss, rows: &[Row], device: &Device) -> Vec<Vec<u32>> {
     let hidden = hidden
         .reshape([rows.len() * len, width])
         .select(0, positions);
-    let best = project(&model.lm_head, hidden).argmax(1).into_data();
+    let best = model.logits(hidden).argmax(1).into_data();
     let mut best = best.iter::<i64>().map(|id| id as u32);
     rows.iter()
         .map(|row| best.by_ref().take(row.tokens.len() - row.first).collect())

@@ -123,6 +123,15 @@ impl GptOss {
         attention_mask: Option<Tensor<2, Bool>>,
     ) -> Tensor<3> {
         let hidden = self.hidden_states(input_ids, attention_mask, |_| {});
+        self.logits(hidden)
+    }
+
+    /// Logits from what [`hidden_states`](Self::hidden_states) gives.
+    ///
+    /// # Shapes
+    /// - hidden: `[..., hidden_size]`
+    /// - output: `[..., vocab_size]`
+    pub fn logits<const D: usize>(&self, hidden: Tensor<D>) -> Tensor<D> {
         project(&self.lm_head, hidden)
     }
 
@@ -157,7 +166,7 @@ impl GptOss {
         documents: Tensor<2, Int>,
     ) -> Tensor<3> {
         let hidden = self.packed_hidden_states(input_ids, documents, |_| {});
-        project(&self.lm_head, hidden)
+        self.logits(hidden)
     }
 
     /// [`hidden_states`](Self::hidden_states) of rows that hold several documents.

@@ -127,7 +127,7 @@ impl Batch {
         let mut routers = Vec::new();
         let hidden =
             model.hidden_states(ids, None, |block| routers.push(block.router.logits.clone()));
-        let logits = model.lm_head.forward(hidden);
+        let logits = model.logits(hidden);
         let ce = cross_entropy(logits.clone(), &self.labels);
         Pass {
             logits,

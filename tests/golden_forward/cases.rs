@@ -27,7 +27,7 @@ impl Pass {
         let (ids, mask) = (batch.ids(device), batch.mask(device));
         let normed =
             model.hidden_states(ids.clone(), Some(mask), |block| blocks.push(block.clone()));
-        let logits = model.lm_head.forward(normed.clone());
+        let logits = model.logits(normed.clone());
         Self {
             embed: model.embed_tokens.forward(ids),
             blocks,

@@ -21,7 +21,7 @@ fn losses(model: &GptOss, batch: &Batch, device: &Device) -> (Tensor<1>, Tensor<
         routers.push(block.router.logits.clone());
     });
     let labels = batch.labels.as_ref().expect("labels");
-    let ce = cross_entropy(model.lm_head.forward(hidden), labels);
+    let ce = cross_entropy(model.logits(hidden), labels);
     (
         ce,
         router_aux_loss(&routers, model.config().num_experts_per_tok, Some(mask)),
