@@ -38,7 +38,8 @@ impl Precision {
         }
     }
 
-    /// Tensor cores cut off sums instead of rounding them, and have narrow factors.
+    /// Tensor cores cut off sums instead of rounding them, and have narrow factors, which are also what
+    /// sums of weights consist of.
     pub fn narrow(dtype: DType) -> Self {
         let (unit, smallest) = match dtype {
             DType::BF16 => (2f64.powi(-9), 2f64.powi(-126)),
@@ -46,7 +47,8 @@ impl Precision {
         };
         Self {
             sum: 2f64.powi(-22),
-            exponential: 2f64.powi(-16),
+            // `exponential::weight`
+            exponential: 2f64.powi(-13),
             factor: unit,
             written: unit,
             smallest,
@@ -138,7 +140,7 @@ impl Case {
         let spread = (2.0 * largest.abs()).min(100.0) + 20.0;
         let unit = precision.sum.min(2f64.powi(-23));
         let n = seen.len() + 1;
-        let error = error + precision.exponential + (spread + n as f64) * unit;
+        let error = error + precision.exponential + precision.factor + (spread + n as f64) * unit;
         Row {
             log_sum_exp: Bounded {
                 value: log_sum_exp,

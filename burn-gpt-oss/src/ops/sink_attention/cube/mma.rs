@@ -32,6 +32,10 @@ pub(super) struct MmaSplit {
     pub planes: usize,
     /// Bands of a plane.
     pub bands: usize,
+    /// Query heads per key head, a constant because it is divided by.
+    pub group: usize,
+    /// Whether the bands of a tile are unrolled, which takes registers.
+    pub unrolled: bool,
     /// Whether there are numbers of documents.
     pub segmented: bool,
 }

@@ -155,6 +155,8 @@ impl Problem {
         MmaSplit {
             planes,
             bands,
+            group: self.group,
+            unrolled: true,
             segmented: self.segments.is_some(),
         }
     }

@@ -38,6 +38,10 @@ const GEOMETRY: GeometryCompilationArg = GeometryCompilationArg {
     scale: (),
 };
 
+fn group() -> usize {
+    std::env::var("PTX_GROUP").map_or(8, |n| n.parse().expect("number"))
+}
+
 const F32: ElemType = ElemType::Float(FloatKind::F32);
 const BF16: ElemType = ElemType::Float(FloatKind::BF16);
 const F16: ElemType = ElemType::Float(FloatKind::F16);
@@ -49,7 +53,7 @@ fn tensor_cores_do_the_products() {
             for (planes, bands) in [(8, 1), (4, 1), (4, 2)] {
                 let kernel = forward_mma(float, planes, bands, segmented);
                 let name = format!("attention_mma-{name}-{planes}x{bands}-{segmented}");
-                check_mma(&name, kernel, bands * 64);
+                check_mma(&name, kernel, bands * 68);
             }
             for planes in [4, 8] {
                 let what = format!("attention_mma_query-{name}-{planes}-{segmented}");
@@ -118,6 +122,8 @@ fn forward_mma(float: ElemType, planes: usize, bands: usize, segmented: bool) ->
     let split = MmaSplit {
         planes,
         bands,
+        group: group(),
+            unrolled: std::env::var_os("PTX_ROLLED").is_none(),
         segmented,
     };
     mma::attend_mma::AttendMma::new(
@@ -142,6 +148,8 @@ fn query_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinitio
     let split = MmaSplit {
         planes,
         bands: 1,
+        group: group(),
+            unrolled: std::env::var_os("PTX_ROLLED").is_none(),
         segmented,
     };
     mma::query_gradient_mma::QueryGradientMma::new(
@@ -166,6 +174,8 @@ fn key_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinition 
     let split = MmaSplit {
         planes,
         bands: 1,
+        group: group(),
+            unrolled: std::env::var_os("PTX_ROLLED").is_none(),
         segmented,
     };
     mma::key_gradient_mma::KeyGradientMma::new(

@@ -4,7 +4,7 @@ use core::f32::consts::LOG2_E;
 
 use cubecl::prelude::*;
 
-use super::super::exponential::{base_two, exp2};
+use super::super::exponential::{base_two, weight};
 use super::super::geometry::{Geometry, KeyRow};
 use super::fragments::{
     Pair, Wide, add_rows, add_scores, result_operand, results, row_operands, store_band,
@@ -31,6 +31,7 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
     #[comptime] split: MmaSplit,
     #[define(F)] _dtype: ElemType,
 ) {
+    let geometry = geometry.of_group(split.group);
     let cube_start = CUBE_POS_X as usize * comptime!(split.rows());
     let plane_start = cube_start + UNIT_POS as usize / PLANE * BAND;
     let (first, second) = (plane_start + unit_row(), plane_start + unit_row() + 8);
@@ -69,16 +70,16 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
         let (least, most) = document_range(segments, tile, end, &geometry, split.segmented);
         let seen = sight.judge(tile, least, most, split.segmented);
         if seen.any {
-            #[unroll]
-            for step in 0..comptime!(TILE / BAND) {
-                let row = at + comptime!(step * BAND);
+            #[unroll(split.unrolled)]
+            for step in 0..TILE / BAND {
+                let row = at + step * BAND;
                 let mut scores = results(2usize);
                 let mut gradients = results(2usize);
                 add_scores::<F>(&mut scores, 0usize, &own_keys, &queries, row);
                 add_scores::<F>(&mut gradients, 0usize, &own_values, &grads, row);
                 #[unroll]
                 for i in 0..2usize {
-                    let column = comptime!(step * BAND + 8 * i);
+                    let column = step * BAND + 8 * i;
                     let scores = scores.index_mut(i);
                     if !seen.all {
                         let place = tile + column + 2 * unit_column();
@@ -220,7 +221,7 @@ fn weigh(
         #[unroll]
         for i in 0..2usize {
             let known = if comptime!(i == 0) { first } else { second };
-            let weight = exp2(fma(score.extract(i), factor, -known.extract(0usize)));
+            let weight = weight(score.extract(i), factor, known.extract(0usize));
             weights.insert(i, weight);
             score_grads.insert(i, weight * (gradient.extract(i) - known.extract(1usize)));
         }

@@ -4,9 +4,8 @@ use core::f32::consts::LOG2_E;
 
 use cubecl::prelude::*;
 
-use super::super::exponential::base_two;
+use super::super::exponential::{base_two, weight};
 use super::super::geometry::Geometry;
-use super::forward::powers;
 use super::fragments::{
     Pair, Wide, add_rows, add_scores, result_operand, results, row_operands, store_band,
 };
@@ -31,6 +30,7 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
     #[comptime] split: MmaSplit,
     #[define(F)] _dtype: ElemType,
 ) {
+    let geometry = geometry.of_group(split.group);
     let unit = unit_rows(segments, &geometry, split);
     let sight = plane_sight(segments, &geometry, split);
     let (start, end) = cube_keys(segments, &geometry, split);
@@ -61,9 +61,9 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
         let (least, most) = segment_range(segments, tile, end, &geometry, split.segmented);
         let seen = sight.judge(tile, least, most, split.segmented);
         if seen.any {
-            #[unroll]
-            for step in 0..comptime!(TILE / BAND) {
-                let row = at + comptime!(step * BAND);
+            #[unroll(split.unrolled)]
+            for step in 0..TILE / BAND {
+                let row = at + step * BAND;
                 let mut scores = results(2usize);
                 let mut gradients = results(2usize);
                 add_scores::<F>(&mut scores, 0usize, &queries, &keys, row);
@@ -71,7 +71,7 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
                 if !seen.all {
                     #[unroll]
                     for i in 0..2usize {
-                        let place = tile + comptime!(step * BAND + 8 * i);
+                        let place = tile + step * BAND + 8 * i;
                         hide(
                             scores.index_mut(i),
                             low,
@@ -114,6 +114,10 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
 /// The gradients of two scores of a row from those of their weights.
 #[cube]
 fn score_gradient(scores: Wide, gradients: Wide, statistics: Wide, factor: f32) -> Wide {
-    let weights = powers(scores, factor, statistics.extract(0usize));
+    let mut weights = Wide::empty();
+    #[unroll]
+    for i in 0..2usize {
+        weights.insert(i, weight(scores.extract(i), factor, statistics.extract(0usize)));
+    }
     weights * (gradients - Wide::new(statistics.extract(1usize)))
 }
