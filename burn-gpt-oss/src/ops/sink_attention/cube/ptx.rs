@@ -123,7 +123,7 @@ fn forward_mma(float: ElemType, planes: usize, bands: usize, segmented: bool) ->
         planes,
         bands,
         group: group(),
-            unrolled: std::env::var_os("PTX_ROLLED").is_none(),
+        unrolled: std::env::var_os("PTX_ROLLED").is_none(),
         segmented,
     };
     mma::attend_mma::AttendMma::new(
@@ -149,7 +149,7 @@ fn query_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinitio
         planes,
         bands: 1,
         group: group(),
-            unrolled: std::env::var_os("PTX_ROLLED").is_none(),
+        unrolled: std::env::var_os("PTX_ROLLED").is_none(),
         segmented,
     };
     mma::query_gradient_mma::QueryGradientMma::new(
@@ -175,7 +175,7 @@ fn key_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinition 
         planes,
         bands: 1,
         group: group(),
-            unrolled: std::env::var_os("PTX_ROLLED").is_none(),
+        unrolled: std::env::var_os("PTX_ROLLED").is_none(),
         segmented,
     };
     mma::key_gradient_mma::KeyGradientMma::new(

@@ -117,10 +117,9 @@ pub(in super::super) fn attend_mma<F: Float>(
                 for band in 0..split.bands {
                     let first = comptime!(band * SCORES + 2 * step);
                     let right = comptime!(first + 1);
-                    weights.push(result_operand::<F>(
-                        scores.index(first),
-                        scores.index(right),
-                    ));
+                    let operand = result_operand::<F>(scores.index(first), scores.index(right));
+                    multiply::<F>(state.sums.index_mut(band), &operand, &ones);
+                    weights.push(operand);
                 }
                 let row = at + comptime!(step * BAND);
                 add_rows::<F>(&mut state.outputs, &weights, &values, row, split.bands);
@@ -184,11 +183,7 @@ fn absorb(
 
 /// The largest score of a row of a tile as a power of two, whole.
 #[cube]
-fn largest_power(
-    scores: &mut Sequence<Array<Wide>>,
-    #[comptime] row: usize,
-    factor: f32,
-) -> f32 {
+fn largest_power(scores: &mut Sequence<Array<Wide>>, #[comptime] row: usize, factor: f32) -> f32 {
     let mut largest = f32::MIN.runtime();
     #[unroll]
     for i in 0..SCORES {

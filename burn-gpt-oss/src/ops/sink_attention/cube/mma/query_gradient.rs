@@ -117,7 +117,10 @@ fn score_gradient(scores: Wide, gradients: Wide, statistics: Wide, factor: f32) 
     let mut weights = Wide::empty();
     #[unroll]
     for i in 0..2usize {
-        weights.insert(i, weight(scores.extract(i), factor, statistics.extract(0usize)));
+        weights.insert(
+            i,
+            weight(scores.extract(i), factor, statistics.extract(0usize)),
+        );
     }
     weights * (gradients - Wide::new(statistics.extract(1usize)))
 }
