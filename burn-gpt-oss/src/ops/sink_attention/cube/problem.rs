@@ -156,7 +156,7 @@ impl Problem {
             planes,
             bands,
             group: self.group,
-            unrolled: true,
+            tile: 64,
             segmented: self.segments.is_some(),
         }
     }

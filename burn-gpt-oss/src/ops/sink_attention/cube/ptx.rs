@@ -38,6 +38,10 @@ const GEOMETRY: GeometryCompilationArg = GeometryCompilationArg {
     scale: (),
 };
 
+fn tile() -> usize {
+    std::env::var("PTX_TILE").map_or(64, |n| n.parse().expect("number"))
+}
+
 fn group() -> usize {
     std::env::var("PTX_GROUP").map_or(8, |n| n.parse().expect("number"))
 }
@@ -53,13 +57,13 @@ fn tensor_cores_do_the_products() {
             for (planes, bands) in [(8, 1), (4, 1), (4, 2)] {
                 let kernel = forward_mma(float, planes, bands, segmented);
                 let name = format!("attention_mma-{name}-{planes}x{bands}-{segmented}");
-                check_mma(&name, kernel, bands * 68);
+                check_mma(&name, kernel, bands * 68 * tile() / 64);
             }
             for planes in [4, 8] {
                 let what = format!("attention_mma_query-{name}-{planes}-{segmented}");
-                check_mma(&what, query_mma(float, planes, segmented), 96);
+                check_mma(&what, query_mma(float, planes, segmented), 96 * tile() / 64);
                 let what = format!("attention_mma_key-{name}-{planes}-{segmented}");
-                check_mma(&what, key_mma(float, planes, segmented), 128);
+                check_mma(&what, key_mma(float, planes, segmented), 128 * tile() / 64);
             }
         }
     }
@@ -123,7 +127,7 @@ fn forward_mma(float: ElemType, planes: usize, bands: usize, segmented: bool) ->
         planes,
         bands,
         group: group(),
-        unrolled: std::env::var_os("PTX_ROLLED").is_none(),
+        tile: tile(),
         segmented,
     };
     mma::attend_mma::AttendMma::new(
@@ -149,7 +153,7 @@ fn query_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinitio
         planes,
         bands: 1,
         group: group(),
-        unrolled: std::env::var_os("PTX_ROLLED").is_none(),
+        tile: tile(),
         segmented,
     };
     mma::query_gradient_mma::QueryGradientMma::new(
@@ -175,7 +179,7 @@ fn key_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinition 
         planes,
         bands: 1,
         group: group(),
-        unrolled: std::env::var_os("PTX_ROLLED").is_none(),
+        tile: tile(),
         segmented,
     };
     mma::key_gradient_mma::KeyGradientMma::new(

@@ -13,10 +13,9 @@ use super::fragments::{
 use super::queries::{UnitRows, cube_keys, hide, plane_sight, unit_rows};
 use super::sight::segment_range;
 use super::tile::{Rows, Source, fetch, put, two_tiles};
-use super::{BAND, MmaSplit, TILE};
+use super::{BAND, MmaSplit};
 
-/// Results of 16 x 8 in a row of scores of a tile, and in a row of values.
-const SCORES: usize = TILE / 8;
+/// Results of 16 x 8 in a row of values.
 const VALUES: usize = super::DIM / 8;
 
 /// The smallest power of two that a row may begin with. Weights of hidden keys are zero down to here,
@@ -65,39 +64,46 @@ pub(in super::super) fn attend_mma<F: Float>(
     let factor = geometry.scale * LOG2_E;
 
     let ones = ones::<F>();
-    let mut keys = two_tiles::<F>();
-    let mut values = two_tiles::<F>();
+    let mut keys = two_tiles::<F>(split);
+    let mut values = two_tiles::<F>(split);
     let next = fetch::<F>(key, start, end, &geometry, Source::Keys, split);
     put::<F>(&next, &mut keys, 0usize, split);
     let next = fetch::<F>(value, start, end, &geometry, Source::Keys, split);
     put::<F>(&next, &mut values, 0usize, split);
     sync_cube();
-    let n_tiles = (end - start).div_ceil(TILE);
+    let n_tiles = (end - start).div_ceil(split.tile);
     for i in 0..n_tiles {
-        let tile = start + i * TILE;
-        let at = i % 2 * TILE;
+        let tile = start + i * split.tile;
+        let at = i % 2 * split.tile;
         // The last tile again behind the end.
-        let next_keys = fetch::<F>(key, tile + TILE, end, &geometry, Source::Keys, split);
-        let next_values = fetch::<F>(value, tile + TILE, end, &geometry, Source::Keys, split);
-        let (low, high) = segment_range(segments, tile, end, &geometry, split.segmented);
-        let seen = sight.judge(tile, low, high, split.segmented);
+        let next_keys = fetch::<F>(key, tile + split.tile, end, &geometry, Source::Keys, split);
+        let next_values = fetch::<F>(
+            value,
+            tile + split.tile,
+            end,
+            &geometry,
+            Source::Keys,
+            split,
+        );
+        let (low, high) = segment_range(segments, tile, end, &geometry, split);
+        let seen = sight.judge(tile, low, high, split);
         if seen.any {
-            let mut scores = results(comptime!(split.bands * SCORES));
+            let mut scores = results(comptime!(split.bands * split.scores()));
             #[unroll]
-            for step in 0..comptime!(TILE / BAND) {
+            for step in 0..comptime!(split.tile / BAND) {
                 #[unroll]
                 for band in 0..split.bands {
-                    let first = comptime!(band * SCORES + 2 * step);
+                    let first = comptime!(band * split.scores() + 2 * step);
                     let row = at + comptime!(step * BAND);
                     add_scores::<F>(&mut scores, first, queries.index(band), &keys, row);
                 }
             }
             if !seen.all {
                 #[unroll]
-                for i in 0..comptime!(split.bands * SCORES) {
-                    let low = unit.rows.index(comptime!(i / SCORES * 2));
-                    let high = unit.rows.index(comptime!(i / SCORES * 2 + 1));
-                    let place = tile + comptime!(i % SCORES * 8);
+                for i in 0..comptime!(split.bands * split.scores()) {
+                    let low = unit.rows.index(comptime!(i / split.scores() * 2));
+                    let high = unit.rows.index(comptime!(i / split.scores() * 2 + 1));
+                    let place = tile + comptime!(i % split.scores() * 8);
                     hide(
                         scores.index_mut(i),
                         low,
@@ -111,11 +117,11 @@ pub(in super::super) fn attend_mma<F: Float>(
             }
             absorb(&mut state, &mut scores, factor, split);
             #[unroll]
-            for step in 0..comptime!(TILE / BAND) {
+            for step in 0..comptime!(split.tile / BAND) {
                 let mut weights = Sequence::<Array<Pair<F>>>::new();
                 #[unroll]
                 for band in 0..split.bands {
-                    let first = comptime!(band * SCORES + 2 * step);
+                    let first = comptime!(band * split.scores() + 2 * step);
                     let right = comptime!(first + 1);
                     let operand = result_operand::<F>(scores.index(first), scores.index(right));
                     multiply::<F>(state.sums.index_mut(band), &operand, &ones);
@@ -125,8 +131,8 @@ pub(in super::super) fn attend_mma<F: Float>(
                 add_rows::<F>(&mut state.outputs, &weights, &values, row, split.bands);
             }
         }
-        put::<F>(&next_keys, &mut keys, TILE - at, split);
-        put::<F>(&next_values, &mut values, TILE - at, split);
+        put::<F>(&next_keys, &mut keys, split.tile - at, split);
+        put::<F>(&next_values, &mut values, split.tile - at, split);
         sync_cube();
     }
     finish::<F>(&state, &unit, output, log_sum_exp, split);
@@ -164,13 +170,13 @@ fn absorb(
     let mut before = Array::<f32>::new(comptime!(2 * split.bands));
     #[unroll]
     for row in 0..comptime!(2 * split.bands) {
-        let shift = max(state.shifts[row], largest_power(scores, row, factor));
+        let shift = max(state.shifts[row], largest_power(scores, row, factor, split));
         before[row] = weight(state.shifts[row], 1.0f32, shift);
         state.shifts[row] = shift;
         let weights = Weights::new(factor, shift);
         #[unroll]
-        for i in 0..SCORES {
-            let result = scores.index_mut(comptime!(row / 2 * SCORES + i));
+        for i in 0..comptime!(split.scores()) {
+            let result = scores.index_mut(comptime!(row / 2 * split.scores() + i));
             let pair = result[comptime!(row % 2)];
             let mut powers = Wide::empty();
             powers.insert(0usize, weights.of(pair.extract(0usize)));
@@ -186,8 +192,8 @@ fn absorb(
 fn largest_power(scores: &mut Sequence<Array<Wide>>, #[comptime] row: usize, factor: f32) -> f32 {
     let mut largest = f32::MIN.runtime();
     #[unroll]
-    for i in 0..SCORES {
-        let pair = scores.index(comptime!(row / 2 * SCORES + i))[comptime!(row % 2)];
+    for i in 0..comptime!(split.scores()) {
+        let pair = scores.index(comptime!(row / 2 * split.scores() + i))[comptime!(row % 2)];
         largest = max(largest, max(pair.extract(0usize), pair.extract(1usize)));
     }
     largest = max(largest, plane_shuffle_xor(largest, 1u32));

@@ -12,7 +12,7 @@ use super::fragments::{
 use super::queries::{cube_keys, hide, plane_sight, unit_rows};
 use super::sight::segment_range;
 use super::tile::{Rows, Source, fetch, put, two_tiles};
-use super::{BAND, DIM, MmaSplit, TILE};
+use super::{BAND, DIM, MmaSplit};
 
 /// Gradients of the queries of a key head, a band for a plane (FlashAttention-2, Dao 2023,
 /// algorithm 2).
@@ -44,26 +44,33 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
     let mut sums = results(comptime!(DIM / 8));
     let factor = geometry.scale * LOG2_E;
 
-    let mut keys = two_tiles::<F>();
-    let mut values = two_tiles::<F>();
+    let mut keys = two_tiles::<F>(split);
+    let mut values = two_tiles::<F>(split);
     let next = fetch::<F>(key, start, end, &geometry, Source::Keys, split);
     put::<F>(&next, &mut keys, 0usize, split);
     let next = fetch::<F>(value, start, end, &geometry, Source::Keys, split);
     put::<F>(&next, &mut values, 0usize, split);
     sync_cube();
-    let n_tiles = (end - start).div_ceil(TILE);
+    let n_tiles = (end - start).div_ceil(split.tile);
     for i in 0..n_tiles {
-        let tile = start + i * TILE;
-        let at = i % 2 * TILE;
+        let tile = start + i * split.tile;
+        let at = i % 2 * split.tile;
         // The last tile again behind the end.
-        let next_keys = fetch::<F>(key, tile + TILE, end, &geometry, Source::Keys, split);
-        let next_values = fetch::<F>(value, tile + TILE, end, &geometry, Source::Keys, split);
-        let (least, most) = segment_range(segments, tile, end, &geometry, split.segmented);
-        let seen = sight.judge(tile, least, most, split.segmented);
+        let next_keys = fetch::<F>(key, tile + split.tile, end, &geometry, Source::Keys, split);
+        let next_values = fetch::<F>(
+            value,
+            tile + split.tile,
+            end,
+            &geometry,
+            Source::Keys,
+            split,
+        );
+        let (least, most) = segment_range(segments, tile, end, &geometry, split);
+        let seen = sight.judge(tile, least, most, split);
         if seen.any {
-            #[unroll(split.unrolled)]
-            for step in 0..TILE / BAND {
-                let row = at + step * BAND;
+            #[unroll]
+            for step in 0..comptime!(split.tile / BAND) {
+                let row = at + comptime!(step * BAND);
                 let mut scores = results(2usize);
                 let mut gradients = results(2usize);
                 add_scores::<F>(&mut scores, 0usize, &queries, &keys, row);
@@ -71,7 +78,7 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
                 if !seen.all {
                     #[unroll]
                     for i in 0..2usize {
-                        let place = tile + step * BAND + 8 * i;
+                        let place = tile + comptime!(step * BAND + 8 * i);
                         hide(
                             scores.index_mut(i),
                             low,
@@ -98,8 +105,8 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
                 add_rows::<F>(&mut sums, &lefts, &keys, row, 1usize);
             }
         }
-        put::<F>(&next_keys, &mut keys, TILE - at, split);
-        put::<F>(&next_values, &mut values, TILE - at, split);
+        put::<F>(&next_keys, &mut keys, split.tile - at, split);
+        put::<F>(&next_values, &mut values, split.tile - at, split);
         sync_cube();
     }
     #[unroll]
