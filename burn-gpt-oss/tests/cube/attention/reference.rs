@@ -18,8 +18,9 @@ pub struct Precision {
     sum: f64,
     /// Of an exponential, or of the logarithm of a sum, beside what the size of the exponent gives.
     exponential: f64,
-    /// Of weights and gradients of scores as factors.
+    /// Of weights and gradients of scores as factors, and what they lose at least.
     factor: f64,
+    least: f64,
     /// Of what is written: half a unit in the last place, and the smallest number.
     written: f64,
     smallest: f64,
@@ -33,12 +34,14 @@ impl Precision {
             // Shading languages allow `3 + 2 |x|` units (WGSL, section 15.7.4).
             exponential: 8.0 * unit,
             factor: 0.0,
+            least: 0.0,
             written: unit,
             smallest: 2f64.powi(-126),
         }
     }
 
-    /// Tensor cores cut off sums instead of rounding them, and have narrow factors.
+    /// Tensor cores cut off sums instead of rounding them, and have narrow factors, which are also what
+    /// sums of weights consist of.
     pub fn narrow(dtype: DType) -> Self {
         let (unit, smallest) = match dtype {
             DType::BF16 => (2f64.powi(-9), 2f64.powi(-126)),
@@ -46,8 +49,11 @@ impl Precision {
         };
         Self {
             sum: 2f64.powi(-22),
-            exponential: 2f64.powi(-16),
+            // `exponential::weight`
+            exponential: 2f64.powi(-13),
             factor: unit,
+            // Twice the smallest number, because weights are relative to one of another size.
+            least: 2.0 * smallest,
             written: unit,
             smallest,
         }
@@ -138,7 +144,7 @@ impl Case {
         let spread = (2.0 * largest.abs()).min(100.0) + 20.0;
         let unit = precision.sum.min(2f64.powi(-23));
         let n = seen.len() + 1;
-        let error = error + precision.exponential + (spread + n as f64) * unit;
+        let error = error + precision.exponential + precision.factor + (spread + n as f64) * unit;
         Row {
             log_sum_exp: Bounded {
                 value: log_sum_exp,
@@ -179,10 +185,10 @@ impl Case {
                 let place = self.key_place(batch, *at, head);
                 for d in 0..dim {
                     let relative = row.weight + precision.factor;
-                    let term = weight * f64::from(v[d]);
-                    sums.add(d, term, term.abs() * relative);
-                    let term = weight * f64::from(grad[d]);
-                    value.add(place + d, term, term.abs() * relative);
+                    let error = weight * relative + precision.least;
+                    let (v, g) = (f64::from(v[d]), f64::from(grad[d]));
+                    sums.add(d, weight * v, error * v.abs());
+                    value.add(place + d, weight * g, error * g.abs());
                 }
             }
             let own = sums.finish(&precision, 1.0);
@@ -204,6 +210,7 @@ impl Case {
                 let error = weight * error + score_grad.abs() * (row.weight + precision.factor);
                 // The difference is rounded, too.
                 let error = error + weight * 2f64.powi(-23) * (weight_grad.abs() + delta.abs());
+                let error = error + precision.least;
                 let place = self.key_place(batch, *at, head);
                 for d in 0..dim {
                     let k = f64::from(values.key[place + d]);

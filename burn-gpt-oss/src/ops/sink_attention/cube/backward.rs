@@ -19,7 +19,7 @@ const PART: usize = 32;
 /// Units that share a sum, where they can.
 const LANES: usize = 32;
 /// Planes of a cube on tensor cores.
-const QUERY_PLANES: usize = 8;
+const QUERY_PLANES: usize = 4;
 const KEY_PLANES: usize = 4;
 
 pub(super) fn run(

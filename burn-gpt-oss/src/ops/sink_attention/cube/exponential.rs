@@ -12,7 +12,7 @@ use cubecl::prelude::*;
 const ROUND: f32 = 12_582_912.0;
 
 /// Powers of two from here on are zero: the exponent of the result is then zero, and so is the fraction
-/// because both polynomials are exactly one at zero.
+/// because all polynomials are exactly one at zero.
 const ZERO: f32 = -127.0;
 
 /// `e^x` for `x` up to 80; relative error below `(4 + |x|) * 2^-24`.
@@ -21,39 +21,79 @@ pub(super) fn exp(x: f32, #[comptime] native: bool) -> f32 {
     if comptime!(native) {
         x.exp()
     } else {
-        let (power, rest) = split(x * LOG2_E);
+        let x = x * LOG2_E;
+        // NaN stays what it is.
+        let x = select(x < ZERO, ZERO, x);
+        let sum = x + ROUND;
+        let rest = x - (sum - ROUND);
         // Minimax on [-1/2, 1/2], relative error 2^-29.
         let p = fma(rest, 1.534_581_2e-4f32, 1.339_993_1e-3f32);
         let p = fma(rest, p, 9.618_489e-3f32);
         let p = fma(rest, p, 5.550_328_8e-2f32);
         let p = fma(rest, p, 2.402_264_7e-1f32);
         let p = fma(rest, p, 6.931_472e-1f32);
-        scale(fma(rest, p, 1.0f32), power)
+        scale(fma(rest, p, 1.0f32), sum)
     }
 }
 
-/// `2^x` for `x` up to 120, relative error `2^-18`.
+/// `2^(factor * score - shift)` for exponents up to 120, relative error `2^-13`; zero of NaN. That is
+/// much less than what is lost when a weight becomes a 16-bit float.
 #[cube]
-pub(super) fn exp2(x: f32) -> f32 {
-    let (power, rest) = split(x);
-    let p = fma(rest, 9.582_807e-3f32, 5.590_642_8e-2f32);
-    let p = fma(rest, p, 2.402_41e-1f32);
-    let p = fma(rest, p, 6.931_242e-1f32);
-    scale(fma(rest, p, 1.0f32), power)
-}
-
-/// The nearest integer, in the lowest bits, and what is left of `x`. NaN stays what it is.
-#[cube]
-fn split(x: f32) -> (u32, f32) {
-    let x = select(x < ZERO, ZERO, x);
+pub(super) fn weight(score: f32, factor: f32, shift: f32) -> f32 {
+    let x = max(fma(score, factor, -shift), ZERO);
     let sum = x + ROUND;
-    (u32::reinterpret(sum), x - (sum - ROUND))
+    scale(power(x - (sum - ROUND)), sum)
 }
 
-/// `x` times a power of two.
+/// `2^(factor * score - shift)` as [`weight`], for one whole `shift` and many scores.
+#[derive(CubeType, Clone, Copy)]
+pub(super) struct Weights {
+    factor: f32,
+    /// The smallest score that does not count as this one.
+    lowest: f32,
+    /// Whole.
+    round: f32,
+}
+
 #[cube]
-fn scale(x: f32, power: u32) -> f32 {
-    f32::reinterpret(u32::reinterpret(x) + (power << 23u32))
+impl Weights {
+    /// For shifts that are whole numbers below `2^22`.
+    pub fn new(factor: f32, shift: f32) -> Self {
+        // A little above `ZERO`, for the error of the division: the result is so small that it is zero
+        // as a 16-bit float, but would be anything just below.
+        let margin = fma(max(shift, -shift), 4.768_371_6e-7f32, 9.765_625e-4f32);
+        Weights {
+            factor,
+            lowest: (shift + ZERO + margin) / factor,
+            round: ROUND - shift,
+        }
+    }
+
+    pub fn of(&self, score: f32) -> f32 {
+        let score = max(score, self.lowest);
+        let sum = fma(score, self.factor, self.round);
+        scale(power(fma(score, self.factor, self.round - sum)), sum)
+    }
+}
+
+/// The nearest whole number.
+#[cube]
+pub(super) fn whole(x: f32) -> f32 {
+    (x + ROUND) - ROUND
+}
+
+/// `2^rest` for `rest` in [-1/2, 1/2]: minimax, relative error 2^-13.
+#[cube]
+fn power(rest: f32) -> f32 {
+    let p = fma(rest, 5.500_860_6e-2f32, 2.422_110_1e-1f32);
+    let p = fma(rest, p, 6.932_83e-1f32);
+    fma(rest, p, 1.0f32)
+}
+
+/// `x` times the power of two whose exponent is in the lowest bits of `sum`.
+#[cube]
+fn scale(x: f32, sum: f32) -> f32 {
+    f32::reinterpret(u32::reinterpret(x) + (u32::reinterpret(sum) << 23u32))
 }
 
 /// What is known about a row, with the logarithm of its sum, the first, to base two and finite.

@@ -10,7 +10,7 @@ use super::{mma, rows};
 use crate::ops::cube::empty;
 
 /// Planes of a cube on tensor cores, and bands of each.
-const PLANES: usize = 8;
+const PLANES: usize = 4;
 const BANDS: usize = 1;
 
 pub(super) fn run(problem: &Problem) -> AttentionOutput<CubeBackend> {

@@ -55,6 +55,19 @@ pub(super) fn document(segment: i32) -> i32 {
 
 #[cube]
 impl Geometry {
+    /// The same with a constant number of heads, by which is divided.
+    pub fn of_group(&self, #[comptime] group: usize) -> Geometry {
+        Geometry {
+            len: self.len,
+            keys: self.keys,
+            kv_heads: self.kv_heads,
+            group: group.runtime(),
+            first_query: self.first_query,
+            window: self.window,
+            scale: self.scale,
+        }
+    }
+
     /// The query of a row of the key head of this cube.
     pub fn query(&self, segments: &[i32], row: usize, #[comptime] segmented: bool) -> QueryRow {
         let query = row / self.group;

@@ -20,8 +20,6 @@ pub(super) use query_gradient::query_gradient_mma;
 pub(super) const DIM: usize = 64;
 /// Rows of a band.
 pub(super) const BAND: usize = 16;
-/// Rows of the other side in shared memory at a time.
-pub(super) const TILE: usize = 64;
 /// Units of a plane.
 pub(super) const PLANE: usize = 32;
 
@@ -32,6 +30,10 @@ pub(super) struct MmaSplit {
     pub planes: usize,
     /// Bands of a plane.
     pub bands: usize,
+    /// Query heads per key head, a constant because it is divided by.
+    pub group: usize,
+    /// Rows of the other side in shared memory at a time, 32 or 64.
+    pub tile: usize,
     /// Whether there are numbers of documents.
     pub segmented: bool,
 }
@@ -44,6 +46,11 @@ impl MmaSplit {
     /// Rows of a plane.
     pub const fn plane_rows(self) -> usize {
         self.bands * BAND
+    }
+
+    /// Results of 16 x 8 in the scores of a band and a tile.
+    pub const fn scores(self) -> usize {
+        self.tile / 8
     }
 
     /// Rows of a cube.

@@ -155,6 +155,8 @@ impl Problem {
         MmaSplit {
             planes,
             bands,
+            group: self.group,
+            tile: 64,
             segmented: self.segments.is_some(),
         }
     }

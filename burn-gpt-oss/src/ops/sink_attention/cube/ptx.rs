@@ -38,6 +38,14 @@ const GEOMETRY: GeometryCompilationArg = GeometryCompilationArg {
     scale: (),
 };
 
+fn tile() -> usize {
+    std::env::var("PTX_TILE").map_or(64, |n| n.parse().expect("number"))
+}
+
+fn group() -> usize {
+    std::env::var("PTX_GROUP").map_or(8, |n| n.parse().expect("number"))
+}
+
 const F32: ElemType = ElemType::Float(FloatKind::F32);
 const BF16: ElemType = ElemType::Float(FloatKind::BF16);
 const F16: ElemType = ElemType::Float(FloatKind::F16);
@@ -49,13 +57,13 @@ fn tensor_cores_do_the_products() {
             for (planes, bands) in [(8, 1), (4, 1), (4, 2)] {
                 let kernel = forward_mma(float, planes, bands, segmented);
                 let name = format!("attention_mma-{name}-{planes}x{bands}-{segmented}");
-                check_mma(&name, kernel, bands * 64);
+                check_mma(&name, kernel, bands * 68 * tile() / 64);
             }
             for planes in [4, 8] {
                 let what = format!("attention_mma_query-{name}-{planes}-{segmented}");
-                check_mma(&what, query_mma(float, planes, segmented), 96);
+                check_mma(&what, query_mma(float, planes, segmented), 96 * tile() / 64);
                 let what = format!("attention_mma_key-{name}-{planes}-{segmented}");
-                check_mma(&what, key_mma(float, planes, segmented), 128);
+                check_mma(&what, key_mma(float, planes, segmented), 128 * tile() / 64);
             }
         }
     }
@@ -118,6 +126,8 @@ fn forward_mma(float: ElemType, planes: usize, bands: usize, segmented: bool) ->
     let split = MmaSplit {
         planes,
         bands,
+        group: group(),
+        tile: tile(),
         segmented,
     };
     mma::attend_mma::AttendMma::new(
@@ -142,6 +152,8 @@ fn query_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinitio
     let split = MmaSplit {
         planes,
         bands: 1,
+        group: group(),
+        tile: tile(),
         segmented,
     };
     mma::query_gradient_mma::QueryGradientMma::new(
@@ -166,6 +178,8 @@ fn key_mma(float: ElemType, planes: usize, segmented: bool) -> KernelDefinition 
     let split = MmaSplit {
         planes,
         bands: 1,
+        group: group(),
+        tile: tile(),
         segmented,
     };
     mma::key_gradient_mma::KeyGradientMma::new(

@@ -112,6 +112,15 @@ pub(super) fn square<F: Float>(
     RightPair::<F> { left, right }
 }
 
+/// A right operand of ones: every column of the product has the sums of the rows of the left one.
+#[cube]
+pub(super) fn ones<F: Float>() -> Array<Pair<F>> {
+    let mut operand = Array::<Pair<F>>::new(2usize);
+    operand[0] = Pair::<F>::new(F::new(1.0f32));
+    operand[1] = Pair::<F>::new(F::new(1.0f32));
+    operand
+}
+
 /// Adds a product to a result.
 #[cube]
 pub(super) fn multiply<F: Float>(

@@ -4,7 +4,7 @@ use core::f32::consts::LOG2_E;
 
 use cubecl::prelude::*;
 
-use super::super::exponential::{base_two, exp2};
+use super::super::exponential::{base_two, weight};
 use super::super::geometry::{Geometry, KeyRow};
 use super::fragments::{
     Pair, Wide, add_rows, add_scores, result_operand, results, row_operands, store_band,
@@ -12,7 +12,7 @@ use super::fragments::{
 };
 use super::sight::{Sight, document_range, range};
 use super::tile::{Rows, Source, fetch, put, two_tiles};
-use super::{BAND, DIM, MmaSplit, PLANE, TILE};
+use super::{BAND, DIM, MmaSplit, PLANE};
 
 /// Gradients of the keys and values of a key head, a band for a plane (FlashAttention-2, Dao 2023,
 /// algorithm 2). Scores are transposed: keys are rows, and queries the other side.
@@ -31,6 +31,7 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
     #[comptime] split: MmaSplit,
     #[define(F)] _dtype: ElemType,
 ) {
+    let geometry = geometry.of_group(split.group);
     let cube_start = CUBE_POS_X as usize * comptime!(split.rows());
     let plane_start = cube_start + UNIT_POS as usize / PLANE * BAND;
     let (first, second) = (plane_start + unit_row(), plane_start + unit_row() + 8);
@@ -47,30 +48,30 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
     let mut value_sums = results(comptime!(DIM / 8));
     let factor = geometry.scale * LOG2_E;
 
-    let mut queries = two_tiles::<F>();
-    let mut grads = two_tiles::<F>();
-    let mut known = Shared::<[Wide]>::new_slice(comptime!(2 * TILE));
+    let mut queries = two_tiles::<F>(split);
+    let mut grads = two_tiles::<F>(split);
+    let mut known = Shared::<[Wide]>::new_slice(comptime!(2 * split.tile));
     if start < end {
         let next = fetch::<F>(query, start, end, &geometry, Source::Queries, split);
         put::<F>(&next, &mut queries, 0usize, split);
         let next = fetch::<F>(grad, start, end, &geometry, Source::Queries, split);
         put::<F>(&next, &mut grads, 0usize, split);
-        share_statistics(statistics, &mut known, start, end, 0usize, &geometry);
+        share_statistics(statistics, &mut known, start, end, 0usize, &geometry, split);
     }
     sync_cube();
-    let n_tiles = (max(start, end) - start).div_ceil(TILE);
+    let n_tiles = (max(start, end) - start).div_ceil(split.tile);
     for i in 0..n_tiles {
-        let tile = start + i * TILE;
-        let at = i % 2 * TILE;
+        let tile = start + i * split.tile;
+        let at = i % 2 * split.tile;
         // The last tile again behind the end.
-        let next = tile + TILE;
+        let next = tile + split.tile;
         let next_queries = fetch::<F>(query, next, end, &geometry, Source::Queries, split);
         let next_grads = fetch::<F>(grad, next, end, &geometry, Source::Queries, split);
-        let (least, most) = document_range(segments, tile, end, &geometry, split.segmented);
-        let seen = sight.judge(tile, least, most, split.segmented);
+        let (least, most) = document_range(segments, tile, end, &geometry, split);
+        let seen = sight.judge(tile, least, most, split);
         if seen.any {
             #[unroll]
-            for step in 0..comptime!(TILE / BAND) {
+            for step in 0..comptime!(split.tile / BAND) {
                 let row = at + comptime!(step * BAND);
                 let mut scores = results(2usize);
                 let mut gradients = results(2usize);
@@ -107,9 +108,17 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
                 add_rows::<F>(&mut key_sums, &lefts, &queries, row, 1usize);
             }
         }
-        put::<F>(&next_queries, &mut queries, TILE - at, split);
-        put::<F>(&next_grads, &mut grads, TILE - at, split);
-        share_statistics(statistics, &mut known, next, end, TILE - at, &geometry);
+        put::<F>(&next_queries, &mut queries, split.tile - at, split);
+        put::<F>(&next_grads, &mut grads, split.tile - at, split);
+        share_statistics(
+            statistics,
+            &mut known,
+            next,
+            end,
+            split.tile - at,
+            &geometry,
+            split,
+        );
         sync_cube();
     }
     if first < geometry.keys {
@@ -194,9 +203,10 @@ fn share_statistics(
     end: usize,
     at: usize,
     geometry: &Geometry,
+    #[comptime] split: MmaSplit,
 ) {
     let unit = UNIT_POS as usize;
-    if unit < TILE {
+    if unit < split.tile {
         let row = geometry.query_index(min(start + unit, end - 1));
         to[at + unit] = base_two(statistics[row]);
     }
@@ -220,7 +230,7 @@ fn weigh(
         #[unroll]
         for i in 0..2usize {
             let known = if comptime!(i == 0) { first } else { second };
-            let weight = exp2(fma(score.extract(i), factor, -known.extract(0usize)));
+            let weight = weight(score.extract(i), factor, known.extract(0usize));
             weights.insert(i, weight);
             score_grads.insert(i, weight * (gradient.extract(i) - known.extract(1usize)));
         }

@@ -4,16 +4,15 @@ use core::f32::consts::LOG2_E;
 
 use cubecl::prelude::*;
 
-use super::super::exponential::base_two;
+use super::super::exponential::{base_two, weight};
 use super::super::geometry::Geometry;
-use super::forward::powers;
 use super::fragments::{
     Pair, Wide, add_rows, add_scores, result_operand, results, row_operands, store_band,
 };
 use super::queries::{cube_keys, hide, plane_sight, unit_rows};
 use super::sight::segment_range;
 use super::tile::{Rows, Source, fetch, put, two_tiles};
-use super::{BAND, DIM, MmaSplit, TILE};
+use super::{BAND, DIM, MmaSplit};
 
 /// Gradients of the queries of a key head, a band for a plane (FlashAttention-2, Dao 2023,
 /// algorithm 2).
@@ -31,6 +30,7 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
     #[comptime] split: MmaSplit,
     #[define(F)] _dtype: ElemType,
 ) {
+    let geometry = geometry.of_group(split.group);
     let unit = unit_rows(segments, &geometry, split);
     let sight = plane_sight(segments, &geometry, split);
     let (start, end) = cube_keys(segments, &geometry, split);
@@ -44,25 +44,32 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
     let mut sums = results(comptime!(DIM / 8));
     let factor = geometry.scale * LOG2_E;
 
-    let mut keys = two_tiles::<F>();
-    let mut values = two_tiles::<F>();
+    let mut keys = two_tiles::<F>(split);
+    let mut values = two_tiles::<F>(split);
     let next = fetch::<F>(key, start, end, &geometry, Source::Keys, split);
     put::<F>(&next, &mut keys, 0usize, split);
     let next = fetch::<F>(value, start, end, &geometry, Source::Keys, split);
     put::<F>(&next, &mut values, 0usize, split);
     sync_cube();
-    let n_tiles = (end - start).div_ceil(TILE);
+    let n_tiles = (end - start).div_ceil(split.tile);
     for i in 0..n_tiles {
-        let tile = start + i * TILE;
-        let at = i % 2 * TILE;
+        let tile = start + i * split.tile;
+        let at = i % 2 * split.tile;
         // The last tile again behind the end.
-        let next_keys = fetch::<F>(key, tile + TILE, end, &geometry, Source::Keys, split);
-        let next_values = fetch::<F>(value, tile + TILE, end, &geometry, Source::Keys, split);
-        let (least, most) = segment_range(segments, tile, end, &geometry, split.segmented);
-        let seen = sight.judge(tile, least, most, split.segmented);
+        let next_keys = fetch::<F>(key, tile + split.tile, end, &geometry, Source::Keys, split);
+        let next_values = fetch::<F>(
+            value,
+            tile + split.tile,
+            end,
+            &geometry,
+            Source::Keys,
+            split,
+        );
+        let (least, most) = segment_range(segments, tile, end, &geometry, split);
+        let seen = sight.judge(tile, least, most, split);
         if seen.any {
             #[unroll]
-            for step in 0..comptime!(TILE / BAND) {
+            for step in 0..comptime!(split.tile / BAND) {
                 let row = at + comptime!(step * BAND);
                 let mut scores = results(2usize);
                 let mut gradients = results(2usize);
@@ -98,8 +105,8 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
                 add_rows::<F>(&mut sums, &lefts, &keys, row, 1usize);
             }
         }
-        put::<F>(&next_keys, &mut keys, TILE - at, split);
-        put::<F>(&next_values, &mut values, TILE - at, split);
+        put::<F>(&next_keys, &mut keys, split.tile - at, split);
+        put::<F>(&next_values, &mut values, split.tile - at, split);
         sync_cube();
     }
     #[unroll]
@@ -114,6 +121,13 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
 /// The gradients of two scores of a row from those of their weights.
 #[cube]
 fn score_gradient(scores: Wide, gradients: Wide, statistics: Wide, factor: f32) -> Wide {
-    let weights = powers(scores, factor, statistics.extract(0usize));
+    let mut weights = Wide::empty();
+    #[unroll]
+    for i in 0..2usize {
+        weights.insert(
+            i,
+            weight(scores.extract(i), factor, statistics.extract(0usize)),
+        );
+    }
     weights * (gradients - Wide::new(statistics.extract(1usize)))
 }

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::super::geometry::Geometry;
-use super::{PLANE, TILE};
+use super::{MmaSplit, PLANE};
 
 /// What the rows of a plane may see of the other side. Both ends grow from row to row.
 #[derive(CubeType, Clone, Copy)]
@@ -28,12 +28,11 @@ pub(super) struct Seen {
 
 #[cube]
 impl Sight {
-    /// The tile of `TILE` places from `tile` on, whose segments, or documents, are between `low` and
-    /// `high`.
-    pub fn judge(&self, tile: usize, low: i32, high: i32, #[comptime] segmented: bool) -> Seen {
-        let any = tile + TILE > self.start && tile < self.last_end;
-        let all = tile >= self.last_start && tile + TILE <= self.end;
-        if comptime!(segmented) {
+    /// The tile from place `tile` on, whose segments, or documents, are between `low` and `high`.
+    pub fn judge(&self, tile: usize, low: i32, high: i32, #[comptime] split: MmaSplit) -> Seen {
+        let any = tile + split.tile > self.start && tile < self.last_end;
+        let all = tile >= self.last_start && tile + split.tile <= self.end;
+        if comptime!(split.segmented) {
             let same = low == high && self.low == self.high && low == self.low;
             Seen {
                 any: any && low <= self.high && high >= self.low,
@@ -51,16 +50,17 @@ pub(super) fn range(a: i32, b: i32) -> (i32, i32) {
     (plane_min(min(a, b)), plane_max(max(a, b)))
 }
 
-/// Range of the segments of a tile of keys, the last key again behind `end`.
+/// Range of the segments of a tile of at most 64 keys, and maybe of some behind it; the last key again
+/// behind `end`.
 #[cube]
 pub(super) fn segment_range(
     segments: &[i32],
     tile: usize,
     end: usize,
     geometry: &Geometry,
-    #[comptime] segmented: bool,
+    #[comptime] split: MmaSplit,
 ) -> (i32, i32) {
-    if comptime!(segmented) {
+    if comptime!(split.segmented) {
         let lane = UNIT_POS as usize % PLANE;
         let first = geometry.segment(segments, min(tile + lane, end - 1), true);
         let second = geometry.segment(segments, min(tile + lane + PLANE, end - 1), true);
@@ -70,16 +70,17 @@ pub(super) fn segment_range(
     }
 }
 
-/// Range of the documents of a tile of rows, the last row again behind `end`.
+/// Range of the documents of a tile of at most 64 rows, and maybe of some behind it; the last row again
+/// behind `end`.
 #[cube]
 pub(super) fn document_range(
     segments: &[i32],
     tile: usize,
     end: usize,
     geometry: &Geometry,
-    #[comptime] segmented: bool,
+    #[comptime] split: MmaSplit,
 ) -> (i32, i32) {
-    if comptime!(segmented) {
+    if comptime!(split.segmented) {
         let lane = UNIT_POS as usize % PLANE;
         let group = geometry.group;
         let first = min(tile + lane, end - 1) / group;

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::super::geometry::Geometry;
-use super::{DIM, MmaSplit, TILE};
+use super::{DIM, MmaSplit};
 
 /// Eight neighbours in a row: 16 bytes.
 pub(super) type Rows<F> = Vector<F, Const<8>>;
@@ -25,13 +25,13 @@ pub(super) enum Source {
 
 /// Room for two tiles.
 #[cube]
-pub(super) fn two_tiles<F: Float>() -> Shared<[Rows<F>]> {
-    Shared::<[Rows<F>]>::new_aligned_slice(comptime!(2 * TILE * PITCH), 16usize)
+pub(super) fn two_tiles<F: Float>(#[comptime] split: MmaSplit) -> Shared<[Rows<F>]> {
+    Shared::<[Rows<F>]>::new_aligned_slice(comptime!(2 * split.tile * PITCH), 16usize)
 }
 
 /// The vectors of a tile that a unit has.
 const fn share(split: MmaSplit) -> usize {
-    TILE * VECTORS / split.units()
+    split.tile * VECTORS / split.units()
 }
 
 /// Loads what a unit has of a tile, the last row again behind `end`.
