@@ -80,9 +80,21 @@ pub(crate) struct Source {
 /// What a unit has loaded, not yet in shared memory.
 #[derive(CubeType)]
 pub(crate) struct Loaded {
-    vectors: Sequence<Words>,
-    words: Sequence<u32>,
-    scales: Sequence<u32>,
+    vectors: Array<Words>,
+    /// Instead of vectors: codes, and the scale bytes of their blocks.
+    codes: Array<u32>,
+    scales: Array<u32>,
+}
+
+#[cube]
+impl Loaded {
+    pub fn new(#[comptime] shape: StageShape) -> Loaded {
+        Loaded {
+            vectors: Array::new(comptime!(shape.loads())),
+            codes: Array::new(comptime!(shape.loads())),
+            scales: Array::new(comptime!(shape.loads())),
+        }
+    }
 }
 
 /// The rows that a unit loads from, beginning with that of term `term` if rows are terms.
@@ -128,27 +140,24 @@ fn column(
 /// Begins to load a dense factor.
 #[cube]
 pub(crate) fn load(
+    loaded: &mut Loaded,
     factor: &[Words],
     rows: &Array<usize>,
     source: &Source,
     term: usize,
     #[comptime] shape: StageShape,
-) -> Loaded {
-    let mut vectors = Sequence::<Words>::new();
+) {
     #[unroll]
     for i in 0..comptime!(shape.loads()) {
-        vectors.push(factor[rows[i] * source.pitch + column(source, term, i, shape)]);
-    }
-    Loaded {
-        vectors,
-        words: Sequence::new(),
-        scales: Sequence::new(),
+        loaded.vectors[i] = factor[rows[i] * source.pitch + column(source, term, i, shape)];
     }
 }
 
 /// Begins to load a packed factor.
 #[cube]
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn load_packed(
+    loaded: &mut Loaded,
     codes: &[u32],
     scales: &[u32],
     rows: &Array<usize>,
@@ -156,21 +165,14 @@ pub(crate) fn load_packed(
     term: usize,
     #[comptime] shape: StageShape,
     #[comptime] format: PackedFormat,
-) -> Loaded {
-    let mut words = Sequence::<u32>::new();
-    let mut bytes = Sequence::<u32>::new();
+) {
     #[unroll]
     for i in 0..comptime!(shape.loads()) {
         let column = column(source, term, i, shape);
-        words.push(codes[rows[i] * source.pitch + column]);
+        loaded.codes[i] = codes[rows[i] * source.pitch + column];
         let position =
             rows[i] * source.scale_pitch + column / comptime!(format.block_size / CODES_PER_WORD);
-        bytes.push(byte_of(scales[position / 4], position));
-    }
-    Loaded {
-        vectors: Sequence::new(),
-        words,
-        scales: bytes,
+        loaded.scales[i] = byte_of(scales[position / 4], position);
     }
 }
 
@@ -202,10 +204,10 @@ pub(crate) fn store<F: Float>(
         let (row, column) = (task / shape.width, task % shape.width);
         let mut value = match comptime!(storing.format) {
             Option::Some(format) => {
-                let factor = block_factor(*loaded.scales.index(i), format);
-                decode_bf16::<F>(*loaded.words.index(i), factor)
+                let factor = block_factor(loaded.scales[i], format);
+                decode_bf16::<F>(loaded.codes[i], factor)
             }
-            Option::None => *loaded.vectors.index(i),
+            Option::None => loaded.vectors[i],
         };
         if comptime!(storing.scaled) {
             let floats = Vector::<F, Const<8>>::reinterpret(value);

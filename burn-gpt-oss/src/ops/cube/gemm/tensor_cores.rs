@@ -154,11 +154,6 @@ pub(crate) fn plane_tiles<F: Float, O: Float>(
         ));
     }
 
-    let lhs_storing = comptime!(Storing {
-        format: None,
-        scaled: false,
-        tail: kind.tail,
-    });
     let rhs_storing = comptime!(Storing {
         format,
         scaled: scores.is_some(),
@@ -168,59 +163,105 @@ pub(crate) fn plane_tiles<F: Float, O: Float>(
     if n_steps > 0 {
         let mut lhs_rows = Array::<usize>::new(comptime!(lhs_shape.loads()));
         let mut rhs_rows = Array::<usize>::new(comptime!(rhs_shape.loads()));
-        let mut factors = Array::<f32>::new(comptime!(rhs_shape.loads()));
+        let mut next = Next {
+            lhs: Loaded::new(lhs_shape),
+            rhs: Loaded::new(rhs_shape),
+            factors: Array::new(comptime!(rhs_shape.loads())),
+        };
         find_rows(&mut lhs_rows, order, &lhs_source, 0usize, lhs_shape);
         find_rows(&mut rhs_rows, order, &rhs_source, 0usize, rhs_shape);
-        let lhs_loaded = load(lhs, &lhs_rows, &lhs_source, 0usize, lhs_shape);
-        let rhs_loaded = load_rhs(
+        // In every step its terms are multiplied; before that, those of the next one go to shared memory, and
+        // the loads begin of those behind it, which so have a whole step. Steps beyond the last one are loaded
+        // and stored, too, to no effect: behind a condition, compilers would move loads to where they are
+        // waited for.
+        load_lhs(
+            &mut next,
+            lhs,
+            order,
+            &mut lhs_rows,
+            &lhs_source,
+            0usize,
+            lhs_shape,
+        );
+        load_rhs::<F>(
+            &mut next,
             rhs,
             codes,
             scales,
-            &rhs_rows,
+            scores,
+            order,
+            &mut rhs_rows,
             &rhs_source,
             0usize,
             rhs_shape,
             format,
         );
-        load_factors::<F>(scores, order, &rhs_source, &mut factors, 0usize, rhs_shape);
-        store::<F>(
-            &lhs_loaded,
+        put::<F>(
+            &next,
             &mut lhs_stage,
-            0usize,
-            &factors,
-            part.n_terms,
-            lhs_shape,
-            lhs_storing,
-        );
-        store::<F>(
-            &rhs_loaded,
             &mut rhs_stage,
             0usize,
-            &factors,
             part.n_terms,
-            rhs_shape,
+            tile,
+            kind,
             rhs_storing,
         );
-        // The rows of the next terms, a step ahead of the loads that need them.
-        find_next_rows(&mut lhs_rows, order, &lhs_source, 1usize, lhs_shape);
-        find_next_rows(&mut rhs_rows, order, &rhs_source, 1usize, rhs_shape);
+        load_lhs(
+            &mut next,
+            lhs,
+            order,
+            &mut lhs_rows,
+            &lhs_source,
+            1usize,
+            lhs_shape,
+        );
+        load_rhs::<F>(
+            &mut next,
+            rhs,
+            codes,
+            scales,
+            scores,
+            order,
+            &mut rhs_rows,
+            &rhs_source,
+            1usize,
+            rhs_shape,
+            format,
+        );
         sync_cube();
         for step in 0..n_steps {
-            let term = (step + 1) * DEPTH;
-            let lhs_loaded = load(lhs, &lhs_rows, &lhs_source, term, lhs_shape);
-            let rhs_loaded = load_rhs(
+            put::<F>(
+                &next,
+                &mut lhs_stage,
+                &mut rhs_stage,
+                step + 1,
+                part.n_terms,
+                tile,
+                kind,
+                rhs_storing,
+            );
+            load_lhs(
+                &mut next,
+                lhs,
+                order,
+                &mut lhs_rows,
+                &lhs_source,
+                step + 2,
+                lhs_shape,
+            );
+            load_rhs::<F>(
+                &mut next,
                 rhs,
                 codes,
                 scales,
-                &rhs_rows,
+                scores,
+                order,
+                &mut rhs_rows,
                 &rhs_source,
-                term,
+                step + 2,
                 rhs_shape,
                 format,
             );
-            load_factors::<F>(scores, order, &rhs_source, &mut factors, term, rhs_shape);
-            find_next_rows(&mut lhs_rows, order, &lhs_source, step + 2, lhs_shape);
-            find_next_rows(&mut rhs_rows, order, &rhs_source, step + 2, rhs_shape);
             let half = step % 2;
             multiply::<F>(
                 &lhs_stage,
@@ -230,28 +271,6 @@ pub(crate) fn plane_tiles<F: Float, O: Float>(
                 &sums,
                 tile,
                 kind,
-            );
-            // Also after the last terms, to no effect: behind a condition, compilers would move the loads
-            // to where they are waited for.
-            let left = max(part.n_terms, term) - term;
-            let next = 1 - half;
-            store::<F>(
-                &lhs_loaded,
-                &mut lhs_stage,
-                next * comptime!(lhs_shape.size()),
-                &factors,
-                left,
-                lhs_shape,
-                lhs_storing,
-            );
-            store::<F>(
-                &rhs_loaded,
-                &mut rhs_stage,
-                next * comptime!(rhs_shape.size()),
-                &factors,
-                left,
-                rhs_shape,
-                rhs_storing,
             );
             sync_cube();
         }
@@ -297,43 +316,65 @@ fn source(
     }
 }
 
-/// The rows for a step if they are others than in the step before.
+/// What is not yet in shared memory.
+#[derive(CubeType)]
+struct Next {
+    lhs: Loaded,
+    rhs: Loaded,
+    /// Scores of the rows of the right factor.
+    factors: Array<f32>,
+}
+
+/// Begins to load the left factor for a step, and finds the rows of the step behind it.
 #[cube]
-fn find_next_rows(
-    rows: &mut Array<usize>,
+fn load_lhs(
+    next: &mut Next,
+    lhs: &[Words],
     order: ComptimeOption<&[u32]>,
+    rows: &mut Array<usize>,
     source: &Source,
     step: usize,
     #[comptime] shape: StageShape,
 ) {
+    load(&mut next.lhs, lhs, &*rows, source, step * DEPTH, shape);
     if comptime!(shape.terms) {
-        find_rows(rows, order, source, step * DEPTH, shape);
+        find_rows(rows, order, source, (step + 1) * DEPTH, shape);
     }
 }
 
+/// As [`load_lhs`], for the right factor.
 #[cube]
 #[allow(clippy::too_many_arguments)]
-fn load_rhs(
+fn load_rhs<F: Float>(
+    next: &mut Next,
     rhs: ComptimeOption<&[Words]>,
     codes: ComptimeOption<&[u32]>,
     scales: ComptimeOption<&[u32]>,
-    rows: &Array<usize>,
+    scores: ComptimeOption<&[F]>,
+    order: ComptimeOption<&[u32]>,
+    rows: &mut Array<usize>,
     source: &Source,
-    term: usize,
+    step: usize,
     #[comptime] shape: StageShape,
     #[comptime] format: Option<PackedFormat>,
-) -> Loaded {
+) {
+    let term = step * DEPTH;
     match comptime!(format) {
         Option::Some(format) => load_packed(
+            &mut next.rhs,
             codes.unwrap(),
             scales.unwrap(),
-            rows,
+            &*rows,
             source,
             term,
             shape,
             format,
         ),
-        Option::None => load(rhs.unwrap(), rows, source, term, shape),
+        Option::None => load(&mut next.rhs, rhs.unwrap(), &*rows, source, term, shape),
+    };
+    load_factors::<F>(scores, order, source, &mut next.factors, term, shape);
+    if comptime!(shape.terms) {
+        find_rows(rows, order, source, term + DEPTH, shape);
     }
 }
 
@@ -360,6 +401,48 @@ fn load_factors<F: Float>(
         }
         ComptimeOption::None => {}
     }
+}
+
+/// Writes the terms of a step to its half of the shared memory.
+#[cube]
+#[allow(clippy::too_many_arguments)]
+fn put<F: Float>(
+    next: &Next,
+    lhs_stage: &mut Shared<[Words]>,
+    rhs_stage: &mut Shared<[Words]>,
+    step: usize,
+    n_terms: usize,
+    #[comptime] tile: PlaneTile,
+    #[comptime] kind: GemmKind,
+    #[comptime] rhs_storing: Storing,
+) {
+    let lhs_shape = comptime!(tile.lhs(kind));
+    let rhs_shape = comptime!(tile.rhs(kind));
+    let lhs_storing = comptime!(Storing {
+        format: None,
+        scaled: false,
+        tail: kind.tail,
+    });
+    let half = step % 2;
+    let left = max(n_terms, step * DEPTH) - step * DEPTH;
+    store::<F>(
+        &next.lhs,
+        lhs_stage,
+        half * comptime!(lhs_shape.size()),
+        &next.factors,
+        left,
+        lhs_shape,
+        lhs_storing,
+    );
+    store::<F>(
+        &next.rhs,
+        rhs_stage,
+        half * comptime!(rhs_shape.size()),
+        &next.factors,
+        left,
+        rhs_shape,
+        rhs_storing,
+    );
 }
 
 /// Adds the products of the terms in shared memory.
