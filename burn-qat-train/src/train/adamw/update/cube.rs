@@ -83,7 +83,10 @@ fn own(tensor: CubeTensor) -> CubeTensor {
     let tensor = into_contiguous(tensor);
     match tensor.can_mut() {
         true => tensor,
-        false => into_contiguous(tensor.copy()),
+        false => {
+            eprintln!("COPY");
+            into_contiguous(tensor.copy())
+        }
     }
 }
 
