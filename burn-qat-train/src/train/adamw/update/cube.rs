@@ -83,10 +83,7 @@ fn own(tensor: CubeTensor) -> CubeTensor {
     let tensor = into_contiguous(tensor);
     match tensor.can_mut() {
         true => tensor,
-        false => {
-            eprintln!("COPY");
-            into_contiguous(tensor.copy())
-        }
+        false => into_contiguous(tensor.copy()),
     }
 }
 
