@@ -8,11 +8,13 @@ mod cube;
 #[path = "../../../burn-fp4/tests/support/runtimes.rs"]
 mod runtimes;
 
-use burn::tensor::{DType, TensorData};
+use burn::module::{Module, Param};
+use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
-use burn_qat_train::{AdamWBackend, AdamWFactors, AdamWUpdated};
+use burn_qat_train::{AdamWBackend, AdamWFactors, AdamWUpdated, TrainConfig, adamw};
 use cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
-use runtimes::{TestRuntime, read, runtimes};
+use runtimes::{Runtimes, TestRuntime, read, runtimes};
 
 const SHAPES: [[usize; 2]; 3] = [[3, 5], [1, 1], [37, 64]];
 const N_STEPS: i32 = 4;
@@ -129,5 +131,85 @@ fn steps_are_within_their_bounds() {
             "{}: {n_cases} cases of {N_STEPS} steps, {largest:.3} of the bound",
             runtime.name
         );
+    }
+}
+
+#[derive(Module, Debug)]
+struct Weights {
+    matrix: Param<Tensor<2>>,
+    vector: Param<Tensor<1>>,
+}
+
+/// Burn's device for every runtime that Burn can start itself, in place of the runtime.
+fn devices() -> (Runtimes, Vec<(&'static str, Device)>) {
+    let mut all = runtimes();
+    let names: Vec<_> = all.by_ref().map(|runtime| runtime.name).collect();
+    let device = |name: &'static str| {
+        let device = match name {
+            #[cfg(feature = "cpu")]
+            "cpu" => Device::cpu(),
+            #[cfg(feature = "cuda")]
+            "cuda" => Device::cuda(0),
+            #[cfg(feature = "vulkan")]
+            "vulkan" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+            _ => return None,
+        };
+        Some((name, device))
+    };
+    (all, names.into_iter().filter_map(device).collect())
+}
+
+/// Weights after some steps.
+fn trained(mut optimizer: ModuleOptimizer, device: &Device) -> Vec<f64> {
+    let (matrix, vector) = (
+        sample([37, 20], 1.0, DType::F32),
+        sample([19], 1.0, DType::F32),
+    );
+    let tracked = device.clone().autodiff();
+    let mut weights = Weights {
+        matrix: Param::from_tensor(Tensor::from_data(matrix, &tracked)),
+        vector: Param::from_tensor(Tensor::from_data(vector, &tracked)),
+    };
+    for step in 1..=N_STEPS {
+        let mut grads = GradientsParams::new();
+        // One that lies transposed in memory.
+        let matrix = sample([20, 37], 0.1 / step as f32, DType::F32);
+        let matrix = Tensor::<2>::from_data(matrix, device).swap_dims(0, 1);
+        grads.register(weights.matrix.id, matrix);
+        let vector = sample([19], 0.1 / step as f32, DType::F32);
+        grads.register(weights.vector.id, Tensor::<1>::from_data(vector, device));
+        weights = optimizer.step(1e-3, weights, grads);
+    }
+    let mut values = floats(&weights.matrix.val().into_data());
+    values.extend(floats(&weights.vector.val().into_data()));
+    values
+}
+
+/// A step changes a weight by about the learning rate; both are off by a few roundings of that, and of
+/// the weight.
+#[test]
+fn the_optimizer_is_that_of_burn() {
+    let (_alone, devices) = devices();
+    for (name, device) in devices {
+        for weight_decay in [0.0, 0.1] {
+            let config = TrainConfig {
+                weight_decay,
+                ..TrainConfig::default()
+            };
+            let burn = AdamWConfig::new()
+                .with_beta_1(config.beta_1)
+                .with_beta_2(config.beta_2)
+                .with_epsilon(config.epsilon)
+                .with_weight_decay(weight_decay)
+                .init();
+            let expected = trained(burn, &device);
+            let found = trained(adamw(&config), &device);
+            for (found, expected) in found.into_iter().zip(expected) {
+                let bound = f64::from(N_STEPS) * (4.0 * UNIT * expected.abs() + 64.0 * UNIT * 1e-3);
+                let error = (found - expected).abs();
+                assert!(error <= bound, "{name}: {found} {expected}");
+            }
+            println!("{name}: decay {weight_decay}");
+        }
     }
 }

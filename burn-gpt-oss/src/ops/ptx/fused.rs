@@ -58,7 +58,7 @@ const KERNELS: [Kernel; 9] = [
     Kernel {
         name: "embedding_gradient-bf16",
         definition: embedding_gradient,
-        wide: [1, 1],
+        wide: [5, 1],
     },
 ];
 

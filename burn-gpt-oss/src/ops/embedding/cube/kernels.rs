@@ -1,5 +1,8 @@
 use cubecl::prelude::*;
 
+/// Rows that a unit loads at once.
+const IN_FLIGHT: u32 = 4;
+
 /// Copies rows of the weight; `n_vectors` make up a row.
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(crate) fn gather<F: Float, N: Size>(
@@ -84,7 +87,21 @@ pub(crate) fn sum_rows<F: Float, N: Size>(
     let count = counts[id];
     if count > 0 {
         let start = starts[id];
-        for i in 0..count {
+        let whole = count / IN_FLIGHT * IN_FLIGHT;
+        for first in range_stepped(0u32, whole, IN_FLIGHT) {
+            // Frequent ids have many rows: several are under way at once.
+            let mut vectors = Sequence::<Vector<F, N>>::new();
+            #[unroll]
+            for i in 0..IN_FLIGHT {
+                let row = places[(start + first + i) as usize] as usize;
+                vectors.push(rows[row * n_vectors + column]);
+            }
+            #[unroll]
+            for i in 0..comptime!(IN_FLIGHT as usize) {
+                sum += Vector::<f32, N>::cast_from(*vectors.index(i));
+            }
+        }
+        for i in whole..count {
             let row = places[(start + i) as usize] as usize;
             sum += Vector::<f32, N>::cast_from(rows[row * n_vectors + column]);
         }
