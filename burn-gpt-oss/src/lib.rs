@@ -33,6 +33,7 @@ pub use experts::{ExpertWeight, Experts};
 pub use generate::{GenerateOptions, Generated, generate_greedy, generate_with_drafts};
 pub use model::{Block, BlockOutput, GptOss, Mlp, SequenceContext};
 pub use norm::RmsNorm;
+pub use ops::ordered_sum;
 pub use ops::{
     AttentionBackend, AttentionInputs, AttentionOptions, AttentionOutput, KeySegments, Visibility,
     sink_attention,

@@ -8,6 +8,7 @@ mod experts;
 mod flex;
 mod linear;
 mod next_token_loss;
+mod ordered_sum;
 #[cfg(all(test, feature = "cuda"))]
 mod ptx;
 mod rms_norm;
@@ -23,6 +24,7 @@ pub use experts::{
 pub(crate) use linear::project;
 pub use linear::{LinearBackend, linear};
 pub use next_token_loss::{NextTokenLossBackend, next_token_loss};
+pub use ordered_sum::ordered_sum;
 pub use rms_norm::{RmsNormBackend, rms_norm};
 pub use rotary::{RotaryBackend, rotary_embedding};
 pub use sink_attention::{

@@ -3,7 +3,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Int, Tensor};
 
 use crate::config::GptOssConfig;
-use crate::ops::project;
+use crate::ops::{ordered_sum, project};
 
 /// Which experts each token goes to, and with what weight.
 #[derive(Clone, Debug)]
@@ -86,8 +86,8 @@ pub fn router_aux_loss(
         .float()
         .sum_dim(1)
         .reshape([rows, experts]);
-    let total = weight.clone().sum();
+    let total = ordered_sum(weight.clone());
     let fraction = (assigned * weight.clone()).sum_dim(0) / total.clone().unsqueeze();
     let probability = (softmax(all, 1) * weight).sum_dim(0) / total.unsqueeze();
-    (fraction * probability).sum() * experts as f64
+    ordered_sum(fraction * probability) * experts as f64
 }

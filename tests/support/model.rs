@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
-use burn_gpt_oss::{CheckpointReader, GptOss, TensorLayout, TensorSpec, tensor_specs};
+use burn_gpt_oss::{CheckpointReader, GptOss, TensorLayout, TensorSpec, ordered_sum, tensor_specs};
 
 use crate::golden::{self, Array, Golden};
 
@@ -107,7 +107,7 @@ pub fn token_nll(logits: Tensor<3>, labels: &Array<i64>) -> (Tensor<2>, usize) {
 /// Mean of [`token_nll`] over the labels that count, `[1]`.
 pub fn cross_entropy(logits: Tensor<3>, labels: &Array<i64>) -> Tensor<1> {
     let (nll, n_counted) = token_nll(logits, labels);
-    nll.sum() / n_counted as f64
+    ordered_sum(nll) / n_counted as f64
 }
 
 pub fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {

@@ -7,7 +7,7 @@
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
-use burn_gpt_oss::{Block, GptOss, SequenceContext};
+use burn_gpt_oss::{Block, GptOss, SequenceContext, ordered_sum};
 
 use super::loss::{auxiliary_loss, head_loss};
 use crate::data::MicroBatch;
@@ -57,7 +57,7 @@ pub(super) fn recomputed_gradients(
     // All zeros, but a leaf to follow if the embedding is frozen.
     let nothing = tracked(grad.zeros_like());
     let embedded = model.embedded(batch.input_ids.clone()) + nothing.clone();
-    gradients_of(model, (embedded * grad).sum(), &nothing, &mut total);
+    gradients_of(model, ordered_sum(embedded * grad), &nothing, &mut total);
     (reported, total.grads())
 }
 
@@ -118,9 +118,9 @@ fn block_gradients(
     let input = tracked(input);
     let output = block.forward(input.clone(), context);
     // The sum of products with a constant has that constant as gradient.
-    let mut product = (output.hidden * pull.hidden).sum();
+    let mut product = ordered_sum(output.hidden * pull.hidden);
     if let Some(router) = pull.router {
-        product = product + (output.router.logits * router).sum();
+        product = product + ordered_sum(output.router.logits * router);
     }
     gradients_of(model, product, &input, total)
 }

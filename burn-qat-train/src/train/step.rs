@@ -7,7 +7,7 @@ use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use burn_fp4::{GlobalRefresh, refresh_global_amax};
-use burn_gpt_oss::GptOss;
+use burn_gpt_oss::{GptOss, ordered_sum};
 
 use rayon::prelude::*;
 
@@ -139,7 +139,7 @@ impl TrainStep for FineTune {
             }
         }
         let item = StepOutput {
-            loss: Tensor::cat(losses, 0).sum(),
+            loss: ordered_sum(Tensor::cat(losses, 0)),
             n_targets,
             n_tokens,
         };
@@ -178,7 +178,7 @@ impl InferenceStep for FineTune {
             .iter()
             .map(|b| micro_batch_loss(&self.model, b).0)
             .collect();
-        let loss = Tensor::cat(losses, 0).sum() / batch.n_targets as f64;
+        let loss = ordered_sum(Tensor::cat(losses, 0)) / batch.n_targets as f64;
         StepOutput {
             loss,
             n_targets: batch.n_targets,
