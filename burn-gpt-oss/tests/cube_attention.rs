@@ -9,6 +9,8 @@ mod case;
 mod reference;
 #[path = "../../burn-fp4/tests/support/runtimes.rs"]
 mod runtimes;
+#[path = "cube_attention/speed.rs"]
+mod speed;
 
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
@@ -188,6 +190,18 @@ fn results_repeat() {
                 found.map(|data| data.as_bytes().to_vec())
             };
             assert_eq!(bytes(), bytes(), "{}, {dtype:?}", runtime.name);
+        }
+    }
+}
+
+/// What a layer of `gpt-oss-20b` takes. Operations are those of products of visible pairs:
+/// four per pair and element forward, ten backward.
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    for runtime in runtimes().filter(|runtime| runtime.name == "cuda") {
+        for (len, window) in [(2048, None), (8192, None), (8192, Some(128))] {
+            speed::of(&runtime, len, window);
         }
     }
 }

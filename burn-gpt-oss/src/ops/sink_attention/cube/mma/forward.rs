@@ -189,7 +189,12 @@ fn absorb(
 
 /// The largest score of a row of a tile as a power of two, whole.
 #[cube]
-fn largest_power(scores: &mut Sequence<Array<Wide>>, #[comptime] row: usize, factor: f32) -> f32 {
+fn largest_power(
+    scores: &mut Sequence<Array<Wide>>,
+    #[comptime] row: usize,
+    factor: f32,
+    #[comptime] split: MmaSplit,
+) -> f32 {
     let mut largest = f32::MIN.runtime();
     #[unroll]
     for i in 0..comptime!(split.scores()) {
