@@ -17,6 +17,7 @@ mod greedy;
 #[path = "golden_forward/rope.rs"]
 mod rope;
 
+use burn::tensor::FloatDType;
 use golden::Golden;
 use model::{device, load, load_packed, open, parameters};
 
@@ -165,6 +166,10 @@ fn greedy_decoding_and_half_precision_follow_the_package() {
     let device = device();
     let extra = Golden::open(EXTRA);
     greedy::check(&load("tiny-gpt-oss", &device), &extra, &device);
+    if !device.supports_dtype(FloatDType::BF16) {
+        eprintln!("half precision is not compared: {device:?} does not compute with bf16");
+        return;
+    }
     greedy::check_bf16(
         &open("tiny-gpt-oss"),
         &extra,

@@ -18,9 +18,9 @@ use crate::ops::cube::{contiguous, empty};
 const PART: usize = 32;
 /// Units that share a sum, where they can.
 const LANES: usize = 32;
-/// Planes of a cube on tensor cores.
-const QUERY_PLANES: usize = 4;
-const KEY_PLANES: usize = 4;
+/// See [`Problem::mma_split`]: twelve planes to a multiprocessor of an H100.
+pub(super) const QUERY_CUT: [usize; 3] = [4, 1, 64];
+pub(super) const KEY_CUT: [usize; 3] = [4, 1, 32];
 
 pub(super) fn run(
     grad: CubeTensor,
@@ -173,8 +173,8 @@ fn on_tensor_cores(
     statistics: &CubeTensor,
     to: &AttentionInputs<CubeBackend>,
 ) {
-    let queries = problem.mma_split(QUERY_PLANES, 1);
-    let keys = problem.mma_split(KEY_PLANES, 1);
+    let queries = problem.mma_split(QUERY_CUT);
+    let keys = problem.mma_split(KEY_CUT);
     // SAFETY: as above, for queries and for keys.
     unsafe {
         mma::query_gradient_mma::launch_unchecked(

@@ -9,9 +9,8 @@ use super::problem::Problem;
 use super::{mma, rows};
 use crate::ops::cube::empty;
 
-/// Planes of a cube on tensor cores, and bands of each.
-const PLANES: usize = 4;
-const BANDS: usize = 1;
+/// See [`Problem::mma_split`]: twelve planes to a multiprocessor of an H100.
+pub(super) const CUT: [usize; 3] = [4, 1, 64];
 
 pub(super) fn run(problem: &Problem) -> AttentionOutput<CubeBackend> {
     let (batch, len, heads) = (problem.batch, problem.len, problem.heads());
@@ -53,7 +52,7 @@ fn by_rows(problem: &Problem, result: &AttentionOutput<CubeBackend>) {
 }
 
 fn on_tensor_cores(problem: &Problem, result: &AttentionOutput<CubeBackend>) {
-    let split = problem.mma_split(PLANES, BANDS);
+    let split = problem.mma_split(CUT);
     let rows = problem.len * problem.group;
     // SAFETY: as above.
     unsafe {

@@ -7,9 +7,11 @@
 mod forward;
 mod fragments;
 mod key_gradient;
+mod keys;
 mod queries;
 mod query_gradient;
 mod sight;
+mod softmax;
 mod tile;
 
 pub(super) use forward::attend_mma;

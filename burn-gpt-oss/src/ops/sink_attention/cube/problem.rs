@@ -151,12 +151,13 @@ impl Problem {
             && self.options.scale > 0.0
     }
 
-    pub fn mma_split(&self, planes: usize, bands: usize) -> MmaSplit {
+    /// Planes of a cube, bands of each, and rows of the other side in shared memory.
+    pub fn mma_split(&self, [planes, bands, tile]: [usize; 3]) -> MmaSplit {
         MmaSplit {
             planes,
             bands,
             group: self.group,
-            tile: 64,
+            tile,
             segmented: self.segments.is_some(),
         }
     }

@@ -4,35 +4,17 @@ use core::f32::consts::{LN_2, LOG2_E};
 
 use cubecl::prelude::*;
 
-use super::super::exponential::{Weights, ln, weight, whole};
+use super::super::exponential::ln;
 use super::super::geometry::Geometry;
 use super::fragments::{
-    Pair, Wide, add_rows, add_scores, multiply, ones, result_operand, results, row_operands,
-    store_band, unit_column,
+    Pair, add_rows, add_scores, multiply, ones, result_operand, results, row_operands, store_band,
+    unit_column,
 };
 use super::queries::{UnitRows, cube_keys, hide, plane_sight, unit_rows};
-use super::sight::segment_range;
+use super::sight::{range, segment_pair};
+use super::softmax::{Softmax, absorb, begin};
 use super::tile::{Rows, Source, fetch, put, two_tiles};
 use super::{BAND, MmaSplit};
-
-/// Results of 16 x 8 in a row of values.
-const VALUES: usize = super::DIM / 8;
-
-/// The smallest power of two that a row may begin with. Weights of hidden keys are zero down to here,
-/// and those of a sink that is not there up from here.
-const LOWEST: f32 = -8_000.0;
-
-/// The running softmax of the rows of a unit, two for every band.
-#[derive(CubeType)]
-struct Softmax {
-    /// Largest score so far as a power of two, whole.
-    shifts: Array<f32>,
-    /// Sums of weights so far, of all keys in every column: products with ones, of weights as they are
-    /// multiplied with values.
-    sums: Sequence<Array<Wide>>,
-    /// Sums of weighted values so far.
-    outputs: Sequence<Array<Wide>>,
-}
 
 /// Outputs and logarithms of sums for the queries of a key head.
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -71,6 +53,7 @@ pub(in super::super) fn attend_mma<F: Float>(
     let next = fetch::<F>(value, start, end, &geometry, Source::Keys, split);
     put::<F>(&next, &mut values, 0usize, split);
     sync_cube();
+    let mut pair = segment_pair(segments, start, end, &geometry, split);
     let n_tiles = (end - start).div_ceil(split.tile);
     for i in 0..n_tiles {
         let tile = start + i * split.tile;
@@ -85,8 +68,8 @@ pub(in super::super) fn attend_mma<F: Float>(
             Source::Keys,
             split,
         );
-        let (low, high) = segment_range(segments, tile, end, &geometry, split);
-        let seen = sight.judge(tile, low, high, split);
+        let seen = sight.judge(tile, range(pair, split), split);
+        pair = segment_pair(segments, tile + split.tile, end, &geometry, split);
         if seen.any {
             let mut scores = results(comptime!(split.bands * split.scores()));
             #[unroll]
@@ -136,98 +119,6 @@ pub(in super::super) fn attend_mma<F: Float>(
         sync_cube();
     }
     finish::<F>(&state, &unit, output, log_sum_exp, split);
-}
-
-/// The sink is what a row has seen before its first key. One of minus infinity is no sink; a finite one
-/// keeps `inf - inf` away.
-#[cube]
-fn begin(unit: &UnitRows, sinks: &[f32], #[comptime] split: MmaSplit) -> Softmax {
-    let mut shifts = Array::<f32>::new(comptime!(2 * split.bands));
-    let mut sums = results(split.bands);
-    #[unroll]
-    for i in 0..comptime!(2 * split.bands) {
-        let sink = max(sinks[unit.rows.index(i).head] * LOG2_E, LOWEST);
-        shifts[i] = whole(sink);
-        let sum = sums.index_mut(comptime!(i / 2));
-        sum[comptime!(i % 2)] = Wide::new(weight(sink, 1.0f32, shifts[i]));
-    }
-    Softmax {
-        shifts,
-        sums,
-        outputs: results(comptime!(split.bands * VALUES)),
-    }
-}
-
-/// Turns the scores of a tile into weights relative to the largest so far, and rescales what was
-/// summed before.
-#[cube]
-fn absorb(
-    state: &mut Softmax,
-    scores: &mut Sequence<Array<Wide>>,
-    factor: f32,
-    #[comptime] split: MmaSplit,
-) {
-    let mut before = Array::<f32>::new(comptime!(2 * split.bands));
-    #[unroll]
-    for row in 0..comptime!(2 * split.bands) {
-        let shift = max(state.shifts[row], largest_power(scores, row, factor, split));
-        before[row] = weight(state.shifts[row], 1.0f32, shift);
-        state.shifts[row] = shift;
-        let weights = Weights::new(factor, shift);
-        #[unroll]
-        for i in 0..comptime!(split.scores()) {
-            let result = scores.index_mut(comptime!(row / 2 * split.scores() + i));
-            let pair = result[comptime!(row % 2)];
-            let mut powers = Wide::empty();
-            powers.insert(0usize, weights.of(pair.extract(0usize)));
-            powers.insert(1usize, weights.of(pair.extract(1usize)));
-            result[comptime!(row % 2)] = powers;
-        }
-    }
-    rescale(state, &before, split);
-}
-
-/// The largest score of a row of a tile as a power of two, whole.
-#[cube]
-fn largest_power(
-    scores: &mut Sequence<Array<Wide>>,
-    #[comptime] row: usize,
-    factor: f32,
-    #[comptime] split: MmaSplit,
-) -> f32 {
-    let mut largest = f32::MIN.runtime();
-    #[unroll]
-    for i in 0..comptime!(split.scores()) {
-        let pair = scores.index(comptime!(row / 2 * split.scores() + i))[comptime!(row % 2)];
-        largest = max(largest, max(pair.extract(0usize), pair.extract(1usize)));
-    }
-    largest = max(largest, plane_shuffle_xor(largest, 1u32));
-    largest = max(largest, plane_shuffle_xor(largest, 2u32));
-    whole(max(largest * factor, LOWEST))
-}
-
-/// Whole powers of two change seldom.
-#[cube]
-fn rescale(state: &mut Softmax, before: &Array<f32>, #[comptime] split: MmaSplit) {
-    let mut smallest = before[0];
-    #[unroll]
-    for row in 1..comptime!(2 * split.bands) {
-        smallest = min(smallest, before[row]);
-    }
-    if plane_any(smallest < 1.0f32) {
-        #[unroll]
-        for band in 0..split.bands {
-            let result = state.sums.index_mut(band);
-            result[0] *= Wide::new(before[comptime!(2 * band)]);
-            result[1] *= Wide::new(before[comptime!(2 * band + 1)]);
-        }
-        #[unroll]
-        for i in 0..comptime!(split.bands * VALUES) {
-            let result = state.outputs.index_mut(i);
-            result[0] *= Wide::new(before[comptime!(i / VALUES * 2)]);
-            result[1] *= Wide::new(before[comptime!(i / VALUES * 2 + 1)]);
-        }
-    }
 }
 
 #[cube]

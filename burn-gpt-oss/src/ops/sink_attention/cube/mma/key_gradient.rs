@@ -5,12 +5,13 @@ use core::f32::consts::LOG2_E;
 use cubecl::prelude::*;
 
 use super::super::exponential::{base_two, weight};
-use super::super::geometry::{Geometry, KeyRow};
+use super::super::geometry::Geometry;
 use super::fragments::{
     Pair, Wide, add_rows, add_scores, result_operand, results, row_operands, store_band,
     unit_column, unit_row,
 };
-use super::sight::{Sight, document_range, range};
+use super::keys::{hide, key_rows, plane_sight};
+use super::sight::{document_pair, pair_of, range};
 use super::tile::{Rows, Source, fetch, put, two_tiles};
 use super::{BAND, DIM, MmaSplit, PLANE};
 
@@ -34,10 +35,10 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
     let geometry = geometry.of_group(split.group);
     let cube_start = CUBE_POS_X as usize * comptime!(split.rows());
     let plane_start = cube_start + UNIT_POS as usize / PLANE * BAND;
-    let (first, second) = (plane_start + unit_row(), plane_start + unit_row() + 8);
+    let first = plane_start + unit_row();
     let last = geometry.keys - 1;
     let low = key_rows(segments, min(first, last), &geometry, split);
-    let high = key_rows(segments, min(second, last), &geometry, split);
+    let high = key_rows(segments, min(first + 8, last), &geometry, split);
     let sight = plane_sight(segments, plane_start, &geometry, split);
     let cube_last = min(cube_start + comptime!(split.rows()), geometry.keys) - 1;
     let start = key_rows(segments, cube_start, &geometry, split).start;
@@ -51,12 +52,15 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
     let mut queries = two_tiles::<F>(split);
     let mut grads = two_tiles::<F>(split);
     let mut known = Shared::<[Wide]>::new_slice(comptime!(2 * split.tile));
+    let mut pair = pair_of(0i32.runtime(), 0i32.runtime());
     if start < end {
         let next = fetch::<F>(query, start, end, &geometry, Source::Queries, split);
         put::<F>(&next, &mut queries, 0usize, split);
         let next = fetch::<F>(grad, start, end, &geometry, Source::Queries, split);
         put::<F>(&next, &mut grads, 0usize, split);
-        share_statistics(statistics, &mut known, start, end, 0usize, &geometry, split);
+        let next = fetch_statistics(statistics, start, end, &geometry, split);
+        put_statistics(next, &mut known, 0usize, split);
+        pair = document_pair(segments, start, end, &geometry, split);
     }
     sync_cube();
     let n_tiles = (max(start, end) - start).div_ceil(split.tile);
@@ -67,8 +71,9 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
         let next = tile + split.tile;
         let next_queries = fetch::<F>(query, next, end, &geometry, Source::Queries, split);
         let next_grads = fetch::<F>(grad, next, end, &geometry, Source::Queries, split);
-        let (least, most) = document_range(segments, tile, end, &geometry, split);
-        let seen = sight.judge(tile, least, most, split);
+        let next_known = fetch_statistics(statistics, next, end, &geometry, split);
+        let seen = sight.judge(tile, range(pair, split), split);
+        pair = document_pair(segments, next, end, &geometry, split);
         if seen.any {
             #[unroll]
             for step in 0..comptime!(split.tile / BAND) {
@@ -110,105 +115,41 @@ pub(in super::super) fn key_gradient_mma<F: Float>(
         }
         put::<F>(&next_queries, &mut queries, split.tile - at, split);
         put::<F>(&next_grads, &mut grads, split.tile - at, split);
-        share_statistics(
-            statistics,
-            &mut known,
-            next,
-            end,
-            split.tile - at,
-            &geometry,
-            split,
-        );
+        put_statistics(next_known, &mut known, split.tile - at, split);
         sync_cube();
     }
-    if first < geometry.keys {
-        store_band::<F>(
-            key_grad,
-            &key_sums,
-            0usize,
-            0usize,
-            low.index,
-            geometry.scale,
-        );
-        store_band::<F>(value_grad, &value_sums, 0usize, 0usize, low.index, 1.0f32);
-    }
-    if second < geometry.keys {
-        store_band::<F>(
-            key_grad,
-            &key_sums,
-            0usize,
-            1usize,
-            high.index,
-            geometry.scale,
-        );
-        store_band::<F>(value_grad, &value_sums, 0usize, 1usize, high.index, 1.0f32);
+    #[unroll]
+    for half in 0..2usize {
+        let row = if comptime!(half == 0) {
+            low.index
+        } else {
+            high.index
+        };
+        if first + 8 * half < geometry.keys {
+            store_band::<F>(key_grad, &key_sums, 0usize, half, row, geometry.scale);
+            store_band::<F>(value_grad, &value_sums, 0usize, half, row, 1.0f32);
+        }
     }
 }
 
-/// A key; what sees it counts rows, not queries.
+/// The statistics that a unit takes of a tile of rows, the last row again behind `end`.
 #[cube]
-fn key_rows(
-    segments: &[i32],
-    key: usize,
-    geometry: &Geometry,
-    #[comptime] split: MmaSplit,
-) -> KeyRow {
-    let row = geometry.key(segments, key, split.segmented);
-    KeyRow {
-        index: row.index,
-        start: row.start * geometry.group,
-        end: row.end * geometry.group,
-        segment: row.segment,
-    }
-}
-
-#[cube]
-fn plane_sight(
-    segments: &[i32],
-    plane_start: usize,
-    geometry: &Geometry,
-    #[comptime] split: MmaSplit,
-) -> Sight {
-    let end = min(plane_start + BAND, geometry.keys);
-    let first = key_rows(
-        segments,
-        min(plane_start, geometry.keys - 1),
-        geometry,
-        split,
-    );
-    let last = key_rows(segments, end - 1, geometry, split);
-    let (low, high) = if comptime!(split.segmented) {
-        let own = min(plane_start + UNIT_POS as usize % BAND, end - 1);
-        let segment = geometry.segment(segments, own, true);
-        range(segment, segment)
-    } else {
-        (0i32.runtime(), 0i32.runtime())
-    };
-    Sight {
-        start: first.start,
-        end: first.end,
-        last_start: last.start,
-        last_end: last.end,
-        low,
-        high,
-    }
-}
-
-/// The statistics of a tile of rows into shared memory, the last row again behind `end`.
-#[cube]
-fn share_statistics(
+fn fetch_statistics(
     statistics: &[Wide],
-    to: &mut Shared<[Wide]>,
     start: usize,
     end: usize,
-    at: usize,
     geometry: &Geometry,
     #[comptime] split: MmaSplit,
-) {
-    let unit = UNIT_POS as usize;
-    if unit < split.tile {
-        let row = geometry.query_index(min(start + unit, end - 1));
-        to[at + unit] = base_two(statistics[row]);
+) -> Wide {
+    let own = start + UNIT_POS as usize % split.tile;
+    base_two(statistics[geometry.query_index(min(own, end - 1))])
+}
+
+/// Puts them into shared memory.
+#[cube]
+fn put_statistics(known: Wide, to: &mut Shared<[Wide]>, at: usize, #[comptime] split: MmaSplit) {
+    if (UNIT_POS as usize) < split.tile {
+        to[at + UNIT_POS as usize] = known;
     }
 }
 
@@ -237,38 +178,4 @@ fn weigh(
         scores[half] = weights;
         gradients[half] = score_grads;
     }
-}
-
-/// Makes scores minus infinity where a query does not see a key. A result of two keys and the rows of
-/// queries `place` and the next.
-#[cube]
-fn hide(
-    scores: &mut Array<Wide>,
-    low: &KeyRow,
-    high: &KeyRow,
-    segments: &[i32],
-    place: usize,
-    geometry: &Geometry,
-    #[comptime] split: MmaSplit,
-) {
-    let mut of_low = scores[0];
-    let mut of_high = scores[1];
-    let last = geometry.len * geometry.group - 1;
-    #[unroll]
-    for i in 0..2usize {
-        let row = place + i;
-        let query = min(row, last) / geometry.group;
-        let document = geometry.document(segments, query, split.segmented);
-        let sees_low = seen(low, row, document);
-        let sees_high = seen(high, row, document);
-        of_low.insert(i, select(sees_low, of_low.extract(i), f32::NEG_INFINITY));
-        of_high.insert(i, select(sees_high, of_high.extract(i), f32::NEG_INFINITY));
-    }
-    scores[0] = of_low;
-    scores[1] = of_high;
-}
-
-#[cube]
-fn seen(key: &KeyRow, row: usize, document: i32) -> bool {
-    row >= key.start && row < key.end && document == key.segment
 }

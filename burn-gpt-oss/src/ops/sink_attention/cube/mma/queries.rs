@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 use super::super::geometry::{Geometry, QueryRow};
 use super::fragments::{Wide, unit_column, unit_row};
-use super::sight::{Sight, range};
+use super::sight::{Sight, pair_of, range};
 use super::{BAND, MmaSplit, PLANE};
 
 /// The two rows of a unit for every band, the last row again behind the end.
@@ -74,21 +74,17 @@ pub(super) fn plane_sight(
     let end = min(start + comptime!(split.plane_rows()), count);
     let first = geometry.query(segments, min(start, count - 1), false);
     let last = geometry.query(segments, end - 1, false);
-    let (low, high) = if comptime!(split.segmented) {
-        // At most as many rows as units.
-        let row = min(start + UNIT_POS as usize % PLANE, end - 1);
-        let document = geometry.document(segments, row / geometry.group, true);
-        range(document, document)
-    } else {
-        (0i32.runtime(), 0i32.runtime())
-    };
+    // At most as many rows as units.
+    let own = min(start + UNIT_POS as usize % PLANE, end - 1);
+    let document = geometry.document(segments, own / geometry.group, split.segmented);
+    let documents = range(pair_of(document, document), split);
     Sight {
         start: first.start,
         end: first.end,
         last_start: last.start,
         last_end: last.end,
-        low,
-        high,
+        low: documents.extract(0usize),
+        high: documents.extract(1usize),
     }
 }
 

@@ -10,7 +10,7 @@ use super::fragments::{
     Pair, Wide, add_rows, add_scores, result_operand, results, row_operands, store_band,
 };
 use super::queries::{cube_keys, hide, plane_sight, unit_rows};
-use super::sight::segment_range;
+use super::sight::{range, segment_pair};
 use super::tile::{Rows, Source, fetch, put, two_tiles};
 use super::{BAND, DIM, MmaSplit};
 
@@ -51,6 +51,7 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
     let next = fetch::<F>(value, start, end, &geometry, Source::Keys, split);
     put::<F>(&next, &mut values, 0usize, split);
     sync_cube();
+    let mut pair = segment_pair(segments, start, end, &geometry, split);
     let n_tiles = (end - start).div_ceil(split.tile);
     for i in 0..n_tiles {
         let tile = start + i * split.tile;
@@ -65,8 +66,8 @@ pub(in super::super) fn query_gradient_mma<F: Float>(
             Source::Keys,
             split,
         );
-        let (least, most) = segment_range(segments, tile, end, &geometry, split);
-        let seen = sight.judge(tile, least, most, split);
+        let seen = sight.judge(tile, range(pair, split), split);
+        pair = segment_pair(segments, tile + split.tile, end, &geometry, split);
         if seen.any {
             #[unroll]
             for step in 0..comptime!(split.tile / BAND) {

@@ -19,6 +19,9 @@ pub(super) struct Sight {
     pub high: i32,
 }
 
+/// Two numbers of a unit.
+type Pair<T> = Vector<T, Const<2>>;
+
 /// How much of a tile is visible.
 #[derive(CubeType, Clone, Copy)]
 pub(super) struct Seen {
@@ -28,11 +31,12 @@ pub(super) struct Seen {
 
 #[cube]
 impl Sight {
-    /// The tile from place `tile` on, whose segments, or documents, are between `low` and `high`.
-    pub fn judge(&self, tile: usize, low: i32, high: i32, #[comptime] split: MmaSplit) -> Seen {
+    /// The tile from place `tile` on with this range of segments, or documents.
+    pub fn judge(&self, tile: usize, range: Pair<i32>, #[comptime] split: MmaSplit) -> Seen {
         let any = tile + split.tile > self.start && tile < self.last_end;
         let all = tile >= self.last_start && tile + split.tile <= self.end;
         if comptime!(split.segmented) {
+            let (low, high) = (range.extract(0usize), range.extract(1usize));
             let same = low == high && self.low == self.high && low == self.low;
             Seen {
                 any: any && low <= self.high && high >= self.low,
@@ -44,52 +48,56 @@ impl Sight {
     }
 }
 
-/// Smallest and largest of a number of every unit of a plane.
+/// Smallest and largest of the two numbers of every unit of a plane; all are zero without documents.
 #[cube]
-pub(super) fn range(a: i32, b: i32) -> (i32, i32) {
-    (plane_min(min(a, b)), plane_max(max(a, b)))
+pub(super) fn range(pair: Pair<i32>, #[comptime] split: MmaSplit) -> Pair<i32> {
+    if comptime!(split.segmented) {
+        let (a, b) = (pair.extract(0usize), pair.extract(1usize));
+        pair_of(plane_min(min(a, b)), plane_max(max(a, b)))
+    } else {
+        pair
+    }
 }
 
-/// Range of the segments of a tile of at most 64 keys, and maybe of some behind it; the last key again
-/// behind `end`.
 #[cube]
-pub(super) fn segment_range(
+pub(super) fn pair_of(a: i32, b: i32) -> Pair<i32> {
+    let mut pair = Pair::<i32>::empty();
+    pair.insert(0usize, a);
+    pair.insert(1usize, b);
+    pair
+}
+
+/// The segments that units take of a tile of at most 64 keys, and maybe of some behind it; the last key
+/// again behind `end`.
+#[cube]
+pub(super) fn segment_pair(
     segments: &[i32],
     tile: usize,
     end: usize,
     geometry: &Geometry,
     #[comptime] split: MmaSplit,
-) -> (i32, i32) {
-    if comptime!(split.segmented) {
-        let lane = UNIT_POS as usize % PLANE;
-        let first = geometry.segment(segments, min(tile + lane, end - 1), true);
-        let second = geometry.segment(segments, min(tile + lane + PLANE, end - 1), true);
-        range(first, second)
-    } else {
-        (0i32.runtime(), 0i32.runtime())
-    }
+) -> Pair<i32> {
+    let first = tile + UNIT_POS as usize % PLANE;
+    pair_of(
+        geometry.segment(segments, min(first, end - 1), split.segmented),
+        geometry.segment(segments, min(first + PLANE, end - 1), split.segmented),
+    )
 }
 
-/// Range of the documents of a tile of at most 64 rows, and maybe of some behind it; the last row again
-/// behind `end`.
+/// The documents that units take of a tile of at most 64 rows, as [`segment_pair`].
 #[cube]
-pub(super) fn document_range(
+pub(super) fn document_pair(
     segments: &[i32],
     tile: usize,
     end: usize,
     geometry: &Geometry,
     #[comptime] split: MmaSplit,
-) -> (i32, i32) {
-    if comptime!(split.segmented) {
-        let lane = UNIT_POS as usize % PLANE;
-        let group = geometry.group;
-        let first = min(tile + lane, end - 1) / group;
-        let second = min(tile + lane + PLANE, end - 1) / group;
-        range(
-            geometry.document(segments, first, true),
-            geometry.document(segments, second, true),
-        )
-    } else {
-        (0i32.runtime(), 0i32.runtime())
-    }
+) -> Pair<i32> {
+    let first = tile + UNIT_POS as usize % PLANE;
+    let near = min(first, end - 1) / geometry.group;
+    let far = min(first + PLANE, end - 1) / geometry.group;
+    pair_of(
+        geometry.document(segments, near, split.segmented),
+        geometry.document(segments, far, split.segmented),
+    )
 }
