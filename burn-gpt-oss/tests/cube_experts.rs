@@ -15,6 +15,8 @@ mod reference;
 mod routing;
 #[path = "../../burn-fp4/tests/support/runtimes.rs"]
 mod runtimes;
+#[path = "cube_experts/tensors.rs"]
+mod tensors;
 
 use burn::tensor::DType;
 use burn_fp4::{Fp4Scheme, GlobalScope};
