@@ -8,6 +8,7 @@ mod case;
 mod check;
 mod reference;
 mod routing;
+mod tensors;
 
 use crate::runtimes::{TestRuntime, runtimes};
 use burn::tensor::DType;
