@@ -186,15 +186,3 @@ fn results_repeat() {
         }
     }
 }
-
-/// What a layer of `gpt-oss-20b` takes. Operations are those of products of visible pairs:
-/// four per pair and element forward, ten backward.
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    for runtime in runtimes().filter(|runtime| runtime.name == "cuda") {
-        for (len, window) in [(2048, None), (8192, None), (8192, Some(128))] {
-            speed::of(&runtime, len, window);
-        }
-    }
-}
