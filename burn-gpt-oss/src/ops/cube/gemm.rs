@@ -9,7 +9,10 @@ mod epilogue;
 mod factor;
 mod geometry;
 mod launch;
+mod multiply;
+mod next;
 mod packed;
+mod plane_tile;
 mod registers;
 mod shared;
 mod stage;
@@ -26,7 +29,8 @@ pub(in crate::ops) use launch::{Product, RouteTensors};
 pub(in crate::ops) use {
     geometry::{GemmKind, GemmShapeCompilationArg},
     packed::PackedFormat,
-    tensor_cores::{PlaneTile, plane_tiles},
+    plane_tile::PlaneTile,
+    tensor_cores::plane_tiles,
 };
 
 /// `lhs rhs`, with operands where they lie, transposed ones too.

@@ -102,6 +102,13 @@ fn products_compile_to_matrix_instructions() {
             count("st.global"),
         );
         assert!(!ptx.contains(".local"), "{name}: local memory");
+        // Terms in shared memory are those of two.
+        let instructions = tile.fragments.0 * tile.fragments.1 * 2;
+        assert_eq!(
+            count("wmma.mma"),
+            instructions,
+            "{name}: matrix instructions"
+        );
     }
 }
 

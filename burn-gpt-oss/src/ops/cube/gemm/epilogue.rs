@@ -4,8 +4,8 @@ use cubecl::cmma::{self, Matrix, MatrixLayout};
 use cubecl::prelude::*;
 
 use super::geometry::{GemmShape, Part};
+use super::plane_tile::{FRAGMENT, PLANE, PlaneTile};
 use super::stage::VECTOR;
-use super::tensor_cores::{FRAGMENT, PLANE, PlaneTile};
 
 /// Writes the sums of every plane, times `factor` and with their bias, in vectors of eight.
 ///

@@ -10,10 +10,11 @@ use cubecl::server::Handle;
 
 use super::factor::{Dense, Right};
 use super::geometry::{GemmKind, GemmShapeLaunch, Grouping};
+use super::plane_tile::{FRAGMENT, PLANE, PlaneTile};
 use super::registers::{BLOCK, registers};
 use super::shared::{UnitTile, unit_tiles};
 use super::stage::{DEPTH, VECTOR};
-use super::tensor_cores::{FRAGMENT, PLANE, PlaneTile, plane_tiles};
+use super::tensor_cores::plane_tiles;
 use crate::ops::cube::{Hardware, empty, zeros};
 
 /// Units of a cube without shared memory.
@@ -74,7 +75,7 @@ impl Product {
         if let Some(tile) = self.plane_tile(&hardware) {
             self.launch_tensor_cores(&output, tile);
         } else if hardware.shared_memory && hardware.max_units >= 256 {
-            self.launch_shared(&output, unit_tile(self.n_rows, &hardware));
+            self.launch_shared(&output, unit_tile(self.usual_rows(), &hardware));
         } else {
             self.launch_registers(&output);
         }
@@ -126,13 +127,21 @@ impl Product {
             return None;
         }
         let tile = |planes, fragments| PlaneTile { planes, fragments };
-        let tiles = match self.n_rows {
+        let tiles = match self.usual_rows() {
             0..=64 => [tile((1, 4), (4, 2)); 2],
             _ if self.n_columns <= 128 => [tile((2, 2), (4, 4)); 2],
             _ => [tile((2, 4), (4, 4)), tile((2, 2), (4, 4))],
         };
         let fits = |tile: &PlaneTile| tile.shared_bytes(self.kind()) <= hardware.shared_bytes;
         tiles.into_iter().find(fits)
+    }
+
+    /// Rows that have a right factor in common, if experts have about the same number.
+    fn usual_rows(&self) -> usize {
+        match (&self.routes, self.grouping) {
+            (Some(routes), Grouping::Rows) => routes.n_rows.div_ceil(routes.n_experts),
+            _ => self.n_rows,
+        }
     }
 
     fn count(&self, height: usize, width: usize) -> CubeCount {
