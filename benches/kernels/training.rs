@@ -31,7 +31,7 @@ pub fn run(target: &Target) {
     for dtype in target.dtypes() {
         let bench = Bench {
             table: &table,
-            target: target,
+            target,
             dtype,
         };
         let width = if target.large { 2880 } else { 288 };

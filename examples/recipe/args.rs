@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use burn::tensor::Device;
 use burn_gpt_oss::LossMask;
 use clap::{Parser, ValueEnum};
 
@@ -147,6 +148,29 @@ pub struct Args {
 pub enum DeviceName {
     /// The CPU, in pure Rust
     Flex,
+    /// The first NVIDIA GPU
+    #[cfg(feature = "cuda")]
+    Cuda,
+    /// The first GPU that Vulkan, Metal or DirectX 12 finds
+    #[cfg(feature = "wgpu")]
+    Wgpu,
+    /// CubeCL's CPU runtime, to try kernels
+    #[cfg(feature = "cpu")]
+    Cpu,
+}
+
+impl DeviceName {
+    pub fn open(self) -> Device {
+        match self {
+            Self::Flex => Device::flex(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Device::cuda(0),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+            #[cfg(feature = "cpu")]
+            Self::Cpu => Device::cpu(),
+        }
+    }
 }
 
 /// The system block of a conversation.

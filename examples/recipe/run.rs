@@ -12,7 +12,7 @@ use burn_qat_train::{
     TrainConfig, available_memory, evaluate_checkpoint, export_mxfp4, insert_quantizers, train,
 };
 
-use crate::args::{Args, DeviceName};
+use crate::args::Args;
 use crate::console::{self, Bar, Cancel};
 use crate::settings::{Settings, format_of};
 use crate::{input, output};
@@ -43,9 +43,7 @@ impl Run {
     /// Opens model and data and checks that the run fits into memory. Nothing large is loaded yet, and
     /// nothing is created before all checks have passed.
     pub fn prepare(args: &Args, cancel: Cancel) -> Result<Self> {
-        let device = match args.device {
-            DeviceName::Flex => Device::flex(),
-        };
+        let device = args.device.open();
         let out = output::check(args)?;
         let given = args
             .model

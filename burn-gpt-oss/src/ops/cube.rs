@@ -1,4 +1,6 @@
 //! What the implementations for CubeCL, Burn's backend for GPUs, share.
+// The language of kernels has neither iterators nor all methods of integers.
+#![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 
 pub(super) mod column_sums;
 mod exponential;

@@ -10,6 +10,7 @@ mod flex;
 mod fusion;
 
 use burn::backend::Dispatch;
+use burn::module::Param;
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
@@ -52,6 +53,6 @@ pub fn linear<const D: usize>(
 
 /// [`linear`] with the effective weight of a module.
 pub(crate) fn project<const D: usize>(layer: &Linear, x: Tensor<D>) -> Tensor<D> {
-    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    let bias = layer.bias.as_ref().map(Param::val);
     linear(x, layer.weight.val(), bias)
 }

@@ -1,4 +1,6 @@
 //! For CubeCL: places are sorted by their ids without atomic operations, so that sums have one order.
+// The language of kernels has neither iterators nor all methods of integers.
+#![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 #![allow(unsafe_code)]
 
 pub(in crate::ops) mod kernels;

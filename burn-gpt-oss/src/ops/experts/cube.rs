@@ -3,6 +3,8 @@
 //! Nothing is read on the host: cubes find from the offsets on the device which expert they work for, and
 //! those that are too many end at once. Sums of the products of a token are in a second pass, so that their
 //! order does not depend on timing; in between, products have the dtype of the rows.
+// The language of kernels has neither iterators nor all methods of integers.
+#![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 #![allow(unsafe_code)]
 
 mod products;

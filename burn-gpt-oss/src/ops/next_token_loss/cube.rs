@@ -1,5 +1,7 @@
 //! For CubeCL: chunks of rows, whose logits are multiplied, turned into gradients, and multiplied
 //! again.
+// The language of kernels has neither iterators nor all methods of integers.
+#![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 #![allow(unsafe_code)]
 
 mod chunks;

@@ -1,4 +1,6 @@
 //! For CubeCL: a cube has a row, or a unit alone where units have no memory in common.
+// The language of kernels has neither iterators nor all methods of integers.
+#![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 #![allow(unsafe_code)]
 
 mod forward;

@@ -58,7 +58,7 @@ pub fn small() -> Vec<Case> {
         case("odd widths", [37, 45], 5, 2, pairs(23, &[0, 1, 2, 3, 4])),
         case("empty experts", [32, 12], 6, 2, pairs(9, &[1, 2, 4])),
         case("one token", [32, 8], 3, 2, vec![2, 0]),
-        case("all on one expert", [64, 40], 4, 2, vec![2, 2].repeat(90)),
+        case("all on one expert", [64, 40], 4, 2, [2, 2].repeat(90)),
         case("one column", [1, 1], 2, 2, pairs(5, &[0, 1])),
         case("whole blocks", [64, 96], 4, 2, pairs(13, &[0, 3, 1])),
         case("no tokens", [32, 16], 3, 2, vec![]),

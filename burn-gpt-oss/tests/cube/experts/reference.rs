@@ -156,9 +156,9 @@ impl<'a> Reference<'a> {
         let mut of_scores = Sums::zeros(self.n_rows());
         for row in 0..self.n_rows() {
             let (choice, token, expert) = (self.order[row], self.token(row), self.expert(row));
-            for i in row * k..(row + 1) * k {
+            for (i, value) in rows.iter().enumerate().skip(row * k).take(k) {
                 of_rows.add_scaled(i, products, i, self.scores[choice]);
-                of_scores.add_scaled(choice, products, i, rows[i]);
+                of_scores.add_scaled(choice, products, i, *value);
             }
             for j in 0..n {
                 of_scores.add(choice, self.bias[expert * n + j] * grad[token * n + j]);

@@ -52,10 +52,10 @@ impl Dense {
     pub fn rows(tensor: CubeTensor) -> Self {
         let rank = tensor.meta.shape().num_dims();
         let width = tensor.meta.shape()[rank - 1];
-        if rank == 2 {
-            if let (dense, true) = Self::matrix(tensor.clone()) {
-                return dense;
-            }
+        if rank == 2
+            && let (dense, true) = Self::matrix(tensor.clone())
+        {
+            return dense;
         }
         Self {
             tensor: contiguous(tensor),
@@ -119,6 +119,7 @@ fn byte_rows(tensor: CubeTensor, alignment: usize) -> (CubeTensor, usize) {
 }
 
 /// The right factor of a product.
+#[allow(clippy::large_enum_variant)] // There is one at a time, on the stack.
 pub(in crate::ops) enum Right {
     Dense(Dense),
     Packed(Packed),

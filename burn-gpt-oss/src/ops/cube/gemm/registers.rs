@@ -30,7 +30,7 @@ pub(crate) fn registers<F: Float, O: Float>(
     #[comptime] kind: GemmKind,
     #[comptime] format: Option<PackedFormat>,
     #[define(F)] _input: ElemType,
-    #[define(O)] _output: ElemType,
+    #[define(O)] _output_type: ElemType,
 ) {
     let first_column = (CUBE_POS_X as usize * CUBE_DIM as usize + UNIT_POS as usize) * BLOCK;
     let part = part(offsets, &shape, kind, BLOCK, first_column);

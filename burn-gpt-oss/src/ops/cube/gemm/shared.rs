@@ -64,7 +64,7 @@ pub(crate) fn unit_tiles<F: Float, O: Float>(
     #[comptime] tile: UnitTile,
     #[comptime] format: Option<PackedFormat>,
     #[define(F)] _input: ElemType,
-    #[define(O)] _output: ElemType,
+    #[define(O)] _output_type: ElemType,
 ) {
     let first_column = CUBE_POS_X as usize * comptime!(tile.width());
     let part = part(

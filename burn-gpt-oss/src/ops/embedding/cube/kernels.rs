@@ -38,17 +38,17 @@ pub(crate) fn sort_places<N: Size>(
     places: &mut [u32],
     starts: &mut [u32],
     counts: &mut [u32],
-    n: usize,
+    n_ids: usize,
     vocab_size: u32,
 ) {
-    if ABSOLUTE_POS >= n {
+    if ABSOLUTE_POS >= n_ids {
         terminate!();
     }
     let id = known(ids[ABSOLUTE_POS], vocab_size);
     let mut smaller = 0u32;
     let mut equal = 0u32;
     let mut before = 0u32;
-    for i in 0..n / N::value() {
+    for i in 0..n_ids / N::value() {
         let others = vectors[i];
         #[unroll]
         for j in 0..N::value() {

@@ -1,9 +1,9 @@
-//! Exponential and logarithm.
+//! Exponentials.
 //!
 //! What a runtime has by itself is `native`. CUDA's takes libdevice, a file of the CUDA toolkit, when
 //! a kernel is compiled, and more instructions than attention can spare.
 
-use core::f32::consts::{LN_2, LOG2_E, SQRT_2};
+use core::f32::consts::LOG2_E;
 
 use cubecl::prelude::*;
 
@@ -103,28 +103,4 @@ pub(super) fn base_two(statistics: Vector<f32, Const<2>>) -> Vector<f32, Const<2
     let logarithm = statistics.extract(0usize) * LOG2_E;
     statistics.insert(0usize, max(logarithm, f32::MIN));
     statistics
-}
-
-/// Natural logarithm of a number of normal size; error `2^-23` and as much of the result.
-#[cube]
-pub(super) fn ln(x: f32, #[comptime] native: bool) -> f32 {
-    if comptime!(native) {
-        x.ln()
-    } else {
-        let bits = u32::reinterpret(x);
-        let fraction = f32::reinterpret((bits & 0x007f_ffffu32) | 0x3f80_0000u32);
-        let exponent = f32::cast_from(bits >> 23u32) - 127.0f32;
-        // Between the roots of one half and two.
-        let high = fraction > SQRT_2;
-        let fraction = select(high, fraction * 0.5f32, fraction);
-        let exponent = select(high, exponent + 1.0f32, exponent);
-        // ln x = 2 artanh((x - 1) / (x + 1)), a series in the square, which is below 0.03.
-        let part = (fraction - 1.0f32) / (fraction + 1.0f32);
-        let square = part * part;
-        let p = fma(square, comptime!(2.0f32 / 9.0), comptime!(2.0f32 / 7.0));
-        let p = fma(square, p, comptime!(2.0f32 / 5.0));
-        let p = fma(square, p, comptime!(2.0f32 / 3.0));
-        let p = fma(square, p, 2.0f32);
-        fma(exponent, LN_2, part * p)
-    }
 }

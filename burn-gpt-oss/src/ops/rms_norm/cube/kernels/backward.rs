@@ -46,7 +46,8 @@ pub(crate) fn gradients_of_rows<F: Float, N: Size>(
             if i < n_vectors {
                 let g = Vector::<f32, N>::cast_from(grad[first + i]);
                 let n = Vector::<f32, N>::cast_from(input[first + i]) * factor;
-                sums[t] = sums[t] + g * n;
+                let sum = sums[t] + g * n;
+                sums[t] = sum;
                 normed[t] = n;
                 weighted[t] = g * weight[i];
                 products += n * weighted[t];

@@ -4,7 +4,6 @@ use core::f32::consts::{LN_2, LOG2_E};
 
 use cubecl::prelude::*;
 
-use super::super::exponential::ln;
 use super::super::geometry::Geometry;
 use super::fragments::{
     Pair, add_rows, add_scores, multiply, ones, result_operand, results, row_operands, store_band,
@@ -15,6 +14,7 @@ use super::sight::{range, segment_pair};
 use super::softmax::{Softmax, absorb, begin};
 use super::tile::{Rows, Source, fetch, put, two_tiles};
 use super::{BAND, MmaSplit};
+use crate::ops::cube::ln;
 
 /// Outputs and logarithms of sums for the queries of a key head.
 #[cube(launch_unchecked, address_type = "dynamic")]
@@ -137,7 +137,7 @@ fn finish<F: Float>(
             let (band, half) = comptime!((row / 2, row % 2));
             store_band::<F>(output, &state.outputs, band, half, index, 1.0f32 / sum);
             if unit_column() == 0 {
-                log_sum_exp[index] = fma(state.shifts[row], LN_2, ln(sum, false));
+                log_sum_exp[index] = fma(state.shifts[row], LN_2, ln(sum));
             }
         }
     }
