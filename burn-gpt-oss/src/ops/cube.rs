@@ -9,6 +9,9 @@ mod launch;
 mod product;
 mod team;
 
+#[cfg(feature = "wgpu")]
+use core::any::TypeId;
+
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::{empty_device_contiguous_dtype, zeros_client};
@@ -72,7 +75,7 @@ impl Hardware {
                 "cpu" => false,
                 // SPIR-V needs VK_KHR_workgroup_memory_explicit_layout, which nobody can be asked for;
                 // drivers without it are too old for plane operations, too.
-                "wgpu<spirv>" => planes,
+                "wgpu<spirv>" => planes || is_wgsl(client),
                 _ => true,
             },
             shared_bytes: hardware.max_shared_memory_size,
@@ -83,4 +86,17 @@ impl Hardware {
             max_units: hardware.max_units_per_cube as usize,
         }
     }
+}
+
+/// Whether kernels of a client are compiled to WGSL although it is named after SPIR-V, as all are where
+/// that is compiled in.
+#[cfg(feature = "wgpu")]
+fn is_wgsl(client: &Client) -> bool {
+    use cubecl::wgpu::{WgpuServer, WgslCompiler};
+    client.service_id().service == TypeId::of::<WgpuServer<WgslCompiler>>()
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn is_wgsl(_: &Client) -> bool {
+    false
 }

@@ -1,5 +1,8 @@
 //! What a product with a packed weight is made of, and how a device works on it.
 
+#[cfg(feature = "wgpu")]
+use core::any::TypeId;
+
 use burn::backend::TensorMetadata;
 use burn::backend::ops::IntTensorOps;
 use burn::tensor::IntDType;
@@ -156,7 +159,7 @@ impl Device {
             "cpu" => false,
             // SPIR-V needs VK_KHR_workgroup_memory_explicit_layout, which nobody can be asked for;
             // drivers without it are too old for plane operations, too.
-            "wgpu<spirv>" => planes,
+            "wgpu<spirv>" => planes || is_wgsl(client),
             _ => true,
         };
         let units = 128.min(hardware.max_units_per_cube as usize);
@@ -187,6 +190,19 @@ impl Device {
         let fits = |tile: &GemmTile| tile.shared_bytes() <= self.shared_bytes;
         tiles.into_iter().find(fits).unwrap_or(tile(1, 1, 16))
     }
+}
+
+/// Whether kernels of a client are compiled to WGSL although it is named after SPIR-V, as all are where
+/// that is compiled in.
+#[cfg(feature = "wgpu")]
+fn is_wgsl(client: &Client) -> bool {
+    use cubecl::wgpu::{WgpuServer, WgslCompiler};
+    client.service_id().service == TypeId::of::<WgpuServer<WgslCompiler>>()
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn is_wgsl(_: &Client) -> bool {
+    false
 }
 
 fn offset(tensor: &CubeTensor) -> usize {
