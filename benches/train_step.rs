@@ -13,12 +13,16 @@
 //! `plain` is the same step from Burn's own tensor operations, all logits and scores at once, and with its
 //! own optimizer.
 //!
+//! `qat over sft` takes the steps of both in turns, so that a change of the machine's speed meets both.
+//!
 //! `cargo bench --bench train_step [-- FILTER]`
 
 #[path = "../tests/support/plain_model.rs"]
 mod plain_model;
 #[path = "support/training.rs"]
 mod training;
+
+use std::time::Instant;
 
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Tensor};
@@ -36,6 +40,40 @@ fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS);
     pool.build_global().expect("the first use of threads");
     divan::main();
+    let filter = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    if filter.is_none_or(|filter| "qat over sft".contains(&filter)) {
+        qat_over_sft();
+    }
+}
+
+/// Prints the time of a QAT step over that of an SFT step, the median of pairs of neighbours.
+fn qat_over_sft() {
+    const PAIRS: usize = 24;
+    let gradients =
+        |model: &FineTune, batch: &StepBatch| TrainStep::step(model, batch.clone()).grads;
+    let mut steppers = [false, true].map(|quantized| Stepper::new(quantized, adamw, gradients));
+    let seconds = |stepper: &mut Stepper<_>| {
+        let start = Instant::now();
+        stepper.step();
+        start.elapsed().as_secs_f64()
+    };
+    let mut ratios: Vec<f64> = (0..PAIRS)
+        .map(|pair| {
+            // Who goes first changes, too.
+            let first = pair % 2;
+            let times = [first, 1 - first].map(|which| seconds(&mut steppers[which]));
+            times[1 - first] / times[first]
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "qat over sft, {PAIRS} pairs of steps: median {:.3}, quartiles {:.3} and {:.3}",
+        ratios[PAIRS / 2],
+        ratios[PAIRS / 4],
+        ratios[3 * PAIRS / 4],
+    );
 }
 
 #[divan::bench(sample_count = 8, sample_size = 1)]
@@ -69,32 +107,55 @@ fn steps(
     optimizer: impl Fn(&TrainConfig) -> ModuleOptimizer,
     gradients: impl Fn(&FineTune, &StepBatch) -> GradientsParams,
 ) {
-    let device = Device::flex().autodiff();
-    let mut model = training::model(LAYERS, &device);
-    if quantized {
-        let policy = QuantPolicy::mxfp4_mlp_weight_only();
-        model = insert_quantizers(model, &policy)
-            .expect("the preset matches")
-            .0;
-    }
-    let config = TrainConfig {
-        max_grad_norm: None,
-        ..TrainConfig::default()
-    };
-    let batch = training::batch(SEQUENCES, LEN, &device);
-    let mut optimizer = optimizer(&config);
-    let mut step = |model: FineTune| {
-        let grads = gradients(&model, &batch);
-        let model = model.optimize(&mut optimizer, 1e-4.into(), grads);
-        device.sync().expect("the device works");
-        model
-    };
-    // The first step makes the weights and the optimizer's state.
-    let mut state = Some(step(FineTune::new(model, &config)));
+    let mut stepper = Stepper::new(quantized, optimizer, gradients);
     bencher
         .counter(ItemsCount::new(SEQUENCES * LEN))
-        .bench_local(|| {
-            let model = state.take().expect("put back after each step");
-            state = Some(step(model));
-        });
+        .bench_local(|| stepper.step());
+}
+
+/// A model in training.
+struct Stepper<G> {
+    device: Device,
+    model: Option<FineTune>,
+    optimizer: ModuleOptimizer,
+    batch: StepBatch,
+    gradients: G,
+}
+
+impl<G: Fn(&FineTune, &StepBatch) -> GradientsParams> Stepper<G> {
+    /// After a first step, which makes the weights and the optimizer's state.
+    fn new(
+        quantized: bool,
+        optimizer: impl Fn(&TrainConfig) -> ModuleOptimizer,
+        gradients: G,
+    ) -> Self {
+        let device = Device::flex().autodiff();
+        let mut model = training::model(LAYERS, &device);
+        if quantized {
+            let policy = QuantPolicy::mxfp4_mlp_weight_only();
+            model = insert_quantizers(model, &policy)
+                .expect("the preset matches")
+                .0;
+        }
+        let config = TrainConfig {
+            max_grad_norm: None,
+            ..TrainConfig::default()
+        };
+        let mut stepper = Self {
+            batch: training::batch(SEQUENCES, LEN, &device),
+            model: Some(FineTune::new(model, &config)),
+            optimizer: optimizer(&config),
+            device,
+            gradients,
+        };
+        stepper.step();
+        stepper
+    }
+
+    fn step(&mut self) {
+        let model = self.model.take().expect("put back after each step");
+        let grads = (self.gradients)(&model, &self.batch);
+        self.model = Some(model.optimize(&mut self.optimizer, 1e-4.into(), grads));
+        self.device.sync().expect("the device works");
+    }
 }
