@@ -11,21 +11,22 @@ use std::sync::Arc;
 use cubecl::Compiler;
 use cubecl::ir::features::Features;
 use cubecl::ir::nvidia::SmArch;
-use cubecl::ir::{DeviceIdentity, HardwareProperties, MemoryDeviceProperties};
+use cubecl::ir::types::matrix::MatrixLayout;
+use cubecl::ir::{
+    ContiguousElements, DeviceIdentity, HardwareProperties, MemoryDeviceProperties, MmaProperties,
+};
 use cubecl::prelude::*;
 use cubecl_llvm::nvptx::ptx_version::PtxVersion;
 use cubecl_llvm::{LlvmTarget, PlironArtifact, PlironCompiler, PlironOptions};
 
 /// A100, H100 and H200, RTX 50.
-#[allow(dead_code)]
 const ARCHITECTURES: [u32; 3] = [80, 90, 120];
 /// The oldest driver that loads code for all of them, CUDA 12.8.
 const DRIVER: i32 = 12080;
 
-const BUFFER: BufferCompilationArg = BufferCompilationArg { inplace: None };
+pub(super) const BUFFER: BufferCompilationArg = BufferCompilationArg { inplace: None };
 
 /// A kernel, and its loads and stores of 16 bytes.
-#[allow(dead_code)]
 struct Kernel {
     name: &'static str,
     definition: fn() -> KernelDefinition,
@@ -33,17 +34,11 @@ struct Kernel {
 }
 
 /// Compiles kernels; panics if one has arrays in local memory or other loads and stores than it says.
-#[allow(dead_code)]
 fn check(kernels: &[Kernel]) {
-    let directory = std::env::var_os("PTX_DIR").map(PathBuf::from);
     let mut wrong = Vec::new();
     for kernel in kernels {
         for arch in ARCHITECTURES {
-            let ptx = compile((kernel.definition)(), arch);
-            if let Some(directory) = &directory {
-                let file = directory.join(format!("{}.sm_{arch}.ptx", kernel.name));
-                std::fs::write(file, &ptx).expect("PTX_DIR is a directory");
-            }
+            let ptx = compile(kernel.name, (kernel.definition)(), arch);
             let wide = ["ld.global", "st.global"].map(|name| count_wide(&ptx, name));
             println!("{:<32} sm_{arch} {wide:?}", kernel.name);
             if wide != kernel.wide {
@@ -57,7 +52,6 @@ fn check(kernels: &[Kernel]) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-#[allow(dead_code)]
 fn count_wide(ptx: &str, name: &str) -> usize {
     let is_wide = |line: &&str| {
         [".v4.b32", ".v2.b64", ".b128"]
@@ -71,7 +65,7 @@ fn count_wide(ptx: &str, name: &str) -> usize {
 }
 
 /// The assembly of a kernel, compiled as CubeCL's CUDA runtime does.
-fn compile(definition: KernelDefinition, arch: u32) -> String {
+pub(super) fn compile(name: &str, definition: KernelDefinition, arch: u32) -> String {
     let mut compiler = PlironCompiler {
         target: LlvmTarget::Nvptx,
     };
@@ -81,19 +75,24 @@ fn compile(definition: KernelDefinition, arch: u32) -> String {
         grid_constants: true,
         ..Default::default()
     };
-    match compiler.compile(definition, &options) {
+    let ptx = match compiler.compile(definition, &options) {
         Ok(PlironArtifact::NvptxCode(module)) => {
             let bytes: Vec<u8> = module.ptx.iter().map(|&c| c as u8).collect();
             let text = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
             String::from_utf8(text.to_vec()).expect("PTX is ASCII")
         }
         Ok(_) => unreachable!("the target is NVPTX"),
-        Err(error) => panic!("sm_{arch}: {error:?}"),
+        Err(error) => panic!("{name}, sm_{arch}: {error:?}"),
+    };
+    if let Some(directory) = std::env::var_os("PTX_DIR").map(PathBuf::from) {
+        let file = directory.join(format!("{name}.sm_{arch}.ptx"));
+        std::fs::write(file, &ptx).expect("PTX_DIR is a directory");
     }
+    ptx
 }
 
 /// Cubes of so many units.
-fn settings(units: usize) -> KernelSettings {
+pub(super) fn settings(units: usize) -> KernelSettings {
     KernelSettings::new(
         *CubeDim::new_1d(units as u32),
         ExecutionMode::Unchecked,
@@ -101,19 +100,33 @@ fn settings(units: usize) -> KernelSettings {
     )
 }
 
-fn target() -> Arc<TargetProperties> {
-    Arc::new(TargetProperties::default())
+/// What CubeCL's CUDA runtime says about its registers.
+pub(super) fn target() -> Arc<TargetProperties> {
+    Arc::new(TargetProperties {
+        mma: MmaProperties {
+            register_size_bits: 32,
+            const_plane_size: 32,
+            register_layout_a: MatrixLayout::RowMajor,
+            register_layout_b: MatrixLayout::ColMajor,
+            register_layout_acc: MatrixLayout::RowMajor,
+            register_duplication_a: 1,
+            register_duplication_b: 1,
+            register_duplication_acc: 1,
+            // Two 16-bit operands to a register, and two neighbours of a result.
+            contiguous_elements: ContiguousElements::new(|_, _, _| 2),
+        },
+    })
 }
 
 /// An NVIDIA GPU as far as a kernel can ask when it is expanded.
-fn device() -> Arc<DeviceProperties> {
+pub(super) fn device() -> Arc<DeviceProperties> {
     let hardware = HardwareProperties {
         load_width: 128,
         vector_register_count: None,
         plane_size_min: 32,
         plane_size_max: 32,
         max_bindings: 32,
-        max_shared_memory_size: 48 << 10,
+        max_shared_memory_size: 227 << 10,
         max_cube_count: (i32::MAX as u32, u16::MAX as u32, u16::MAX as u32),
         max_units_per_cube: 1024,
         max_cube_dim: (1024, 1024, 64),

@@ -1,21 +1,14 @@
-//! Kernels with their arguments, and what they can ask about an H100.
-
-use std::sync::Arc;
+//! Kernels with their arguments.
 
 use cubecl::CubeKernel;
-use cubecl::ir::features::Features;
-use cubecl::ir::types::matrix::MatrixLayout;
-use cubecl::ir::{
-    ContiguousElements, DeviceIdentity, HardwareProperties, MemoryDeviceProperties, MmaProperties,
-};
 use cubecl::prelude::*;
 
 use super::super::geometry::GeometryCompilationArg;
 use super::super::mma::{self, MmaSplit};
 use super::super::rows::{self, RowSplit, Side};
 use super::super::statistics::{SumSplit, sink_parts, sink_sums, statistics};
+use crate::ops::ptx::{BUFFER, device, settings, target};
 
-const BUFFER: BufferCompilationArg = BufferCompilationArg { inplace: None };
 const GEOMETRY: GeometryCompilationArg = GeometryCompilationArg {
     len: (),
     keys: (),
@@ -25,14 +18,6 @@ const GEOMETRY: GeometryCompilationArg = GeometryCompilationArg {
     window: (),
     scale: (),
 };
-
-fn settings(units: usize) -> KernelSettings {
-    KernelSettings::new(
-        *CubeDim::new_1d(units as u32),
-        ExecutionMode::Unchecked,
-        AddressType::U32,
-    )
-}
 
 pub(super) fn attend_mma(float: ElemType, split: MmaSplit) -> KernelDefinition {
     mma::attend_mma::AttendMma::new(
@@ -196,56 +181,4 @@ pub(super) fn sums(float: ElemType) -> [(&'static str, KernelDefinition); 3] {
         ("sink_parts", parts.define()),
         ("sink_sums", sums.define()),
     ]
-}
-
-/// What CubeCL's CUDA runtime says about its registers.
-fn target() -> Arc<TargetProperties> {
-    Arc::new(TargetProperties {
-        mma: MmaProperties {
-            register_size_bits: 32,
-            const_plane_size: 32,
-            register_layout_a: MatrixLayout::RowMajor,
-            register_layout_b: MatrixLayout::ColMajor,
-            register_layout_acc: MatrixLayout::RowMajor,
-            register_duplication_a: 1,
-            register_duplication_b: 1,
-            register_duplication_acc: 1,
-            // Two 16-bit operands to a register, and two neighbours of a result.
-            contiguous_elements: ContiguousElements::new(|_, _, _| 2),
-        },
-    })
-}
-
-/// An H100 as far as a kernel can ask when it is expanded.
-fn device() -> Arc<DeviceProperties> {
-    let hardware = HardwareProperties {
-        load_width: 128,
-        vector_register_count: None,
-        plane_size_min: 32,
-        plane_size_max: 32,
-        max_bindings: 32,
-        max_shared_memory_size: 227 << 10,
-        max_cube_count: (i32::MAX as u32, u16::MAX as u32, u16::MAX as u32),
-        max_units_per_cube: 1024,
-        max_cube_dim: (1024, 1024, 64),
-        num_streaming_multiprocessors: Some(132),
-        num_tensor_cores: None,
-        min_tensor_cores_dim: None,
-        num_cpu_cores: None,
-        last_level_cache_size: None,
-        max_vector_size: VectorSize::MAX,
-        cube_mma_reserved_shared_memory: 0,
-    };
-    let identity = DeviceIdentity {
-        name: "offline".into(),
-        fingerprint: "offline".into(),
-        physical: None,
-    };
-    Arc::new(DeviceProperties::new(
-        Features::default(),
-        MemoryDeviceProperties::new(u64::MAX, 256),
-        hardware,
-        cubecl::profile::TimingMethod::Device,
-        identity,
-    ))
 }
