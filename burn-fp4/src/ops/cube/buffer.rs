@@ -176,8 +176,8 @@ pub(super) fn with_even_rows(tensor: CubeTensor) -> CubeTensor {
     out
 }
 
-/// The same elements without the last axes as long as they have length one. Where only they are dense,
-/// a copy of CubeCL on CUDA leaves elements out.
+/// The same elements without the last axes as long as they have length one: with them, an H100 got
+/// copies of odd rows in which elements were missing.
 fn without_unit_axes(mut tensor: CubeTensor) -> CubeTensor {
     let shape = tensor.shape();
     let kept = shape.iter().rposition(|&len| len != 1).map_or(1, |i| i + 1);
