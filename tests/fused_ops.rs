@@ -15,6 +15,8 @@ mod embedding;
 mod linear;
 #[path = "fused_ops/next_token_loss.rs"]
 mod next_token_loss;
+#[path = "fused_ops/ordered_sum.rs"]
+mod ordered_sum;
 #[path = "fused_ops/reference.rs"]
 mod reference;
 #[path = "fused_ops/rms_norm.rs"]

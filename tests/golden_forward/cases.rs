@@ -29,7 +29,7 @@ impl Pass {
             model.hidden_states(ids.clone(), Some(mask), |block| blocks.push(block.clone()));
         let logits = model.logits(normed.clone());
         Self {
-            embed: model.embed_tokens.forward(ids),
+            embed: model.embedded(ids),
             blocks,
             normed,
             logits,
