@@ -19,7 +19,7 @@ mod rope;
 
 use burn::tensor::FloatDType;
 use golden::Golden;
-use model::{device, load, load_packed, open, parameters};
+use model::{device, load, load_packed, load_stored, open, parameters};
 
 /// The same parameters in the three forms offered: MXFP4, MXFP4 in shards, dense BF16.
 const FORMS: [&str; 3] = ["tiny-gpt-oss", "tiny-gpt-oss-sharded", "tiny-gpt-oss-bf16"];
@@ -152,6 +152,22 @@ fn packed_experts_compute_the_same_within_the_bars() {
     rope::check_model(&model, &expected);
     expected.finish(&[]);
     greedy::check(&model, &Golden::open(EXTRA), &device);
+}
+
+/// Matrices as they lie in the file, 4 and 16 bits per weight.
+#[test]
+fn stored_matrices_compute_the_same_within_the_bars() {
+    let device = device();
+    for form in FORMS {
+        let model = load_stored(form, &device);
+        let expected = Golden::open(EXPECTED);
+        for case in ["a", "b", "c"] {
+            cases::check(form, &model, &expected, case, &device);
+        }
+        rope::check_model(&model, &expected);
+        expected.finish(&[]);
+        greedy::check(&model, &Golden::open(EXTRA), &device);
+    }
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use burn::backend::Dispatch;
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{Bytes, DType, Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::block_axis::BlockAxis;
 use crate::frozen::Frozen;
 use crate::host::read;
 use crate::ops::{Fp4Backend, Fp4Primitive, global_amax};
-use crate::{Fp4Error, Fp4Scheme, PackedFp4};
+use crate::{Fp4Error, Fp4Scheme, PackedFp4, PackedFp4Ref};
 
 /// A tensor in FP4 on a device: what [`PackedFp4`] is on the host.
 ///
@@ -66,22 +66,48 @@ impl<const D: usize> Fp4Tensor<D> {
             expected: D,
             shape: packed.shape().to_vec(),
         })?;
-        let global_scales = match packed.global_scales() {
+        let global_scales = packed.global_scales().to_vec();
+        let (codes, scales) = packed.into_parts();
+        let bytes = (Bytes::from_bytes_vec(codes), Bytes::from_bytes_vec(scales));
+        Self::from_bytes(scheme, shape, bytes, &global_scales, device)
+    }
+
+    /// Puts a tensor together from the bytes of [`PackedFp4`], which Burn's CPU backend Flex takes as they
+    /// are: those of a memory-mapped file stay there, without a copy.
+    ///
+    /// # Shapes
+    ///
+    /// - shape: `[..., len]`, logical elements, block axis last
+    /// - codes: `[..., len / 2]` bytes
+    /// - scales: `[..., len / block_size]` bytes
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PackedFp4::from_parts_with_global`].
+    pub fn from_bytes(
+        scheme: Fp4Scheme,
+        shape: [usize; D],
+        (codes, scales): (Bytes, Bytes),
+        global_scales: &[f32],
+        device: &Device,
+    ) -> Result<Self, Fp4Error> {
+        let (all, values) = (shape.to_vec(), global_scales.to_vec());
+        PackedFp4Ref::from_parts_with_global(scheme, all, &codes, &scales, values)?;
+        let global_scales = match global_scales {
             [] => None,
             scales => {
                 let data = TensorData::new(scales.to_vec(), [scales.len()]);
                 Some(Frozen::new(Tensor::from_data(data, (device, DType::F32))))
             }
         };
-        let bytes = |bytes: Vec<u8>, shape: [usize; D]| {
+        let tensor = |bytes: Bytes, shape: [usize; D]| {
+            let data = TensorData::from_bytes(bytes, shape, DType::U8);
             // Without a dtype they would become the device's default integer type.
-            let tensor = Tensor::from_data(TensorData::new(bytes, shape), (device, DType::U8));
-            Param::initialized(ParamId::new(), tensor)
+            Param::initialized(ParamId::new(), Tensor::from_data(data, (device, DType::U8)))
         };
-        let (codes, scales) = packed.into_parts();
         Ok(Self {
-            codes: bytes(codes, with_last(shape, |len| len / 2)),
-            scales: bytes(scales, with_last(shape, |len| len / scheme.block_size())),
+            codes: tensor(codes, with_last(shape, |len| len / 2)),
+            scales: tensor(scales, with_last(shape, |len| len / scheme.block_size())),
             global_scales,
             scheme,
         })

@@ -3,6 +3,7 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::config::GptOssConfig;
+use crate::kv_cache::{CachedStep, LayerCache};
 use crate::ops::{Visibility, project, sink_attention};
 use crate::rope::RopeTables;
 
@@ -57,6 +58,30 @@ impl Attention {
     /// - x: `[batch, len, hidden_size]`
     /// - output: `[batch, len, hidden_size]`
     pub fn forward(&self, x: Tensor<3>, rope: &RopeTables, visibility: &Visibility) -> Tensor<3> {
+        let [query, key, value] = self.projected(x, rope);
+        self.mixed(query, key, value, visibility)
+    }
+
+    /// Attends to all tokens of each sequence that the cache has seen, and to those of this step, which
+    /// it sees here.
+    ///
+    /// # Shapes
+    /// - x: `[batch, len, hidden_size]`
+    /// - output: `[batch, len, hidden_size]`
+    pub(crate) fn forward_cached(
+        &self,
+        x: Tensor<3>,
+        cache: &mut LayerCache,
+        step: &mut CachedStep<'_>,
+    ) -> Tensor<3> {
+        let [query, key, value] = self.projected(x, &step.rope);
+        let attended = cache.append(step.columns, key, value);
+        let visibility = step.visibility(&attended);
+        self.mixed(query, attended.key, attended.value, &visibility)
+    }
+
+    /// Query, key and value `[batch, len, heads, head_dim]`, the first two rotated.
+    fn projected(&self, x: Tensor<3>, rope: &RopeTables) -> [Tensor<4>; 3] {
         let [batch, len, _] = x.dims();
         let (kv_heads, dim) = (self.num_key_value_heads, self.head_dim);
         let heads = self.sinks.dims()[0];
@@ -64,6 +89,17 @@ impl Attention {
         let query = rope.rotate(split(project(&self.q_proj, x.clone()), heads));
         let key = rope.rotate(split(project(&self.k_proj, x.clone()), kv_heads));
         let value = split(project(&self.v_proj, x), kv_heads);
+        [query, key, value]
+    }
+
+    fn mixed(
+        &self,
+        query: Tensor<4>,
+        key: Tensor<4>,
+        value: Tensor<4>,
+        visibility: &Visibility,
+    ) -> Tensor<3> {
+        let [batch, len, heads, dim] = query.dims();
         let scale = (dim as f64).powf(-0.5);
         let mixed = sink_attention(query, key, value, self.sinks.val(), visibility, scale);
         project(&self.o_proj, mixed.reshape([batch, len, heads * dim]))

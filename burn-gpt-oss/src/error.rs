@@ -172,6 +172,14 @@ pub enum GptOssError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A device failed.
+    #[error("the device could not {action}: {message}")]
+    Device {
+        /// What was asked of it.
+        action: &'static str,
+        /// What it says.
+        message: String,
+    },
     /// A prompt cannot be continued.
     #[error("prompt {prompt}: {reason}")]
     Prompt {

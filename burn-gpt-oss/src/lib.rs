@@ -10,6 +10,7 @@ mod config_json;
 mod error;
 mod experts;
 mod generate;
+mod kv_cache;
 mod model;
 mod norm;
 mod ops;
@@ -30,7 +31,10 @@ pub use checkpoint::{
 pub use config::{GptOssConfig, LayerType, RopeConfig};
 pub use error::GptOssError;
 pub use experts::{ExpertWeight, Experts};
-pub use generate::{GenerateOptions, Generated, generate_greedy, generate_with_drafts};
+pub use generate::{
+    Finish, GenerateOptions, Generated, Generation, NewToken, PromptCache, Sampling, Step, generate,
+};
+pub use kv_cache::KvCache;
 pub use model::{Block, BlockOutput, GptOss, Mlp, SequenceContext};
 pub use norm::RmsNorm;
 pub use ops::ordered_sum;

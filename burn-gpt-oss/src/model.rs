@@ -8,6 +8,7 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 use crate::attention::Attention;
 use crate::config::{GptOssConfig, LayerType};
 use crate::experts::Experts;
+use crate::kv_cache::{CachedStep, KvCache, LayerCache};
 use crate::norm::RmsNorm;
 use crate::ops::{Visibility, embedding, project};
 use crate::rope::{Rope, RopeTables, positions_in_documents};
@@ -185,6 +186,27 @@ impl GptOss {
         self.blocks(hidden, &context, observe)
     }
 
+    /// The residual stream, after the final norm, of further tokens of every sequence in the cache,
+    /// which has seen them afterwards.
+    ///
+    /// # Shapes
+    /// - input_ids: `[batch, len]`, a row per row of the cache
+    /// - output: `[batch, len, hidden_size]`
+    ///
+    /// # Panics
+    /// If there are more or fewer rows, or the cache is that of a model with other layers.
+    pub fn forward_cached(&self, input_ids: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
+        let [batch, len] = input_ids.dims();
+        assert_eq!(batch, cache.n_rows(), "rows of the cache");
+        let mut hidden = self.embedded(input_ids);
+        let (layers, mut step) = cache.step(len, &Rope::new(&self.config), &hidden);
+        assert_eq!(layers.len(), self.layers.len(), "layers of the cache");
+        for (block, layer) in self.layers.iter().zip(layers) {
+            hidden = block.forward_cached(hidden, layer, &mut step);
+        }
+        self.norm.forward(hidden)
+    }
+
     /// The rows of the embedding for every token.
     ///
     /// # Shapes
@@ -193,7 +215,9 @@ impl GptOss {
     pub fn embedded(&self, input_ids: Tensor<2, Int>) -> Tensor<3> {
         let [batch, len] = input_ids.dims();
         let ids = input_ids.reshape([batch * len]);
-        let rows = embedding(self.embed_tokens.weight.val(), ids);
+        // A table of 16-bit floats may stand beside a residual stream in float32.
+        let dtype = self.norm.weight.val().dtype();
+        let rows = embedding(self.embed_tokens.weight.val(), ids).cast(dtype);
         let [_, width] = rows.dims();
         rows.reshape([batch, len, width])
     }
@@ -269,9 +293,29 @@ impl Block {
     /// # Shapes
     /// - x: `[batch, len, hidden_size]`
     pub fn forward(&self, x: Tensor<3>, context: &SequenceContext) -> BlockOutput {
-        let normed = self.input_layernorm.forward(x.clone());
         let visibility = context.visibility.clone().with_window(self.window);
-        let attention = self.self_attn.forward(normed, &context.rope, &visibility);
+        self.forward_with(x, |normed| {
+            self.self_attn.forward(normed, &context.rope, &visibility)
+        })
+    }
+
+    /// [`forward`](Self::forward) of tokens behind those in a cache.
+    pub(crate) fn forward_cached(
+        &self,
+        x: Tensor<3>,
+        cache: &mut LayerCache,
+        step: &mut CachedStep<'_>,
+    ) -> Tensor<3> {
+        let attend = |normed| self.self_attn.forward_cached(normed, cache, step);
+        self.forward_with(x, attend).hidden
+    }
+
+    fn forward_with(
+        &self,
+        x: Tensor<3>,
+        attend: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> BlockOutput {
+        let attention = attend(self.input_layernorm.forward(x.clone()));
         let x = x + attention.clone();
         let (experts, router) = self
             .mlp

@@ -72,8 +72,22 @@ impl Rope {
 
     /// Tables for positions `start..start + len`.
     pub fn tables(&self, start: usize, len: usize, dtype: DType, device: &Device) -> RopeTables {
-        let (cos, sin) = self.tables_at(start..start + len);
-        let shape = [1, len, 1, self.inv_freq.len()];
+        self.tables_of(start..start + len, [1, len], dtype, device)
+    }
+
+    /// Tables for given positions, `[batch, len]` of them.
+    ///
+    /// # Panics
+    /// If there are more or fewer positions.
+    pub fn tables_of(
+        &self,
+        positions: impl IntoIterator<Item = usize>,
+        [batch, len]: [usize; 2],
+        dtype: DType,
+        device: &Device,
+    ) -> RopeTables {
+        let (cos, sin) = self.tables_at(positions);
+        let shape = [batch, len, 1, self.inv_freq.len()];
         let tensor = |values| Tensor::from_data(TensorData::new(values, shape), (device, dtype));
         RopeTables {
             cos: tensor(cos),

@@ -297,7 +297,7 @@ fn check_prompts(
     tokenizer: &Tokenizer,
 ) -> Result<()> {
     for record in data.valid_records.iter().take(settings.prompts) {
-        let (prompt, _) = settings.format.prompt(record, tokenizer)?;
+        let prompt = settings.format.prompt(record, tokenizer)?;
         ensure!(
             prompt.len() + settings.eval.max_new_tokens <= config.max_position_embeddings,
             "dataset line {}: {} prompt tokens and --max-new-tokens {} exceed the context of {} tokens",

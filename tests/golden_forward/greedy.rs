@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::{Device, FloatDType};
-use burn_gpt_oss::{CheckpointReader, GenerateOptions, GptOss, generate_greedy};
+use burn_gpt_oss::{CheckpointReader, Finish, GenerateOptions, GptOss, generate};
 
 use crate::deviation::Deviations;
 use crate::golden::{Array, Golden};
@@ -20,11 +20,11 @@ pub fn check(model: &GptOss, extra: &Golden, device: &Device) {
     );
     let new = expected.len() - prompt.len();
 
-    let alone = generate(model, std::slice::from_ref(&prompt), new, device);
+    let alone = continued(model, std::slice::from_ref(&prompt), new, device);
     assert_eq!(alone[0], expected[prompt.len()..], "greedy tokens");
     let short = prompt[..prompt.len().div_ceil(3)].to_vec();
-    let short_alone = generate(model, std::slice::from_ref(&short), new, device);
-    let together = generate(model, &[short, prompt.clone()], new, device);
+    let short_alone = continued(model, std::slice::from_ref(&short), new, device);
+    let together = continued(model, &[short, prompt.clone()], new, device);
     assert_eq!(
         together,
         [short_alone[0].clone(), alone[0].clone()],
@@ -33,28 +33,23 @@ pub fn check(model: &GptOss, extra: &Golden, device: &Device) {
     check_logits(model, extra, (&output, prompt.len()), device);
 }
 
-fn generate(model: &GptOss, prompts: &[Vec<u32>], new: usize, device: &Device) -> Vec<Vec<u32>> {
+fn continued(model: &GptOss, prompts: &[Vec<u32>], new: usize, device: &Device) -> Vec<Vec<u32>> {
     let options = GenerateOptions {
         max_new_tokens: new,
-        stop_tokens: vec![],
         batch_size: prompts.len(),
+        ..GenerateOptions::default()
     };
-    let mut calls = 0;
-    let results = generate_greedy(model, prompts, &options, device, |done| {
-        calls += 1;
-        assert!(
-            done == 0 || calls == new,
-            "no prompt can end before the limit"
-        );
+    let results = generate(model, prompts, &options, device, |_| {
         ControlFlow::Continue(())
     });
-    assert_eq!(calls, new, "one call per token");
-    results
+    let tokens = results
         .expect("valid prompts")
         .into_iter()
-        .inspect(|generated| assert!(!generated.finished, "there is no stop token"))
-        .map(|generated| generated.tokens)
-        .collect()
+        .map(|generated| {
+            assert_eq!(generated.finish, Some(Finish::Length), "no stop token");
+            generated.tokens
+        });
+    tokens.collect()
 }
 
 fn check_logits(

@@ -40,6 +40,13 @@ pub fn load_packed(directory: &str, device: &Device) -> GptOss {
         .unwrap_or_else(|error| panic!("{directory}: {error}"))
 }
 
+/// A model whose matrices are as in the file, on Flex the file itself.
+pub fn load_stored(directory: &str, device: &Device) -> GptOss {
+    open(directory)
+        .load_stored(device, FloatDType::F32, |_| {})
+        .unwrap_or_else(|error| panic!("{directory}: {error}"))
+}
+
 /// One batch of the golden data.
 pub struct Batch {
     pub input_ids: Array<i64>,

@@ -1,10 +1,11 @@
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{DType, Device, Element, FloatDType, Tensor, TensorData};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4, PackedFp4Ref};
+use burn::tensor::{Bytes, DType, Device, Element, FloatDType, Tensor, TensorData};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4Ref};
 use half::bf16;
+use safetensors::Dtype;
 
 use super::convert::{Weight, decode, transpose};
-use super::{CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
+use super::{CheckpointForm, CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
 use crate::GptOssError;
 use crate::model::GptOss;
 
@@ -20,7 +21,8 @@ impl CheckpointReader {
         dtype: FloatDType,
         progress: impl FnMut(CheckpointProgress<'_>),
     ) -> Result<GptOss, GptOssError> {
-        self.load_rest(self.config().init(device), device, dtype, 0, progress)
+        let model = self.config().init(device);
+        self.load_rest(model, (device, dtype), Dense::Decoded, 0, progress)
     }
 
     /// [`load`](Self::load) with experts that stay packed, byte for byte as in the file; `dtype` is
@@ -32,6 +34,38 @@ impl CheckpointReader {
         &self,
         device: &Device,
         dtype: FloatDType,
+        progress: impl FnMut(CheckpointProgress<'_>),
+    ) -> Result<GptOss, GptOssError> {
+        self.load_with_packed_experts((device, dtype), Dense::Decoded, progress)
+    }
+
+    /// The model as it lies in the file, to run it: packed experts stay packed, and matrices of 16-bit
+    /// floats keep their type. `dtype` is that of the residual stream, of norms, biases and sinks, and of
+    /// experts that are stored dense.
+    ///
+    /// On Flex these matrices are the mapped file itself: nothing is read before it is used, and the model
+    /// needs the memory of the file, which the system shares between processes and can take back. The
+    /// files must not be changed in place while the model lives. On other devices they are copied.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub fn load_stored(
+        &self,
+        device: &Device,
+        dtype: FloatDType,
+        progress: impl FnMut(CheckpointProgress<'_>),
+    ) -> Result<GptOss, GptOssError> {
+        if self.form() == CheckpointForm::Mxfp4 {
+            return self.load_with_packed_experts((device, dtype), Dense::Stored, progress);
+        }
+        let model = self.config().init(device);
+        self.load_rest(model, (device, dtype), Dense::Stored, 0, progress)
+    }
+
+    fn load_with_packed_experts(
+        &self,
+        (device, dtype): (&Device, FloatDType),
+        dense: Dense,
         mut progress: impl FnMut(CheckpointProgress<'_>),
     ) -> Result<GptOss, GptOssError> {
         let mut model = self.config().init(device);
@@ -40,7 +74,7 @@ impl CheckpointReader {
             for (name, weight) in block.mlp.experts.weights_mut() {
                 let path = format!("layers.{layer}.mlp.experts.{name}");
                 let spec = self.packed_spec(&path)?;
-                *weight = self.packed_tensor(spec, device)?.into();
+                *weight = self.packed_tensor(spec, dense, device)?.into();
                 bytes_done += self.stored_len(spec);
                 progress(CheckpointProgress {
                     tensor: &spec.name,
@@ -49,7 +83,7 @@ impl CheckpointReader {
                 });
             }
         }
-        self.load_rest(model, device, dtype, bytes_done, progress)
+        self.load_rest(model, (device, dtype), dense, bytes_done, progress)
     }
 
     fn packed_spec(&self, path: &str) -> Result<&TensorSpec, GptOssError> {
@@ -64,13 +98,19 @@ impl CheckpointReader {
     fn packed_tensor(
         &self,
         spec: &TensorSpec,
+        dense: Dense,
         device: &Device,
     ) -> Result<Fp4Tensor<3>, GptOssError> {
-        let packed = self.packed(spec)?;
-        let (codes, scales) = (packed.codes().to_vec(), packed.scales().to_vec());
-        let shape = packed.shape().to_vec();
-        let tensor = PackedFp4::from_parts(packed.scheme(), shape, codes, scales)
-            .and_then(|packed| Fp4Tensor::from_packed(packed, device))
+        let shape = spec.packed_shape();
+        let shape = [shape[0], shape[1], shape[2]];
+        let mapped = |part| self.shared(&format!("{}_{part}", spec.name));
+        let (codes, scales) = (mapped("blocks")?, mapped("scales")?);
+        let copy = |bytes: &Bytes| Bytes::from_bytes_vec(bytes.to_vec());
+        let bytes = match dense {
+            Dense::Stored => (codes, scales),
+            Dense::Decoded => (copy(&codes), copy(&scales)),
+        };
+        let tensor = Fp4Tensor::from_bytes(Fp4Scheme::mxfp4(), shape, bytes, &[], device)
             .map_err(GptOssError::fp4(&spec.name))?;
         self.release_packed(spec);
         Ok(tensor)
@@ -85,14 +125,15 @@ impl CheckpointReader {
     fn load_rest(
         &self,
         model: GptOss,
-        device: &Device,
-        dtype: FloatDType,
+        (device, dtype): (&Device, FloatDType),
+        dense: Dense,
         bytes_done: u64,
         progress: impl FnMut(CheckpointProgress<'_>),
     ) -> Result<GptOss, GptOssError> {
         let loader = Loader {
             reader: self,
             device,
+            dense,
             path: Vec::new(),
             bytes_done,
             progress,
@@ -159,10 +200,20 @@ impl CheckpointReader {
     }
 }
 
+/// What becomes of the matrices that a checkpoint stores in 16-bit floats.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dense {
+    /// They take the dtype of everything else.
+    Decoded,
+    /// They stay, where a device can have it, in the file.
+    Stored,
+}
+
 /// Replaces every parameter by the checkpoint's, in module order.
 struct Loader<'a, P> {
     reader: &'a CheckpointReader,
     device: &'a Device,
+    dense: Dense,
     path: Vec<String>,
     bytes_done: u64,
     progress: P,
@@ -185,27 +236,64 @@ impl<P: FnMut(CheckpointProgress<'_>)> Loader<'_, P> {
         self.error.map_or(Ok(model), Err)
     }
 
-    fn load<T: Weight + Element + burn_fp4::Fp4Element>(
+    fn load<T: Weight + Element + burn_fp4::Fp4Element, const D: usize>(
         &mut self,
-    ) -> Result<TensorData, GptOssError> {
+    ) -> Result<Tensor<D>, GptOssError> {
         let path = self.path.join(".");
         let spec = self.reader.specs().iter().find(|spec| spec.path == path);
         let spec = spec.ok_or_else(|| GptOssError::Unsupported {
             what: format!("the parameter `{path}`"),
             hint: "load the model before quantizers or adapters are inserted".into(),
         })?;
-        let data = TensorData::new(self.reader.weights::<T>(spec)?, spec.shape.clone());
+        let stored = match self.dense {
+            Dense::Stored => self.reader.stored_matrix(spec, self.device)?,
+            Dense::Decoded => None,
+        };
+        let tensor = match stored {
+            Some(tensor) => tensor,
+            None => {
+                let data = TensorData::new(self.reader.weights::<T>(spec)?, spec.shape.clone());
+                let dtype = data.dtype();
+                Tensor::from_data(data, (self.device, dtype))
+            }
+        };
         self.bytes_done += self.reader.stored_len(spec);
         (self.progress)(CheckpointProgress {
             tensor: &spec.name,
             bytes_done: self.bytes_done,
             bytes_total: self.reader.data_len(),
         });
-        Ok(data)
+        Ok(tensor)
     }
 }
 
 impl CheckpointReader {
+    /// The matrix of a linear layer or of the embedding on the mapped file, if it is in 16-bit floats there.
+    fn stored_matrix<const D: usize>(
+        &self,
+        spec: &TensorSpec,
+        device: &Device,
+    ) -> Result<Option<Tensor<D>>, GptOssError> {
+        let raw = self.raw(&spec.name)?;
+        let dtype = match raw.dtype {
+            Dtype::BF16 => DType::BF16,
+            Dtype::F16 => DType::F16,
+            _ => return Ok(None),
+        };
+        // Headers of any length are allowed, floats at odd addresses are not.
+        let aligned = raw.bytes.as_ptr().cast::<u16>().is_aligned();
+        let matrix = matches!(spec.layout, TensorLayout::Transposed | TensorLayout::Same);
+        if D != 2 || spec.shape.len() != 2 || !matrix || !aligned || spec.path.contains("bias") {
+            return Ok(None);
+        }
+        let data = TensorData::from_bytes(self.shared(&spec.name)?, spec.file_shape(), dtype);
+        let tensor = Tensor::from_data(data, (device, dtype));
+        Ok(Some(match spec.layout {
+            TensorLayout::Transposed => tensor.swap_dims(0, 1),
+            _ => tensor,
+        }))
+    }
+
     fn stored_len(&self, spec: &TensorSpec) -> u64 {
         let len = |name: &str| self.raw(name).map_or(0, |raw| raw.bytes.len() as u64);
         match self.is_packed(spec) {
@@ -232,10 +320,8 @@ where
         if self.0.error.is_some() {
             return param;
         }
-        match self.0.load::<T>() {
-            Ok(data) => {
-                let dtype: DType = data.dtype();
-                let tensor = Tensor::from_data(data, (self.0.device, dtype));
+        match self.0.load::<T, D>() {
+            Ok(tensor) => {
                 let mut loaded = Param::from_tensor(tensor);
                 loaded.id = param.id;
                 loaded

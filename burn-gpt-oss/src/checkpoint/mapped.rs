@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use burn::tensor::{AllocationProperty, Bytes};
 use memmap2::{Mmap, UncheckedAdvice};
 use safetensors::tensor::{Metadata, SafeTensors};
 
@@ -14,13 +16,24 @@ pub(super) struct MappedFile {
     pub path: PathBuf,
     pub metadata: Metadata,
     data_start: usize,
-    map: Mmap,
+    map: Arc<Mmap>,
+    /// The same memory, for tensors that outlive the reader.
+    shared: bytes::Bytes,
+}
+
+/// An owner of mapped memory among others.
+struct Share(Arc<Mmap>);
+
+impl AsRef<[u8]> for Share {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl MappedFile {
     pub fn open(path: &Path) -> Result<Self, GptOssError> {
         let file = File::open(path).map_err(GptOssError::io(path, "open"))?;
-        // SAFETY: the map is private to this reader and only read. A file that another process
+        // SAFETY: the map is private to this reader and the tensors on it, and only read. A file that another process
         // shortens meanwhile ends this process with SIGBUS, as with every memory-mapped reader.
         let map = unsafe { Mmap::map(&file) }.map_err(GptOssError::io(path, "memory map"))?;
         let (header, metadata) =
@@ -28,10 +41,12 @@ impl MappedFile {
                 path: path.to_path_buf(),
                 message: describe(&map, &error),
             })?;
+        let map = Arc::new(map);
         Ok(Self {
             path: path.to_path_buf(),
             metadata,
             data_start: 8 + header,
+            shared: bytes::Bytes::from_owner(Share(map.clone())),
             map,
         })
     }
@@ -39,6 +54,12 @@ impl MappedFile {
     /// Bytes at offsets relative to the data section.
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.map[self.data_start + range.start..self.data_start + range.end]
+    }
+
+    /// The same bytes without a copy, valid for as long as somebody holds them.
+    pub fn shared(&self, range: Range<usize>) -> Bytes {
+        let range = self.data_start + range.start..self.data_start + range.end;
+        Bytes::from_shared(self.shared.slice(range), AllocationProperty::File)
     }
 
     /// Gives the pages of a range back, so that reading a file of any size needs the memory of one

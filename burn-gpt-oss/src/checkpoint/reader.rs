@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Bytes;
 use safetensors::Dtype;
 use serde::Deserialize;
 
@@ -137,6 +138,12 @@ impl CheckpointReader {
             shape: &info.shape,
             bytes: file.bytes(start..end),
         })
+    }
+
+    /// The bytes of a tensor, which stay mapped for as long as somebody holds them.
+    pub(super) fn shared(&self, name: &str) -> Result<Bytes, GptOssError> {
+        let (file, info) = self.find(name)?;
+        Ok(file.shared(info.data_offsets.0..info.data_offsets.1))
     }
 
     /// Gives the memory of a tensor's pages back.

@@ -2,6 +2,7 @@
 
 mod element;
 mod exp;
+pub(in crate::ops) mod matrices;
 mod product;
 mod simd;
 

@@ -12,7 +12,7 @@ mod fusion;
 use burn::backend::Dispatch;
 use burn::module::Param;
 use burn::nn::Linear;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 pub use extension::LinearBackend;
 
@@ -21,7 +21,7 @@ pub use extension::LinearBackend;
 ///
 /// # Shapes
 /// - x: `[..., in]`, `f32`, `bf16` or `f16`
-/// - weight: `[in, out]`, dtype of `x`
+/// - weight: `[in, out]`, dtype of `x`; or `bf16` or `f16` beside `x` in `f32`, for a frozen weight
 /// - bias: `[out]`, dtype of `x`
 /// - output: `[..., out]`
 ///
@@ -36,7 +36,13 @@ pub fn linear<const D: usize>(
     let [d_input, d_output] = weight.dims();
     let n_rows = shape[..D - 1].iter().product::<usize>();
     assert_eq!(shape[D - 1], d_input, "width of the rows");
-    assert_eq!(weight.dtype(), x.dtype(), "dtype of the weight");
+    let narrow = matches!(weight.dtype(), DType::BF16 | DType::F16) && x.dtype() == DType::F32;
+    assert!(
+        narrow || weight.dtype() == x.dtype(),
+        "a weight in {:?} for rows in {:?}",
+        weight.dtype(),
+        x.dtype()
+    );
     let x = x.reshape([n_rows, d_input]).into_dispatch();
     let weight = weight.into_dispatch();
     let output = match bias {

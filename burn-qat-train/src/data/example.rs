@@ -92,8 +92,8 @@ impl ChatFormat {
         Ok(examples)
     }
 
-    /// The prompt of a record, everything before its last assistant message and the start of the next
-    /// one; and the tokens of that message, which the model may or may not give.
+    /// The prompt of a record: everything before its last assistant message, and the start of the next
+    /// one.
     ///
     /// # Errors
     /// A conversation that cannot be rendered.
@@ -101,7 +101,7 @@ impl ChatFormat {
         &self,
         record: &ChatRecord,
         encoder: &impl HarmonyEncoder,
-    ) -> Result<(Vec<u32>, Vec<u32>), GptOssError> {
+    ) -> Result<Vec<u32>, GptOssError> {
         let is_answer = |message: &Message| message.role == Role::Assistant;
         let messages = &record.messages;
         let end = messages
@@ -109,15 +109,7 @@ impl ChatFormat {
             .rposition(is_answer)
             .unwrap_or(messages.len());
         let before = self.conversation(messages[..end].to_vec())?;
-        let prompt = render_completion(&before, encoder, AnalysisPolicy::Keep)?;
-        let whole = self.conversation(messages[..messages.len().min(end + 1)].to_vec())?;
-        let rendered = render_training(&whole, encoder, self.loss_mask, AnalysisPolicy::Keep)?;
-        let answer = rendered
-            .tokens
-            .strip_prefix(prompt.as_slice())
-            .unwrap_or_default()
-            .to_vec();
-        Ok((prompt, answer))
+        render_completion(&before, encoder, AnalysisPolicy::Keep)
     }
 
     fn conversation(&self, messages: Vec<Message>) -> Result<Conversation, GptOssError> {

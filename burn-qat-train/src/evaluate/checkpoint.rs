@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Device, FloatDType};
 use burn_gpt_oss::{
-    CheckpointForm, CheckpointReader, GenerateOptions, Generated, GptOss, Tokenizer,
-    generate_with_drafts, parse_completion, stop_tokens,
+    CheckpointForm, CheckpointReader, GenerateOptions, Generated, GptOss, Step, Tokenizer,
+    generate, parse_completion, stop_tokens,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -108,39 +108,36 @@ fn pass_rate(
     device: &Device,
     mut observe: impl FnMut(usize) -> ControlFlow<()> + Send,
 ) -> Result<Option<PassRate>, QatError> {
-    // The reference answers serve as guesses: a model that gives them needs one pass per answer.
-    let (prompts, drafts): (Vec<_>, Vec<_>) = data
+    let prompts: Vec<Vec<u32>> = data
         .prompts
         .iter()
         .map(|record| data.format.prompt(record, tokenizer))
-        .collect::<Result<Vec<_>, _>>()?
-        .into_iter()
-        .unzip();
+        .collect::<Result<_, _>>()?;
     let generation = GenerateOptions {
         max_new_tokens: options.max_new_tokens,
         stop_tokens: stop_tokens(tokenizer),
         batch_size: options.batch_size,
+        ..GenerateOptions::default()
     };
     let (observe, stopped) = (Mutex::new(&mut observe), AtomicBool::new(false));
     let finished = AtomicUsize::new(0);
     // One share of the prompts per thread; the answers do not depend on how they are shared.
     let share = prompts.len().div_ceil(options.parallel.max(1)).max(1);
-    let shares = prompts.chunks(share).zip(drafts.chunks(share));
-    let forks: Vec<_> = shares
-        .map(|(prompts, drafts)| (prompts, drafts, model.clone()))
+    let shares: Vec<_> = prompts
+        .chunks(share)
+        .map(|prompts| (prompts, model.clone()))
         .collect();
-    let answer = |(prompts, drafts, model): (&[Vec<u32>], &[Vec<u32>], GptOss)| {
-        let mut counted = 0;
-        generate_with_drafts(&model, prompts, drafts, &generation, device, |done| {
-            let total = finished.fetch_add(done - counted, Ordering::Relaxed) + done - counted;
-            counted = done;
+    let answer = |(prompts, model): (&[Vec<u32>], GptOss)| {
+        generate(&model, prompts, &generation, device, |step| {
+            let ended = finished_by(step);
+            let total = finished.fetch_add(ended, Ordering::Relaxed) + ended;
             let mut observe = observe.lock().unwrap_or_else(PoisonError::into_inner);
             let flow = (observe)(total);
             stopped.fetch_or(flow.is_break(), Ordering::Relaxed);
             flow
         })
     };
-    let answers: Vec<Vec<Generated>> = forks
+    let answers: Vec<Vec<Generated>> = shares
         .into_par_iter()
         .map(answer)
         .collect::<Result<_, _>>()?;
@@ -157,4 +154,12 @@ fn pass_rate(
         })
         .count();
     Ok(Some(PassRate::new(passed, prompts.len())))
+}
+
+/// Sequences that end with a step.
+fn finished_by(step: &Step) -> usize {
+    match step {
+        Step::Prefill { .. } => 0,
+        Step::Tokens(tokens) => tokens.iter().filter(|new| new.finish.is_some()).count(),
+    }
 }

@@ -4,8 +4,6 @@
 //! tile by tile. Work is split at fixed places, so that results do not depend on the threads.
 
 mod gradients;
-mod matrices;
-mod matrix;
 mod products;
 mod routes;
 mod written;
@@ -16,7 +14,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::DType;
 
 use super::{CombineGradients, ExpertBackend, ExpertPrimitive, ExpertRoutes};
-use matrices::Matrices;
+use crate::ops::flex::matrices::Matrices;
 use routes::{Routes, Rows};
 
 use crate::ops::flex::{floats, narrowed, with_float};

@@ -3,10 +3,10 @@
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, MatrixMut, multiply};
 use super::products::TILE;
 use super::routes::{Routes, Rows};
 use super::written::Written;
+use crate::ops::flex::matrices::{Matrix, MatrixMut, multiply};
 use crate::ops::flex::{dot, tensor};
 
 /// `input^T x grad` per expert, written to its place in `[experts, in, out]`.

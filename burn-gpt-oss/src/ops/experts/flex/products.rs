@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::matrices::Matrices;
-use super::matrix::{Matrix, MatrixMut, multiply};
+use crate::ops::flex::matrices::{Factor, Matrices, MatrixMut};
+
 use super::routes::{Routes, Rows};
 
 /// Columns of a product that are computed together: a multiple of all block sizes.
@@ -20,15 +20,12 @@ pub(super) fn linear(
     let mut out = vec![0.0; routes.n_rows() * width];
     let groups = routes.split(&mut out, width).into_par_iter();
     groups.for_each(|(group, out)| {
-        let left = rows.of(&group);
-        let left = Matrix::row_major(&left, rows.width);
+        let values = rows.of(&group);
+        let left = Factor::new(&values, rows.width);
         let tiles = MatrixMut::new(out, width).into_tiles(TILE).into_par_iter();
         tiles.for_each_init(Vec::new, |scratch, (columns, mut tile)| {
-            if let Some(bias) = bias {
-                fill(&mut tile, &bias[group.expert * width..][columns.clone()]);
-            }
-            let right = matrices.tile(group.expert, columns, scratch);
-            multiply(&mut tile, left, right, bias.is_some());
+            let bias = bias.map(|bias| &bias[group.expert * width..][columns.clone()]);
+            matrices.multiply(group.expert, &left, columns, bias, &mut tile, scratch);
         });
     });
     out
@@ -46,6 +43,15 @@ pub(super) fn combine(
 ) -> Vec<f32> {
     let width = matrices.width();
     let rows = Rows::sorted(rows, rows.len() / routes.n_rows().max(1));
+    let groups: Vec<_> = routes
+        .groups()
+        .map(|group| (rows.of(&group), group))
+        .collect();
+    let factor = |(values, group)| (Factor::new(values, rows.width), group);
+    let groups: Vec<_> = groups
+        .iter()
+        .map(|(values, group)| factor((values, group)))
+        .collect();
     let mut out = vec![0.0; routes.n_tokens() * width];
     let tiles = MatrixMut::new(&mut out, width)
         .into_tiles(TILE / 2)
@@ -53,16 +59,11 @@ pub(super) fn combine(
     tiles.for_each_init(
         Default::default,
         |(decoded, product), (columns, mut tile)| {
-            for group in routes.groups() {
-                let left = rows.of(&group);
-                let left = Matrix::row_major(&left, rows.width);
+            for (left, group) in &groups {
                 Vec::resize(product, group.range.len() * columns.len(), 0.0);
                 let mut sum = MatrixMut::new(product, columns.len());
-                if let Some(bias) = bias {
-                    fill(&mut sum, &bias[group.expert * width..][columns.clone()]);
-                }
-                let right = matrices.tile(group.expert, columns.clone(), decoded);
-                multiply(&mut sum, left, right, bias.is_some());
+                let bias = bias.map(|bias| &bias[group.expert * width..][columns.clone()]);
+                matrices.multiply(group.expert, left, columns.clone(), bias, &mut sum, decoded);
                 let products = product.chunks_exact(columns.len());
                 for ((token, choice), product) in group.tokens().zip(group.choices()).zip(products)
                 {
@@ -75,11 +76,4 @@ pub(super) fn combine(
         },
     );
     out
-}
-
-fn fill(out: &mut MatrixMut<'_, f32>, row: &[f32]) {
-    let [n_rows, _] = out.shape();
-    for i in 0..n_rows {
-        out.row(i).copy_from_slice(row);
-    }
 }

@@ -1,7 +1,7 @@
 use half::{bf16, f16};
 
-use super::matrix::MatrixMut;
 use crate::ops::flex::FloatElement;
+use crate::ops::flex::matrices::MatrixMut;
 
 /// A float type in which products are stored.
 pub(super) trait Written: FloatElement {

@@ -1,4 +1,7 @@
-//! The matrices of the experts, a tile of columns at a time.
+//! Matrices as they are stored, read a tile of columns at a time: those of experts, or a single one.
+
+mod factor;
+mod view;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,12 +13,14 @@ use burn_fp4::{Fp4Primitive, Fp4Scheme, GlobalScope, PackedFp4};
 use bytemuck::Pod;
 use half::{bf16, f16};
 
-use super::super::ExpertPrimitive;
-use super::matrix::Matrix;
-use crate::ops::flex::{FloatElement, elements};
+pub(in crate::ops) use factor::Factor;
+pub(in crate::ops) use view::{Matrix, MatrixMut, multiply};
+
+use super::{FloatElement, elements};
+use crate::ops::experts::ExpertPrimitive;
 
 /// One matrix per expert as it is stored, read as `f32` and as it is or transposed.
-pub(super) struct Matrices<'a> {
+pub(in crate::ops) struct Matrices<'a> {
     stored: Stored<'a>,
     /// Of one stored matrix.
     shape: [usize; 2],
@@ -31,19 +36,14 @@ enum Stored<'a> {
 
 impl<'a> Matrices<'a> {
     /// Packed matrices are transposed as they are stored, and thus turned to `[in, out]`.
-    pub(super) fn new(weight: &'a ExpertPrimitive<Flex>) -> Self {
+    pub(in crate::ops) fn new(weight: &'a ExpertPrimitive<Flex>) -> Self {
         let [_, height, width] = match weight {
             ExpertPrimitive::Dense(weight) => weight.shape().dims(),
             ExpertPrimitive::Packed(weight, _) => weight.codes.shape().dims(),
         };
         match weight {
             ExpertPrimitive::Dense(weight) => Self {
-                stored: match weight.dtype() {
-                    DType::F32 => Stored::F32(Dense::new(weight)),
-                    DType::BF16 => Stored::Bf16(Dense::new(weight)),
-                    DType::F16 => Stored::F16(Dense::new(weight)),
-                    other => panic!("dtype {other:?} is not one of F32, BF16, F16"),
-                },
+                stored: Stored::dense(weight),
                 shape: [height, width],
                 transposed: false,
             },
@@ -55,7 +55,16 @@ impl<'a> Matrices<'a> {
         }
     }
 
-    pub(super) fn transposed(self) -> Self {
+    /// A matrix `[in, out]` as that of the only expert.
+    pub(in crate::ops) fn single(weight: &'a FlexTensor) -> Self {
+        Self {
+            stored: Stored::dense(weight),
+            shape: weight.shape().dims(),
+            transposed: false,
+        }
+    }
+
+    pub(in crate::ops) fn transposed(self) -> Self {
         Self {
             transposed: !self.transposed,
             ..self
@@ -63,13 +72,13 @@ impl<'a> Matrices<'a> {
     }
 
     /// Columns of each.
-    pub(super) fn width(&self) -> usize {
+    pub(in crate::ops) fn width(&self) -> usize {
         self.shape[usize::from(!self.transposed)]
     }
 
     /// Columns of the matrix of one expert, in place or in `scratch`; the bounds of `columns` are
     /// multiples of the block size of packed matrices.
-    pub(super) fn tile<'s>(
+    pub(in crate::ops) fn tile<'s>(
         &'s self,
         expert: usize,
         columns: Range<usize>,
@@ -94,6 +103,18 @@ impl<'a> Matrices<'a> {
     }
 }
 
+impl<'a> Stored<'a> {
+    fn dense(weight: &'a FlexTensor) -> Self {
+        match weight.dtype() {
+            DType::F32 => Self::F32(Dense::new(weight)),
+            DType::BF16 => Self::Bf16(Dense::new(weight)),
+            DType::F16 => Self::F16(Dense::new(weight)),
+            other => panic!("dtype {other:?} is not one of F32, BF16, F16"),
+        }
+    }
+}
+
+/// `[experts, in, out]`, or `[in, out]` of one expert.
 struct Dense<'a, T: Clone> {
     values: Cow<'a, [T]>,
     shape: [usize; 3],
@@ -104,6 +125,7 @@ impl<'a, T: Element + Pod> Dense<'a, T> {
     /// Any view without steps backwards is read where it is.
     fn new(tensor: &'a FlexTensor) -> Self {
         let layout = tensor.layout();
+        let shape = three(tensor.shape().as_slice(), 1);
         let strides = layout
             .strides()
             .iter()
@@ -111,17 +133,14 @@ impl<'a, T: Element + Pod> Dense<'a, T> {
         match strides.collect::<Option<Vec<_>>>() {
             Some(strides) => Self {
                 values: Cow::Borrowed(&tensor.storage::<T>()[layout.start_offset()..]),
-                shape: tensor.shape().dims(),
-                strides: [strides[0], strides[1], strides[2]],
+                shape,
+                strides: three(&strides, 0),
             },
-            None => {
-                let shape: [usize; 3] = tensor.shape().dims();
-                Self {
-                    values: elements(tensor),
-                    shape,
-                    strides: [shape[1] * shape[2], shape[2], 1],
-                }
-            }
+            None => Self {
+                values: elements(tensor),
+                shape,
+                strides: [shape[1] * shape[2], shape[2], 1],
+            },
         }
     }
 
@@ -137,6 +156,13 @@ impl<'a, T: Element + Pod> Dense<'a, T> {
         };
         matrix.columns(columns)
     }
+}
+
+/// The last three of at most three, `missing` before fewer.
+fn three(values: &[usize], missing: usize) -> [usize; 3] {
+    let mut out = [missing; 3];
+    out[3 - values.len()..].copy_from_slice(values);
+    out
 }
 
 /// As `f32` in `scratch`, in the order in which the elements are stored.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// A matrix whose rows and columns lie at any distance.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a, T = f32> {
+pub(in crate::ops) struct Matrix<'a, T = f32> {
     values: &'a [T],
     shape: [usize; 2],
     strides: [usize; 2],
@@ -17,7 +17,7 @@ impl<'a, T> Matrix<'a, T> {
     ///
     /// # Panics
     /// If it does not fit into them.
-    pub(super) fn new(values: &'a [T], shape: [usize; 2], strides: [usize; 2]) -> Self {
+    pub(in crate::ops) fn new(values: &'a [T], shape: [usize; 2], strides: [usize; 2]) -> Self {
         if !shape.contains(&0) {
             let last = (shape[0] - 1) * strides[0] + (shape[1] - 1) * strides[1];
             assert!(last < values.len(), "a matrix beyond its values");
@@ -30,20 +30,20 @@ impl<'a, T> Matrix<'a, T> {
     }
 
     /// Row after row.
-    pub(super) fn row_major(values: &'a [T], width: usize) -> Self {
+    pub(in crate::ops) fn row_major(values: &'a [T], width: usize) -> Self {
         let height = values.len().checked_div(width).unwrap_or(0);
         Self::new(values, [height, width], [width, 1])
     }
 
-    pub(super) fn shape(&self) -> [usize; 2] {
+    pub(in crate::ops) fn shape(&self) -> [usize; 2] {
         self.shape
     }
 
-    pub(super) fn strides(&self) -> [usize; 2] {
+    pub(in crate::ops) fn strides(&self) -> [usize; 2] {
         self.strides
     }
 
-    pub(super) fn transposed(self) -> Self {
+    pub(in crate::ops) fn transposed(self) -> Self {
         let ([height, width], [down, right]) = (self.shape, self.strides);
         Self {
             values: self.values,
@@ -52,7 +52,7 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
-    pub(super) fn columns(self, columns: Range<usize>) -> Self {
+    pub(in crate::ops) fn columns(self, columns: Range<usize>) -> Self {
         assert!(columns.end <= self.shape[1], "columns beyond a matrix");
         let first = (columns.start * self.strides[1]).min(self.values.len());
         let shape = [self.shape[0], columns.len()];
@@ -60,13 +60,13 @@ impl<'a, T> Matrix<'a, T> {
     }
 
     /// The elements from the first of a row on.
-    pub(super) fn row(&self, row: usize) -> &'a [T] {
+    pub(in crate::ops) fn row(&self, row: usize) -> &'a [T] {
         &self.values[row * self.strides[0]..]
     }
 }
 
 /// Adjacent columns of a row-major matrix, to write to.
-pub(super) struct MatrixMut<'a, T> {
+pub(in crate::ops) struct MatrixMut<'a, T> {
     values: *mut T,
     shape: [usize; 2],
     /// Distance of the rows.
@@ -79,7 +79,7 @@ unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
 
 impl<'a, T> MatrixMut<'a, T> {
     /// Row after row.
-    pub(super) fn new(values: &'a mut [T], width: usize) -> Self {
+    pub(in crate::ops) fn new(values: &'a mut [T], width: usize) -> Self {
         let height = values.len().checked_div(width).unwrap_or(0);
         Self {
             values: values.as_mut_ptr(),
@@ -90,7 +90,7 @@ impl<'a, T> MatrixMut<'a, T> {
     }
 
     /// Parts of `width` columns, the last one of what is left.
-    pub(super) fn into_tiles(self, width: usize) -> Vec<(Range<usize>, Self)> {
+    pub(in crate::ops) fn into_tiles(self, width: usize) -> Vec<(Range<usize>, Self)> {
         let [height, total] = self.shape;
         let tiles = (0..total).step_by(width).map(|start| {
             let columns = start..total.min(start + width);
@@ -106,11 +106,11 @@ impl<'a, T> MatrixMut<'a, T> {
         tiles.collect()
     }
 
-    pub(super) fn shape(&self) -> [usize; 2] {
+    pub(in crate::ops) fn shape(&self) -> [usize; 2] {
         self.shape
     }
 
-    pub(super) fn row(&mut self, row: usize) -> &mut [T] {
+    pub(in crate::ops) fn row(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.shape[0], "a row beyond a matrix");
         // SAFETY: the row exists, its columns are this matrix's own, and `self` is borrowed for as
         // long as the slice lives.
@@ -119,7 +119,7 @@ impl<'a, T> MatrixMut<'a, T> {
 }
 
 /// `out = left x right`, added to what is in `out` if `accumulate`; on the calling thread.
-pub(super) fn multiply(
+pub(in crate::ops) fn multiply(
     out: &mut MatrixMut<'_, f32>,
     left: Matrix<'_>,
     right: Matrix<'_>,
