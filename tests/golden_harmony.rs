@@ -8,6 +8,8 @@
 mod conversations;
 #[path = "golden_harmony/golden.rs"]
 mod golden;
+#[path = "support/o200k.rs"]
+mod o200k;
 #[path = "golden_harmony/parse.rs"]
 mod parse;
 #[path = "golden_harmony/template.rs"]
