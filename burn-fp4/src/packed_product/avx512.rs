@@ -1,0 +1,232 @@
+//! Registers of 512 bits.
+
+use core::arch::x86_64::{
+    __m512, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm512_add_ps, _mm512_and_si512,
+    _mm512_broadcast_i32x4, _mm512_castsi512_ps, _mm512_cmpeq_epi32_mask, _mm512_cvtepi32_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps,
+    _mm512_maskz_loadu_epi8, _mm512_max_epu32, _mm512_mul_ps, _mm512_or_si512,
+    _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_epi8, _mm512_srli_epi16,
+    _mm512_srli_epi32,
+};
+
+use super::lanes::{DOUBLED, IntegerLanes, Lanes, VALUES};
+use super::matrix::ScaleFormat;
+use crate::simd::Kernel;
+
+/// Proof that the processor has AVX-512 F and BW, and also VNNI if that is set.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512<const VNNI: bool>(());
+
+impl Avx512<false> {
+    pub fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+        found.then_some(Self(()))
+    }
+
+    /// Runs a loop compiled for these instructions.
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves that the processor has the features.
+        unsafe { run(kernel) }
+    }
+}
+
+impl Avx512<true> {
+    pub fn detect() -> Option<Self> {
+        let found = Avx512::<false>::detect().is_some() && is_x86_feature_detected!("avx512vnni");
+        found.then_some(Self(()))
+    }
+
+    /// Runs a loop compiled for these instructions.
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves that the processor has the features.
+        unsafe { run_vnni(kernel) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
+fn run<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
+fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+impl<const VNNI: bool> Lanes for Avx512<VNNI> {
+    const LANES: usize = 16;
+    const OUTPUTS: usize = 2;
+    type Floats = __m512;
+    type Words = __m512i;
+
+    #[inline(always)]
+    fn zero(self) -> __m512 {
+        // SAFETY: `self` proves that the processor has AVX-512 F.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32]) -> __m512 {
+        let values = &values[..16];
+        // SAFETY: `self` proves that the processor has AVX-512 F; there are 16 values.
+        unsafe { _mm512_loadu_ps(values.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn bytes(self, bytes: &[u8]) -> __m512i {
+        let mask = if bytes.len() < 64 {
+            (1u64 << bytes.len()) - 1
+        } else {
+            u64::MAX
+        };
+        // SAFETY: `self` proves that the processor has AVX-512 F and BW; bytes that the mask leaves out
+        // are not read.
+        unsafe { _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], ahead: usize) {
+        // SAFETY: the instruction accepts any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast()) }
+    }
+
+    #[inline(always)]
+    fn values(self, codes: __m512i) -> __m512 {
+        // The permutation takes the lower four bits of a lane.
+        // SAFETY: `self` proves that the processor has AVX-512 F; `VALUES` has 16 values.
+        unsafe { _mm512_permutexvar_ps(codes, _mm512_loadu_ps(VALUES.as_ptr())) }
+    }
+
+    #[inline(always)]
+    fn next(self, codes: __m512i) -> __m512i {
+        // SAFETY: `self` proves that the processor has AVX-512 F.
+        unsafe { _mm512_srli_epi32::<4>(codes) }
+    }
+
+    #[inline(always)]
+    fn scales(self, format: ScaleFormat, bytes: u64) -> __m512 {
+        // SAFETY: `self` proves that the processor has AVX-512 F and BW.
+        unsafe {
+            match format {
+                ScaleFormat::E8m0 => e8m0(top_bytes_of_four(bytes)),
+                ScaleFormat::E4m3Of32 => e4m3(top_bytes_of_four(bytes)),
+                ScaleFormat::E4m3Of16 => e4m3(top_bytes_of_eight(bytes)),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn multiply(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves that the processor has AVX-512 F.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: `self` proves that the processor has AVX-512 F.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves that the processor has AVX-512 F.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sum(self, values: __m512) -> f32 {
+        // SAFETY: `self` proves that the processor has AVX-512 F.
+        unsafe { _mm512_reduce_add_ps(values) }
+    }
+}
+
+impl IntegerLanes for Avx512<true> {
+    #[inline(always)]
+    fn doubled(self, codes: __m512i) -> [__m512i; 2] {
+        // SAFETY: `self` proves that the processor has AVX-512 F and BW; `DOUBLED` has 16 bytes.
+        unsafe {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(DOUBLED.as_ptr().cast()));
+            let nibble = _mm512_set1_epi8(0xf);
+            let low = _mm512_and_si512(codes, nibble);
+            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), nibble);
+            [
+                _mm512_shuffle_epi8(table, low),
+                _mm512_shuffle_epi8(table, high),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn dot(self, [even, odd]: [__m512i; 2], row: &[i8], start: &[i32]) -> __m512 {
+        let (row, start) = (&row[..128], &start[..16]);
+        // SAFETY: `self` proves that the processor has AVX-512 F and VNNI; there are two times 64 integers
+        // and 16 sums to start with.
+        unsafe {
+            let first = _mm512_loadu_si512(row.as_ptr().cast());
+            let second = _mm512_loadu_si512(row[64..].as_ptr().cast());
+            let sum = _mm512_loadu_si512(start.as_ptr().cast());
+            let sum = _mm512_dpbusd_epi32(sum, even, first);
+            _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(sum, odd, second))
+        }
+    }
+}
+
+/// 2^120, between the exponents of E4M3 (bias 7) and `f32` (bias 127).
+const REBIAS: f32 = f32::from_bits((127 + 120) << 23);
+
+/// For each lane, the index of a byte in the place of the highest byte, and of zeros below.
+const fn top_bytes<const LANES: usize>(lanes_per_byte: usize) -> [u32; LANES] {
+    let mut order = [0; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        order[lane] = ((lane / lanes_per_byte) as u32) << 24 | 0x0080_8080;
+        lane += 1;
+    }
+    order
+}
+
+/// Byte `i` in the highest byte of the lanes `4i..4i + 4`, zeros below.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn top_bytes_of_four(bytes: u64) -> __m512i {
+    const ORDER: [u32; 16] = top_bytes(4);
+    // SAFETY: there are 16 lanes.
+    let order = unsafe { _mm512_loadu_si512(ORDER.as_ptr().cast()) };
+    _mm512_shuffle_epi8(_mm512_set1_epi32(bytes as i32), order)
+}
+
+/// Byte `i` in the highest byte of the lanes `2i..2i + 2`, zeros below.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn top_bytes_of_eight(bytes: u64) -> __m512i {
+    const ORDER: [u32; 16] = top_bytes(2);
+    // SAFETY: there are 16 lanes.
+    let order = unsafe { _mm512_loadu_si512(ORDER.as_ptr().cast()) };
+    _mm512_shuffle_epi8(_mm512_set1_epi64(bytes as i64), order)
+}
+
+/// The values of E8M0 bytes in the top of the lanes, infinity for NaN.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn e8m0(bytes: __m512i) -> __m512 {
+    let exponents = _mm512_srli_epi32::<1>(bytes);
+    // Byte 0 is the only one below the exponents of normal numbers.
+    _mm512_castsi512_ps(_mm512_max_epu32(exponents, _mm512_set1_epi32(0x0040_0000)))
+}
+
+/// The values of E4M3 bytes in the top of the lanes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn e4m3(bytes: __m512i) -> __m512 {
+    let magnitude = _mm512_and_si512(
+        _mm512_srli_epi32::<4>(bytes),
+        _mm512_set1_epi32(0x07f0_0000),
+    );
+    let sign = _mm512_and_si512(bytes, _mm512_set1_epi32(i32::MIN));
+    let nan = _mm512_cmpeq_epi32_mask(magnitude, _mm512_set1_epi32(0x07f0_0000));
+    // As `f32` they have the wrong bias, subnormals included: a factor of 2^120.
+    let scaled = _mm512_castsi512_ps(_mm512_or_si512(magnitude, sign));
+    let values = _mm512_mul_ps(scaled, _mm512_set1_ps(REBIAS));
+    _mm512_mask_mov_ps(values, nan, _mm512_set1_ps(f32::NAN))
+}
