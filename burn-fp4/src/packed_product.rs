@@ -16,6 +16,7 @@ mod instructions;
 mod int8_rows;
 mod lanes;
 mod matrix;
+mod mode;
 mod planes;
 mod portable;
 mod rows;
@@ -24,6 +25,7 @@ mod task;
 use std::ops::Range;
 
 pub use matrix::PackedMatrix;
+pub use mode::PackedProductMode;
 pub use rows::ProductRows;
 
 use rows::Prepared;

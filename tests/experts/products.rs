@@ -78,7 +78,7 @@ fn found(
     let of = |tensor: &Tensor<2>| tensor.grad(&grads).map_or(Vec::new(), values);
     let weight = match matrices {
         ExpertMatrices::Dense(weight) => weight.grad(&grads).map_or(Vec::new(), values),
-        ExpertMatrices::Packed(_) => Vec::new(),
+        ExpertMatrices::Packed(..) => Vec::new(),
     };
     Results {
         output: value,

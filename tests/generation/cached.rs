@@ -7,6 +7,10 @@ use crate::{sequence, stored, tiny, unequal_prompts};
 /// The bar of the project: cached equals uncached.
 const LOGITS: f32 = 1e-5;
 
+/// The same where one side multiplies with stored matrices and the other with decoded tiles of them: both
+/// are as far from exact sums.
+const STORED_LOGITS: f32 = 2.0 * LOGITS;
+
 fn ids(rows: &[&[u32]]) -> Tensor<2, Int> {
     let values: Vec<i32> = rows.concat().into_iter().map(|id| id as i32).collect();
     Tensor::from_data(
@@ -41,7 +45,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn cached_logits_equal_uncached_ones() {
     let tokens = sequence();
-    for model in [tiny(), stored()] {
+    for (model, bar) in [(tiny(), LOGITS), (stored(), STORED_LOGITS)] {
         let whole = values(&model.forward(ids(&[&tokens]), None));
         for parts in [
             vec![60],
@@ -54,7 +58,7 @@ fn cached_logits_equal_uncached_ones() {
             let found = in_parts(&model, &tokens, &parts);
             let difference = largest_difference(&found, &whole);
             println!("{parts:?}: {difference:e}");
-            assert!(difference <= LOGITS, "{parts:?}: {difference:e}");
+            assert!(difference <= bar, "{parts:?}: {difference:e}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::ParamGroup;
 use burn::tensor::Device;
-use burn_fp4::{Fp4Error, Fp4Scheme, Fp4Tensor, WeightQuantization};
+use burn_fp4::{Fp4Error, Fp4Scheme, Fp4Tensor, PackedProductMode, WeightQuantization};
 
 use super::{Block, Experts, GptOss};
 use crate::GptOssError;
@@ -29,6 +29,14 @@ impl GptOssConfig {
 }
 
 impl GptOss {
+    /// Chooses what packed experts are multiplied with.
+    pub fn with_packed_products(mut self, mode: PackedProductMode) -> Self {
+        for block in &mut self.layers {
+            block.mlp.experts.packed_product_mode = mode;
+        }
+        self
+    }
+
     /// Quantizes all expert matrices and keeps them packed from now on: 4.25 bits per weight in MXFP4
     /// and 4.5 in NVFP4, decoded tile by tile in every pass, and frozen. One block at a time is held in
     /// both forms.

@@ -1,5 +1,6 @@
 //! What the implementations for Flex, Burn's pure Rust CPU backend, share.
 
+mod bf16_product;
 mod element;
 mod exp;
 pub(in crate::ops) mod matrices;

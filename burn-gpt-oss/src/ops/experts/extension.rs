@@ -4,7 +4,7 @@
 use super::fusion;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, backend_extension};
-use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme};
+use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme, PackedProductMode};
 
 /// [`ExpertMatrices`](crate::ExpertMatrices) of a backend.
 #[derive(Clone, Debug, ExtensionType)]
@@ -12,8 +12,12 @@ use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme};
 pub enum ExpertPrimitive<B: Backend> {
     /// `[experts, in, out]`
     Dense(FloatTensor<B>),
-    /// Packed `[experts, out, in]`.
-    Packed(#[extension_type] Fp4Primitive<B>, Fp4Scheme),
+    /// Packed `[experts, out, in]`, its scheme, and how it is multiplied with.
+    Packed(
+        #[extension_type] Fp4Primitive<B>,
+        Fp4Scheme,
+        PackedProductMode,
+    ),
 }
 
 /// [`ExpertRouting`](crate::ExpertRouting) of a backend.

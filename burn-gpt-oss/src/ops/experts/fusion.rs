@@ -10,7 +10,7 @@ impl ExpertPrimitiveMetadata {
     fn widths(&self) -> [usize; 2] {
         match self {
             Self::Dense(weight) => [weight.shape[1], weight.shape[2]],
-            Self::Packed(weight, _) => [2 * weight.codes.shape[2], weight.codes.shape[1]],
+            Self::Packed(weight, ..) => [2 * weight.codes.shape[2], weight.codes.shape[1]],
         }
     }
 }

@@ -256,7 +256,10 @@ mod tests {
             let widths = [1, 15, 16, 33, 64, 100, 2880];
             widths.into_iter().map(move |width| (run, width))
         }) {
-            let weight: Vec<bf16> = values(5 * d_input, 9).into_iter().map(bf16::from_f32).collect();
+            let weight: Vec<bf16> = values(5 * d_input, 9)
+                .into_iter()
+                .map(bf16::from_f32)
+                .collect();
             for n_rows in 1..=17 {
                 let x = values(n_rows * d_input, n_rows as u32);
                 let mut out = vec![7.0; n_rows * 5];

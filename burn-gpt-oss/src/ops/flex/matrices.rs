@@ -9,7 +9,10 @@ use std::ops::Range;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, Element};
 use burn_flex::FlexTensor;
-use burn_fp4::{Fp4Primitive, Fp4Scheme, GlobalScope, PackedFp4};
+use burn_fp4::{
+    Fp4Primitive, Fp4Scheme, GlobalScope, PackedFp4, PackedMatrix, PackedProductMode, ProductRows,
+    packed_product,
+};
 use bytemuck::Pod;
 use half::{bf16, f16};
 
@@ -39,7 +42,7 @@ impl<'a> Matrices<'a> {
     pub(in crate::ops) fn new(weight: &'a ExpertPrimitive<Flex>) -> Self {
         let [_, height, width] = match weight {
             ExpertPrimitive::Dense(weight) => weight.shape().dims(),
-            ExpertPrimitive::Packed(weight, _) => weight.codes.shape().dims(),
+            ExpertPrimitive::Packed(weight, ..) => weight.codes.shape().dims(),
         };
         match weight {
             ExpertPrimitive::Dense(weight) => Self {
@@ -47,8 +50,8 @@ impl<'a> Matrices<'a> {
                 shape: [height, width],
                 transposed: false,
             },
-            ExpertPrimitive::Packed(weight, scheme) => Self {
-                stored: Stored::Packed(Packed::new(weight, *scheme)),
+            ExpertPrimitive::Packed(weight, scheme, mode) => Self {
+                stored: Stored::Packed(Packed::new(weight, *scheme, *mode)),
                 shape: [height, 2 * width],
                 transposed: true,
             },
@@ -74,6 +77,14 @@ impl<'a> Matrices<'a> {
     /// Columns of each.
     pub(in crate::ops) fn width(&self) -> usize {
         self.shape[usize::from(!self.transposed)]
+    }
+
+    /// How few rows multiply with packed matrices whose rows are the columns of the product.
+    fn packed_outputs(&self) -> Option<PackedProductMode> {
+        match &self.stored {
+            Stored::Packed(packed) if self.transposed => Some(packed.mode),
+            _ => None,
+        }
     }
 
     /// Columns of the matrix of one expert, in place or in `scratch`; the bounds of `columns` are
@@ -144,6 +155,15 @@ impl<'a, T: Element + Pod> Dense<'a, T> {
         }
     }
 
+    /// The elements of adjacent columns, if they lie one column behind the other.
+    fn columns(&self, expert: usize, columns: Range<usize>, transposed: bool) -> Option<&[T]> {
+        let n_columns = columns.len();
+        let matrix = self.tile(expert, columns, transposed);
+        let ([height, _], [down, right]) = (matrix.shape(), matrix.strides());
+        let adjacent = down == 1 && right == height;
+        adjacent.then(|| &matrix.row(0)[..height * n_columns])
+    }
+
     fn tile(&self, expert: usize, columns: Range<usize>, transposed: bool) -> Matrix<'_, T> {
         let [_, height, width] = self.shape;
         let [across, down, right] = self.strides;
@@ -195,10 +215,11 @@ struct Packed<'a> {
     /// Bytes of codes and of scales in a row.
     row: [usize; 2],
     scheme: Fp4Scheme,
+    mode: PackedProductMode,
 }
 
 impl<'a> Packed<'a> {
-    fn new(weight: &'a Fp4Primitive<Flex>, scheme: Fp4Scheme) -> Self {
+    fn new(weight: &'a Fp4Primitive<Flex>, scheme: Fp4Scheme, mode: PackedProductMode) -> Self {
         let [_, height, code_bytes] = weight.codes.shape().dims();
         Self {
             codes: elements(&weight.codes),
@@ -207,7 +228,28 @@ impl<'a> Packed<'a> {
             height,
             row: [code_bytes, 2 * code_bytes / scheme.block_size()],
             scheme,
+            mode,
         }
+    }
+
+    /// Products of rows with some rows of one matrix.
+    fn product(&self, expert: usize, rows: &ProductRows, outputs: Range<usize>, out: &mut [f32]) {
+        let [code_row, scale_row] = self.row;
+        let bytes = |row: usize| expert * self.height * row..(expert + 1) * self.height * row;
+        let matrix = PackedMatrix::new(
+            self.scheme,
+            [self.height, 2 * code_row],
+            &self.codes[bytes(code_row)],
+            &self.scales[bytes(scale_row)],
+            self.global_scale(expert),
+        );
+        let matrix = matrix.expect("a part of packed matrices along whole blocks");
+        packed_product(rows, &matrix, outputs, out);
+    }
+
+    /// The one of an expert, if each has its own.
+    fn global_scale(&self, expert: usize) -> f32 {
+        self.global_scales[expert.min(self.global_scales.len() - 1)]
     }
 
     /// A part of one matrix in `scratch`.
@@ -231,7 +273,7 @@ impl<'a> Packed<'a> {
         let scheme = self.scheme.with_global_scope(GlobalScope::Tensor);
         let global_scales = match scheme.n_global_scales(&shape) {
             0 => Vec::new(),
-            _ => vec![self.global_scales[expert.min(self.global_scales.len() - 1)]],
+            _ => vec![self.global_scale(expert)],
         };
         scratch.resize(rows.len() * columns.len(), 0.0);
         PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global_scales)

@@ -79,7 +79,7 @@ fn multiply(x: &FlexTensor, weight: &FlexTensor, bias: Option<&[f32]>) -> FlexTe
 fn tiles(values: &[f32], n_rows: usize, matrix: &Matrices<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let width = matrix.width();
     let mut out = vec![0.0; n_rows * width];
-    let rows = Factor::new(values, values.len() / n_rows.max(1));
+    let rows = Factor::new(values, values.len() / n_rows.max(1), matrix);
     let tiles = MatrixMut::new(&mut out, width).into_tiles(TILE);
     tiles
         .into_par_iter()

@@ -69,7 +69,7 @@ pub(super) fn combine<B: ExpertBackend, C: CheckpointStrategy>(
     let weight_node = match &weight {
         ExpertPrimitive::Dense(weight) => weight.node(),
         // A float nothing trains, so that the place of the matrices has a node in either form.
-        ExpertPrimitive::Packed(weight, _) => weight.global_scales.node(),
+        ExpertPrimitive::Packed(weight, ..) => weight.global_scales.node(),
     };
     let nodes = [rows.node(), weight_node, bias.node(), scores.node()];
     match Backward::<B, 4>::prepare::<C>(Combine, nodes)
@@ -83,8 +83,8 @@ pub(super) fn combine<B: ExpertBackend, C: CheckpointStrategy>(
             let kept_weight = needs_weight.then(|| {
                 let kept = match &weight {
                     ExpertPrimitive::Dense(weight) => Saved::Dense(prepared.checkpoint(weight)),
-                    ExpertPrimitive::Packed(weight, scheme) => {
-                        Saved::Packed(inner_packed::<B, C>(weight.clone()), *scheme)
+                    ExpertPrimitive::Packed(weight, scheme, mode) => {
+                        Saved::Packed(inner_packed::<B, C>(weight.clone()), *scheme, *mode)
                     }
                 };
                 (kept, prepared.checkpoint(&bias))

@@ -53,7 +53,7 @@ pub(super) fn linear<B: ExpertBackend, C: CheckpointStrategy>(
     let weight_node = match &weight {
         ExpertPrimitive::Dense(weight) => weight.node(),
         // A float nothing trains, so that the place of the matrices has a node in either form.
-        ExpertPrimitive::Packed(weight, _) => weight.global_scales.node(),
+        ExpertPrimitive::Packed(weight, ..) => weight.global_scales.node(),
     };
     let prepared = Backward::<B, 3>::prepare::<C>(Linear, [x.node(), weight_node, bias.node()]);
     match prepared.compute_bound().stateful() {
@@ -63,8 +63,8 @@ pub(super) fn linear<B: ExpertBackend, C: CheckpointStrategy>(
             let kept_x = weight_tracked.then(|| prepared.checkpoint(&x));
             let kept_weight = x.is_tracked().then(|| match &weight {
                 ExpertPrimitive::Dense(weight) => Saved::Dense(prepared.checkpoint(weight)),
-                ExpertPrimitive::Packed(weight, scheme) => {
-                    Saved::Packed(inner_packed::<B, C>(weight.clone()), *scheme)
+                ExpertPrimitive::Packed(weight, scheme, mode) => {
+                    Saved::Packed(inner_packed::<B, C>(weight.clone()), *scheme, *mode)
                 }
             });
             let state = State {

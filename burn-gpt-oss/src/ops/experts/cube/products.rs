@@ -129,7 +129,7 @@ impl Matrices {
                     d_output,
                 }
             }
-            ExpertPrimitive::Packed(weight, scheme) => {
+            ExpertPrimitive::Packed(weight, scheme, _) => {
                 let packed = Packed::new(weight, &scheme);
                 Self {
                     d_input: packed.d_input,

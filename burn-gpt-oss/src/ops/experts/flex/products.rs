@@ -21,7 +21,7 @@ pub(super) fn linear(
     let groups = routes.split(&mut out, width).into_par_iter();
     groups.for_each(|(group, out)| {
         let values = rows.of(&group);
-        let left = Factor::new(&values, rows.width);
+        let left = Factor::new(&values, rows.width, matrices);
         let tiles = MatrixMut::new(out, width).into_tiles(TILE).into_par_iter();
         tiles.for_each_init(Vec::new, |scratch, (columns, mut tile)| {
             let bias = bias.map(|bias| &bias[group.expert * width..][columns.clone()]);
@@ -47,7 +47,7 @@ pub(super) fn combine(
         .groups()
         .map(|group| (rows.of(&group), group))
         .collect();
-    let factor = |(values, group)| (Factor::new(values, rows.width), group);
+    let factor = |(values, group)| (Factor::new(values, rows.width, matrices), group);
     let groups: Vec<_> = groups
         .iter()
         .map(|(values, group)| factor((values, group)))

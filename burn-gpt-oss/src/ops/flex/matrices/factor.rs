@@ -2,23 +2,40 @@
 
 use std::ops::Range;
 
-use super::{Matrices, Matrix, MatrixMut, multiply};
+use burn_fp4::{PackedProductMode, ProductRows};
+
+use super::{Matrices, Matrix, MatrixMut, Stored, multiply};
+use crate::ops::flex::bf16_product::bf16_product;
+
+/// So many rows are multiplied with a matrix as it is stored, more with its tiles in `f32`: decoding a
+/// tile costs as much as the product with it by about that many.
+const FEW: usize = 24;
 
 /// Rows that multiply with matrices of one kind.
 pub(in crate::ops) struct Factor<'a> {
-    rows: Matrix<'a>,
+    values: &'a [f32],
+    width: usize,
+    /// For packed matrices, if there are few rows.
+    prepared: Option<ProductRows>,
 }
 
 impl<'a> Factor<'a> {
-    /// Row-major rows.
-    pub(in crate::ops) fn new(values: &'a [f32], width: usize) -> Self {
+    /// Row-major rows for products with `matrices`.
+    pub(in crate::ops) fn new(values: &'a [f32], width: usize, matrices: &Matrices<'_>) -> Self {
+        let few = values.len() <= FEW * width;
+        let prepare = |mode| match mode {
+            PackedProductMode::Exact => ProductRows::exact(values, width),
+            PackedProductMode::Int8 => ProductRows::int8_blocks(values, width),
+        };
         Self {
-            rows: Matrix::row_major(values, width),
+            values,
+            width,
+            prepared: matrices.packed_outputs().filter(|_| few).map(prepare),
         }
     }
 
-    pub(in crate::ops) fn n_rows(&self) -> usize {
-        self.rows.shape()[0]
+    fn n_rows(&self) -> usize {
+        self.values.len().checked_div(self.width).unwrap_or(0)
     }
 }
 
@@ -34,12 +51,59 @@ impl Matrices<'_> {
         out: &mut MatrixMut<'_, f32>,
         scratch: &mut Vec<f32>,
     ) {
+        if self.multiply_stored(expert, rows, columns.clone(), out, scratch) {
+            for row in 0..bias.map_or(0, |_| rows.n_rows()) {
+                let biases = bias.unwrap_or_default();
+                out.row(row)
+                    .iter_mut()
+                    .zip(biases)
+                    .for_each(|(out, bias)| *out += bias);
+            }
+            return;
+        }
         if let Some(bias) = bias {
             for row in 0..rows.n_rows() {
                 out.row(row).copy_from_slice(bias);
             }
         }
+        let left = Matrix::row_major(rows.values, rows.width);
         let right = self.tile(expert, columns, scratch);
-        multiply(out, rows.rows, right, bias.is_some());
+        multiply(out, left, right, bias.is_some());
+    }
+
+    /// The product with the matrix as it is, if its columns lie one behind the other and rows are few.
+    fn multiply_stored(
+        &self,
+        expert: usize,
+        rows: &Factor<'_>,
+        columns: Range<usize>,
+        out: &mut MatrixMut<'_, f32>,
+        scratch: &mut Vec<f32>,
+    ) -> bool {
+        let n_columns = columns.len();
+        let run: &dyn Fn(&mut [f32]) = match (&self.stored, &rows.prepared) {
+            (Stored::Packed(packed), Some(prepared)) => {
+                &|out: &mut [f32]| packed.product(expert, prepared, columns.clone(), out)
+            }
+            (Stored::Bf16(dense), _) if rows.n_rows() <= FEW => {
+                match dense.columns(expert, columns.clone(), self.transposed) {
+                    Some(values) => {
+                        &move |out: &mut [f32]| bf16_product(rows.values, values, rows.width, out)
+                    }
+                    None => return false,
+                }
+            }
+            _ => return false,
+        };
+        if rows.n_rows() == 1 {
+            run(out.row(0));
+            return true;
+        }
+        scratch.resize(rows.n_rows() * n_columns, 0.0);
+        run(scratch);
+        for (row, values) in scratch.chunks_exact(n_columns).enumerate() {
+            out.row(row).copy_from_slice(values);
+        }
+        true
     }
 }
