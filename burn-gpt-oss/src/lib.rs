@@ -15,6 +15,7 @@ mod norm;
 mod ops;
 mod rope;
 mod router;
+mod text_stream;
 mod tokenizer;
 
 pub use attention::Attention;
@@ -48,4 +49,5 @@ pub use ops::{NextTokenLossBackend, next_token_loss};
 pub use ops::{RmsNormBackend, RotaryBackend, rms_norm, rotary_embedding};
 pub use rope::{Rope, RopeTables};
 pub use router::{RouterOutput, router_aux_loss};
+pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;
