@@ -20,9 +20,10 @@ mod tokenizer;
 
 pub use attention::Attention;
 pub use chat::{
-    AnalysisPolicy, BuiltinTool, Completion, Conversation, FunctionTool, HarmonyDecoder,
-    HarmonyEncoder, LossMask, Message, MessageSpan, ReasoningEffort, Rendered, Role, SpanSource,
-    SystemContent, parse_completion, render_completion, render_training, stop_tokens,
+    AnalysisPolicy, BuiltinTool, Completion, CompletionEvent, CompletionPart, CompletionStream,
+    Conversation, FunctionTool, HarmonyDecoder, HarmonyEncoder, LossMask, Message, MessageSpan,
+    ReasoningEffort, Rendered, Role, SpanSource, SystemContent, parse_completion,
+    render_completion, render_training, stop_tokens,
 };
 pub use checkpoint::{
     CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, OutputDirectory,

@@ -1,0 +1,270 @@
+use super::header::CompletionPart;
+use super::turn::{Step, Turn};
+use crate::{TextStream, Tokenizer};
+
+/// Reads what a model generates after `<|start|>assistant` while it does: for a terminal, or a program
+/// that passes the text on.
+///
+/// Accepts every token sequence, as [`parse_completion`](crate::parse_completion) does, and tells the
+/// same: the texts of the messages in a part, joined by newlines, are the text of that part. A message
+/// with a broken header has no events.
+///
+/// ```no_run
+/// # use burn_gpt_oss::{CompletionEvent, CompletionPart, CompletionStream, Tokenizer};
+/// # fn show(tokenizer: &Tokenizer, tokens: &[u32]) {
+/// let mut stream = CompletionStream::new(tokenizer);
+/// let mut shown = false;
+/// for &token in tokens {
+///     for event in stream.push(token) {
+///         match event {
+///             CompletionEvent::Start { part, .. } => shown = part == CompletionPart::Answer,
+///             CompletionEvent::Text(text) if shown => print!("{text}"),
+///             CompletionEvent::Text(_) | CompletionEvent::End => {}
+///         }
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct CompletionStream<'a> {
+    turn: Turn<'a, Tokenizer>,
+    text: TextStream<'a>,
+}
+
+/// Something that a [`CompletionStream`] read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompletionEvent {
+    /// A message begins; its header is complete.
+    Start {
+        /// What the message is to the reader.
+        part: CompletionPart,
+        /// The channel, such as `analysis`.
+        channel: Option<String>,
+        /// Whom the message is addressed to, such as `functions.get_weather`.
+        recipient: Option<String>,
+    },
+    /// More of the message: whole characters, never empty.
+    Text(String),
+    /// The message ends with `<|end|>`, `<|return|>` or `<|call|>`. One that breaks off has no end.
+    End,
+}
+
+impl<'a> CompletionStream<'a> {
+    /// A stream at the beginning of a completion.
+    pub fn new(tokenizer: &'a Tokenizer) -> Self {
+        Self {
+            turn: Turn::new(tokenizer),
+            text: TextStream::new(tokenizer),
+        }
+    }
+
+    /// What `token` brings: nothing in a header, inside a character and behind the end of the turn.
+    pub fn push(&mut self, token: u32) -> Vec<CompletionEvent> {
+        match self.turn.step(token) {
+            Step::None => Vec::new(),
+            Step::Start(header) => vec![CompletionEvent::Start {
+                part: header.part,
+                channel: header.channel,
+                recipient: header.recipient,
+            }],
+            Step::Content => texts(self.text.push(token)),
+            Step::End => {
+                let mut events = self.finish();
+                events.push(CompletionEvent::End);
+                events
+            }
+        }
+    }
+
+    /// What a generation that breaks off leaves: a text of U+FFFD if a character has begun, else
+    /// nothing.
+    pub fn finish(&mut self) -> Vec<CompletionEvent> {
+        texts(self.text.finish())
+    }
+
+    /// Whether the model has ended its turn with `<|return|>` or `<|call|>`.
+    pub fn is_finished(&self) -> bool {
+        self.turn.is_finished()
+    }
+}
+
+fn texts(text: String) -> Vec<CompletionEvent> {
+    let text = Some(text).filter(|text| !text.is_empty());
+    text.into_iter().map(CompletionEvent::Text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::ChaCha8Rng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+    use crate::chat::{Completion, parse_completion};
+    use crate::tokenizer::small::{HARMONY, small_tokenizer};
+
+    /// The tokens of a text in which special tokens are spelled.
+    fn tokens(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+        let mut tokens = Vec::new();
+        for piece in text.split_inclusive("|>") {
+            let at = piece.find("<|").unwrap_or(piece.len());
+            tokens.extend(tokenizer.encode_ordinary(&piece[..at]).unwrap());
+            tokens.extend(tokenizer.special_token(&piece[at..]));
+        }
+        tokens
+    }
+
+    fn events(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<CompletionEvent> {
+        let mut stream = CompletionStream::new(tokenizer);
+        let mut events: Vec<CompletionEvent> = tokens
+            .iter()
+            .flat_map(|token| stream.push(*token))
+            .collect();
+        events.extend(stream.finish());
+        events
+    }
+
+    fn start(part: CompletionPart, channel: &str, recipient: &str) -> CompletionEvent {
+        let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        CompletionEvent::Start {
+            part,
+            channel: named(channel),
+            recipient: named(recipient),
+        }
+    }
+
+    fn text(text: &str) -> CompletionEvent {
+        CompletionEvent::Text(text.to_owned())
+    }
+
+    #[test]
+    fn reasoning_and_answer_arrive_token_by_token() {
+        let tokenizer = small_tokenizer();
+        let completion = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final\
+            <|message|>ß!<|return|>ignored<|start|>";
+        let expected = [
+            start(CompletionPart::Thinking, "analysis", ""),
+            text("h"),
+            text("m"),
+            CompletionEvent::End,
+            start(CompletionPart::Answer, "final", ""),
+            text("ß"),
+            text("!"),
+            CompletionEvent::End,
+        ];
+        assert_eq!(
+            events(&tokenizer, &tokens(&tokenizer, completion)),
+            expected
+        );
+    }
+
+    #[test]
+    fn headers_say_whom_a_message_is_for() {
+        let tokenizer = small_tokenizer();
+        for (header, expected) in [
+            ("", start(CompletionPart::Answer, "", "")),
+            ("<|channel|>", start(CompletionPart::Other, "", "")),
+            (
+                "<|channel|>commentary to=functions.f <|constrain|>json",
+                start(CompletionPart::Other, "commentary", "functions.f"),
+            ),
+            (
+                " to=python<|channel|>analysis",
+                start(CompletionPart::Other, "analysis", "python"),
+            ),
+            (
+                "<|channel|>final <|constrain|>json",
+                start(CompletionPart::Answer, "final", ""),
+            ),
+            (
+                "<|end|><|start|>user<|channel|>final",
+                start(CompletionPart::Other, "final", ""),
+            ),
+        ] {
+            let tokens = tokens(&tokenizer, &format!("{header}<|message|>"));
+            assert_eq!(events(&tokenizer, &tokens), [expected], "{header}");
+        }
+    }
+
+    #[test]
+    fn what_breaks_off_has_no_end() {
+        let tokenizer = small_tokenizer();
+        let mut tokens = tokens(&tokenizer, "<|message|>a😀");
+        tokens.pop();
+        let answer = start(CompletionPart::Answer, "", "");
+        let expected = [answer.clone(), text("a"), text("\u{fffd}")];
+        assert_eq!(events(&tokenizer, &tokens), expected);
+        tokens.push(tokenizer.special_token("<|return|>").unwrap());
+        let ended = [&expected[..], &[CompletionEvent::End]].concat();
+        assert_eq!(events(&tokenizer, &tokens), ended);
+        assert_eq!(events(&tokenizer, &tokens[1..]), []);
+    }
+
+    /// The completion that a reader of the events puts together.
+    fn collected(tokenizer: &Tokenizer, tokens: &[u32]) -> Completion {
+        let mut completion = Completion::default();
+        let mut stream = CompletionStream::new(tokenizer);
+        let mut events: Vec<_> = tokens
+            .iter()
+            .flat_map(|token| stream.push(*token))
+            .collect();
+        events.extend(stream.finish());
+        completion.finished = stream.is_finished();
+        let mut current = CompletionPart::Other;
+        for event in events {
+            let (new, text) = match event {
+                CompletionEvent::Start { part, .. } => {
+                    current = part;
+                    (true, String::new())
+                }
+                CompletionEvent::Text(text) => (false, text),
+                CompletionEvent::End => continue,
+            };
+            let target = match current {
+                CompletionPart::Thinking => &mut completion.thinking,
+                CompletionPart::Answer => &mut completion.content,
+                CompletionPart::Other => continue,
+            };
+            let separator = if new && target.is_some() { "\n" } else { "" };
+            *target.get_or_insert_default() += &(separator.to_owned() + &text);
+        }
+        completion
+    }
+
+    #[test]
+    fn equals_the_completion_read_at_once() {
+        let tokenizer = small_tokenizer();
+        let mut random = ChaCha8Rng::seed_from_u64(4);
+        let mut plausible = vec![
+            "assistant",
+            "analysis",
+            "final",
+            " to=f",
+            "user",
+            "ß😀",
+            " ",
+            "\n",
+        ];
+        plausible.extend(HARMONY.iter().map(|(spelling, _)| *spelling));
+        let mut both = 0;
+        for _ in 0..50_000 {
+            let mut sequence = Vec::new();
+            for _ in 0..random.random_range(0..24) {
+                match random.random_range(0..10) {
+                    0 => sequence.push(random.random_range(0..266)),
+                    1 => sequence.extend(tokens(&tokenizer, "<|channel|>analysis<|message|>")),
+                    2 => sequence.extend(tokens(&tokenizer, "<|end|><|start|>assistant")),
+                    3 => sequence.extend(tokens(&tokenizer, "<|channel|>final<|message|>")),
+                    _ => {
+                        let piece = plausible[random.random_range(0..plausible.len())];
+                        sequence.extend(tokens(&tokenizer, piece));
+                    }
+                }
+            }
+            let expected = parse_completion(&sequence, &tokenizer);
+            both += usize::from(expected.thinking.is_some() && expected.content.is_some());
+            let text = tokenizer.decode(&sequence);
+            assert_eq!(collected(&tokenizer, &sequence), expected, "{text:?}");
+        }
+        assert!(both > 500, "{both}");
+    }
+}
