@@ -75,10 +75,9 @@ fn take_complete(pending: &mut Vec<u8>) -> String {
     text
 }
 
-/// Whether further bytes could make a character of these.
+/// Whether further bytes could make a character of these, which begin with none.
 fn is_beginning(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes)
-        .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
 #[cfg(test)]

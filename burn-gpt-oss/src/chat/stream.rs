@@ -172,6 +172,10 @@ mod tests {
                 start(CompletionPart::Other, "analysis", "python"),
             ),
             (
+                "<|channel|>to=f final",
+                start(CompletionPart::Other, "", "f"),
+            ),
+            (
                 "<|channel|>final <|constrain|>json",
                 start(CompletionPart::Answer, "final", ""),
             ),

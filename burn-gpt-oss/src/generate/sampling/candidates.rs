@@ -152,3 +152,59 @@ pub(super) fn draw(candidates: &[Candidate], share: f64) -> u32 {
     // Rounding can put the point at the very end; then it is the last one.
     drawn
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(weights: &[f32]) -> Vec<Candidate> {
+        let pairs = (0..).zip(weights);
+        pairs
+            .map(|(id, &weight)| Candidate { id, weight })
+            .collect()
+    }
+
+    #[test]
+    fn top_p_ends_with_a_class_that_just_reaches_it() {
+        let selected = |top_p| {
+            let mut candidates = candidates(&[0.25, 1.0, 0.25, 0.5]);
+            select(&mut candidates, top_p, 0.0);
+            let ids = candidates.iter().map(|candidate| candidate.id);
+            ids.collect::<Vec<u32>>()
+        };
+        assert_eq!(selected(0.5), [1]);
+        assert_eq!(selected(0.75), [1, 3]);
+        assert_eq!(selected(0.875), [0, 1, 3]);
+        assert_eq!(selected(0.5 + f32::EPSILON), [1, 3]);
+    }
+
+    #[test]
+    fn classes_keep_the_order() {
+        let weights = [0.0, 1e-45, 1e-30, 0.24, 0.25, 0.251, 0.5, 0.999, 1.0];
+        let classes = weights.map(class);
+        assert!(classes.is_sorted(), "{classes:?}");
+        assert!(class(1.0) > class(1.0 - f32::EPSILON));
+    }
+
+    #[test]
+    fn every_point_belongs_to_one_candidate() {
+        let candidates = candidates(&[0.0, 1.0, 0.5, 0.0, 0.5, 0.0]);
+        for (share, id) in [
+            (0.0, 1),
+            (0.49, 1),
+            (0.5, 2),
+            (0.74, 2),
+            (0.75, 4),
+            (1.0, 4),
+        ] {
+            assert_eq!(draw(&candidates, share), id, "{share}");
+        }
+    }
+
+    #[test]
+    fn the_kth_of_few_is_the_lowest_number() {
+        let logits = [1.0, f32::NEG_INFINITY, 3.0, 2.0];
+        let kth: Vec<f32> = (1..=4).map(|k| kth_largest(&logits, k)).collect();
+        assert_eq!(kth, [3.0, 2.0, 1.0, f32::MIN]);
+    }
+}
