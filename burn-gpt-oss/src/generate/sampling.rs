@@ -21,8 +21,8 @@ pub struct Sampling {
     pub temperature: f32,
     /// Keeps so many of the most likely tokens, and those as likely as the last of them. 0 keeps all.
     pub top_k: usize,
-    /// Keeps the fewest of the most likely tokens whose probabilities add up to at least this, and
-    /// never less than one. 1 keeps all.
+    /// Keeps the fewest of the most likely tokens whose probabilities add up to at least this, of
+    /// equally likely ones those with the lowest ids, and never less than one. 1 keeps all.
     pub top_p: f32,
     /// Keeps the tokens with at least this share of the highest probability. 0 keeps all.
     pub min_p: f32,
