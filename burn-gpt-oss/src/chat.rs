@@ -3,7 +3,8 @@
 //! gpt-oss models read and write conversations in OpenAI's harmony format: every message is
 //! `<|start|>{role}[:name][ to=recipient][<|channel|>channel][ content type]<|message|>{content}`
 //! followed by a stop token. [`render_training`] turns a [`Conversation`] into tokens with a loss
-//! mask, [`render_completion`] into a prompt, and [`parse_completion`] reads what a model answered.
+//! mask, [`render_completion`] into a prompt, and [`parse_completion`] reads what a model answered,
+//! [`CompletionStream`] while it does.
 //! The results equal those of openai-harmony 0.0.8 token by token.
 //!
 //! Not offered in this version, and refused with [`crate::GptOssError::Unsupported`]: function tools
@@ -14,17 +15,22 @@ mod completion;
 mod conversation;
 mod encoder;
 mod harmony;
+mod header;
 mod mask;
 mod message;
+mod stream;
 mod system;
+mod turn;
 
 pub use block::AnalysisPolicy;
 pub use completion::{Completion, parse_completion};
 pub use conversation::{Conversation, FunctionTool};
 pub use encoder::{HarmonyDecoder, HarmonyEncoder, stop_tokens};
 pub use harmony::{MessageSpan, Rendered, SpanSource, render_completion, render_training};
+pub use header::CompletionPart;
 pub use mask::LossMask;
 pub use message::{Message, Role};
+pub use stream::{CompletionEvent, CompletionStream};
 pub use system::{BuiltinTool, ReasoningEffort, SystemContent};
 
 pub(crate) use encoder::missing_special_tokens;

@@ -164,6 +164,16 @@ pub enum GptOssError {
         /// The absent tokens.
         tokens: Vec<String>,
     },
+    /// A spelling that was given as a special token is none.
+    #[error("{}: there is no special token `{token}`, only {}", path.display(), listed(known))]
+    UnknownSpecialToken {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// The spelling.
+        token: String,
+        /// The special tokens of the file in the order of their ids.
+        known: Vec<String>,
+    },
     /// A conversation cannot be rendered.
     #[error("message {message}: {reason}")]
     Conversation {
@@ -186,6 +196,27 @@ pub enum GptOssError {
         /// Index of the prompt.
         prompt: usize,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A setting of the generation is out of range.
+    #[error("`{key}` is {found}, expected {expected}")]
+    Setting {
+        /// The setting.
+        key: String,
+        /// What would be accepted.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// No next token can be chosen from what the model computed.
+    #[error(
+        "sequence {sequence}: {reason}, so there is no next token; \
+         the weights are broken or the computation overflowed"
+    )]
+    Logits {
+        /// The number of the sequence.
+        sequence: u64,
+        /// What is wrong with the logits.
         reason: String,
     },
     /// Something valid that this version does not offer.
@@ -219,5 +250,19 @@ impl GptOssError {
             action,
             source,
         }
+    }
+}
+
+/// The first names of a list that may be long.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 24;
+    let quoted: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    match names.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => format!("{} and {more} more", quoted.join(", ")),
+        _ => quoted.join(", "),
     }
 }

@@ -16,13 +16,15 @@ mod norm;
 mod ops;
 mod rope;
 mod router;
+mod text_stream;
 mod tokenizer;
 
 pub use attention::Attention;
 pub use chat::{
-    AnalysisPolicy, BuiltinTool, Completion, Conversation, FunctionTool, HarmonyDecoder,
-    HarmonyEncoder, LossMask, Message, MessageSpan, ReasoningEffort, Rendered, Role, SpanSource,
-    SystemContent, parse_completion, render_completion, render_training, stop_tokens,
+    AnalysisPolicy, BuiltinTool, Completion, CompletionEvent, CompletionPart, CompletionStream,
+    Conversation, FunctionTool, HarmonyDecoder, HarmonyEncoder, LossMask, Message, MessageSpan,
+    ReasoningEffort, Rendered, Role, SpanSource, SystemContent, parse_completion,
+    render_completion, render_training, stop_tokens,
 };
 pub use checkpoint::{
     CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, OutputDirectory,
@@ -52,4 +54,5 @@ pub use ops::{NextTokenLossBackend, next_token_loss};
 pub use ops::{RmsNormBackend, RotaryBackend, rms_norm, rotary_embedding};
 pub use rope::{Rope, RopeTables};
 pub use router::{RouterOutput, router_aux_loss};
+pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;

@@ -1,9 +1,17 @@
 //! Text to tokens and back with the `tokenizer.json` of a checkpoint.
 
+mod byte_alphabet;
+#[cfg(test)]
+pub(crate) mod small;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use tokenizers::{EncodeInput, InputSequence};
+
+use byte_alphabet::spelled_bytes;
 
 use crate::GptOssError;
 use crate::chat::{HarmonyDecoder, HarmonyEncoder, missing_special_tokens};
@@ -84,6 +92,33 @@ impl Tokenizer {
             .filter(|_| added.is_special_token(text))
     }
 
+    /// As [`special_token`](Self::special_token), for spellings that a user gave.
+    ///
+    /// # Errors
+    ///
+    /// [`GptOssError::UnknownSpecialToken`], which lists the special tokens that there are.
+    pub fn require_special_token(&self, text: &str) -> Result<u32, GptOssError> {
+        self.special_token(text)
+            .ok_or_else(|| GptOssError::UnknownSpecialToken {
+                path: self.path.clone(),
+                token: text.to_owned(),
+                known: self.special_tokens(),
+            })
+    }
+
+    /// The spellings of the special tokens in the order of their ids.
+    fn special_tokens(&self) -> Vec<String> {
+        let added = self.inner.get_added_vocabulary();
+        let mut special: Vec<(u32, &String)> = added
+            .get_vocab()
+            .iter()
+            .filter(|(text, _)| added.is_special_token(text))
+            .map(|(text, id)| (*id, text))
+            .collect();
+        special.sort_unstable();
+        special.into_iter().map(|(_, text)| text.clone()).collect()
+    }
+
     /// The text of `tokens`; special tokens appear in their spelling, and whatever is not valid UTF-8
     /// or not in the vocabulary as U+FFFD.
     pub fn decode(&self, tokens: &[u32]) -> String {
@@ -105,6 +140,27 @@ impl Tokenizer {
     /// byte-level BPE (`Ġ` for a space).
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
+    }
+
+    /// The bytes that a token adds to a text: any bytes for an ordinary token, whose characters may
+    /// be spread over several, and the spelling of a special one. `None` if the id has no text.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        match self.piece(id) {
+            Piece::Bytes(bytes) => Some(bytes),
+            Piece::Added(spelling) => Some(spelling.into_bytes()),
+            Piece::Unknown => None,
+        }
+    }
+
+    pub(crate) fn piece(&self, id: u32) -> Piece {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        if let Some(token) = added.get(&id) {
+            return Piece::Added(token.content.clone());
+        }
+        match self.inner.id_to_token(id) {
+            Some(token) => Piece::Bytes(spelled_bytes(&token)),
+            None => Piece::Unknown,
+        }
     }
 
     /// The file the tokenizer was loaded from.
@@ -136,6 +192,16 @@ impl Tokenizer {
         let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
         !added.contains_key(&id) && self.inner.id_to_token(id).is_some()
     }
+}
+
+/// What one token adds to a text.
+pub(crate) enum Piece {
+    /// Bytes of characters that earlier and later tokens may share.
+    Bytes(Vec<u8>),
+    /// The spelling of an added token, which stands for itself.
+    Added(String),
+    /// The id has no text; decoding shows U+FFFD.
+    Unknown,
 }
 
 impl fmt::Debug for Tokenizer {
@@ -183,145 +249,5 @@ fn tokenizer_error(path: &Path, message: String) -> GptOssError {
     GptOssError::Tokenizer {
         path: path.to_owned(),
         message,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    /// A byte-level BPE with one merge and the special tokens of harmony behind the 257 others.
-    fn tokenizer_json(special: &[(&str, bool)]) -> Value {
-        let mut vocab: serde_json::Map<String, Value> = serde_json::Map::new();
-        let mut alphabet: Vec<char> = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ').collect();
-        let n_others = 256 - alphabet.len() as u32;
-        alphabet.extend((256..256 + n_others).filter_map(char::from_u32));
-        for (id, symbol) in alphabet.iter().enumerate() {
-            vocab.insert(symbol.to_string(), json!(id));
-        }
-        vocab.insert("en".to_owned(), json!(256));
-        let added: Vec<Value> = special
-            .iter()
-            .enumerate()
-            .map(|(index, (text, special))| {
-                json!({"id": 257 + index, "content": text, "special": special,
-                    "single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
-            })
-            .collect();
-        json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
-            "normalizer": null, "post_processor": null,
-            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
-                "trim_offsets": true, "use_regex": false},
-            "decoder": {"type": "ByteLevel", "add_prefix_space": true,
-                "trim_offsets": true, "use_regex": true},
-            "model": {"type": "BPE", "dropout": null, "unk_token": null,
-                "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false,
-                "byte_fallback": false, "ignore_merges": false, "vocab": vocab,
-                "merges": [["e", "n"]]},
-        })
-    }
-
-    const HARMONY: [(&str, bool); 7] = [
-        ("<|return|>", true),
-        ("<|constrain|>", true),
-        ("<|channel|>", true),
-        ("<|start|>", true),
-        ("<|end|>", true),
-        ("<|message|>", true),
-        ("<|call|>", true),
-    ];
-
-    fn load(json: &Value) -> Result<Tokenizer, GptOssError> {
-        Tokenizer::from_bytes(json.to_string().as_bytes())
-    }
-
-    #[test]
-    fn special_spellings_in_text_are_ordinary_text() {
-        let tokenizer = load(&tokenizer_json(&HARMONY)).unwrap();
-        let tokens = tokenizer.encode_ordinary("<|end|>").unwrap();
-        assert_eq!(tokens.len(), 6, "`en` is merged: {tokens:?}");
-        assert!(tokens.iter().all(|&id| id <= 256), "{tokens:?}");
-        assert_eq!(tokenizer.special_token("<|end|>"), Some(261));
-        assert_eq!(tokenizer.special_token("en"), None);
-        assert_eq!(tokenizer.vocab_size(), 264);
-        assert_eq!(tokenizer.id_to_token(261).as_deref(), Some("<|end|>"));
-    }
-
-    #[test]
-    fn any_text_survives_a_round_trip() {
-        let tokenizer = load(&tokenizer_json(&HARMONY)).unwrap();
-        for text in [
-            "",
-            " ",
-            "Grüße 漢字 😀\r\n\t",
-            "a <|start|> b",
-            "\u{0}\u{7f}\u{a0}",
-        ] {
-            let tokens = tokenizer.encode_ordinary(text).unwrap();
-            assert_eq!(tokenizer.decode(&tokens), text);
-        }
-    }
-
-    #[test]
-    fn decoding_is_lossy_and_shows_special_tokens() {
-        let tokenizer = load(&tokenizer_json(&HARMONY)).unwrap();
-        let smile = tokenizer.encode_ordinary("😀").unwrap();
-        let tokens = [&smile[..2], &[261], &smile[..], &[9999]].concat();
-        assert_eq!(tokenizer.decode(&tokens), "\u{fffd}<|end|>😀\u{fffd}");
-        assert_eq!(
-            tokenizer.decode_without_special_tokens(&tokens),
-            "\u{fffd}😀\u{fffd}"
-        );
-    }
-
-    #[test]
-    fn missing_special_tokens_are_listed() {
-        let error = load(&tokenizer_json(&HARMONY[2..5])).unwrap_err();
-        match error {
-            GptOssError::MissingSpecialTokens { tokens } => {
-                assert_eq!(tokens, ["<|message|>", "<|return|>"]);
-            }
-            other => panic!("{other}"),
-        }
-    }
-
-    #[test]
-    fn markers_that_text_could_produce_are_refused() {
-        let mut special = HARMONY;
-        special[4].1 = false;
-        let error = load(&tokenizer_json(&special)).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("`<|end|>` is not marked as special"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn truncation_and_padding_of_the_file_are_ignored() {
-        let mut json = tokenizer_json(&HARMONY);
-        json["truncation"] = json!({"direction": "Right", "max_length": 2,
-            "strategy": "LongestFirst", "stride": 0});
-        json["padding"] = json!({"strategy": {"Fixed": 9}, "direction": "Right",
-            "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "!"});
-        let tokenizer = load(&json).unwrap();
-        assert_eq!(tokenizer.encode_ordinary("abcd").unwrap().len(), 4);
-    }
-
-    #[test]
-    fn errors_name_the_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("tokenizer.json");
-        let error = Tokenizer::from_file(&path).unwrap_err();
-        assert!(error.to_string().contains("tokenizer.json"), "{error}");
-        std::fs::write(&path, "{").unwrap();
-        let error = Tokenizer::from_file(&path).unwrap_err();
-        assert!(
-            matches!(&error, GptOssError::Tokenizer { path: named, .. } if *named == path),
-            "{error}"
-        );
     }
 }

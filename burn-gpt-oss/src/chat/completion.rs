@@ -1,4 +1,6 @@
-use super::encoder::{CALL, CHANNEL, CONSTRAIN, END, HarmonyDecoder, MESSAGE, RETURN, START};
+use super::encoder::HarmonyDecoder;
+use super::header::CompletionPart;
+use super::turn::{Step, Turn};
 
 /// What a model answered to a prompt of [`render_completion`](crate::render_completion).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,145 +19,42 @@ pub struct Completion {
 /// broken header is left out. Tool calls, other channels and messages in the name of other roles are
 /// left out as well.
 pub fn parse_completion<D: HarmonyDecoder + ?Sized>(tokens: &[u32], decoder: &D) -> Completion {
-    let mut parser = Parser::new(decoder);
-    let mut state = State::Header {
-        start: 0,
-        role: Some("assistant"),
-    };
+    let mut completion = Completion::default();
+    let mut turn = Turn::new(decoder);
+    let mut open = None;
     for (index, &token) in tokens.iter().enumerate() {
-        state = parser.step(state, tokens, index, token);
-        if parser.completion.finished {
-            return parser.completion;
-        }
-    }
-    if let State::Content { start, part } = state {
-        parser.collect(part, &tokens[start..]);
-    }
-    parser.completion
-}
-
-#[derive(Clone, Copy)]
-enum State {
-    /// Between the stop token of a message and the next `<|start|>`.
-    Between,
-    /// In the header; the role is given for the first message, whose prompt ends with it.
-    Header {
-        start: usize,
-        role: Option<&'static str>,
-    },
-    /// In the content.
-    Content { start: usize, part: Part },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Thinking,
-    Answer,
-    Other,
-}
-
-struct Parser<'a, D: ?Sized> {
-    decoder: &'a D,
-    start: Option<u32>,
-    end: Option<u32>,
-    message: Option<u32>,
-    channel: Option<u32>,
-    constrain: Option<u32>,
-    stops: [Option<u32>; 2],
-    completion: Completion,
-}
-
-impl<'a, D: HarmonyDecoder + ?Sized> Parser<'a, D> {
-    fn new(decoder: &'a D) -> Self {
-        let special = |text| decoder.special_token(text);
-        Self {
-            decoder,
-            start: special(START),
-            end: special(END),
-            message: special(MESSAGE),
-            channel: special(CHANNEL),
-            constrain: special(CONSTRAIN),
-            stops: [special(RETURN), special(CALL)],
-            completion: Completion::default(),
-        }
-    }
-
-    fn step(&mut self, state: State, tokens: &[u32], index: usize, token: u32) -> State {
-        let id = Some(token);
-        self.completion.finished = self.stops.contains(&id);
-        let is_stop = self.completion.finished || id == self.end;
-        match state {
-            State::Content { start, part } if is_stop => {
-                self.collect(part, &tokens[start..index]);
-                State::Between
-            }
-            State::Content { .. } => state,
-            _ if is_stop => State::Between,
-            _ if id == self.start => State::Header {
-                start: index + 1,
-                role: None,
-            },
-            State::Header { start, role } if id == self.message => {
-                let part = self.part(&tokens[start..index], role);
-                State::Content {
-                    start: index + 1,
-                    part,
+        match turn.step(token) {
+            Step::Start(header) => open = Some((header.part, index + 1)),
+            Step::End => {
+                if let Some((part, start)) = open.take() {
+                    completion.add(part, &decoder.decode(&tokens[start..index]));
                 }
             }
-            State::Header { .. } | State::Between => state,
+            Step::Content | Step::None => {}
         }
     }
+    if let Some((part, start)) = open {
+        completion.add(part, &decoder.decode(&tokens[start..]));
+    }
+    completion.finished = turn.is_finished();
+    completion
+}
 
-    fn collect(&mut self, part: Part, content: &[u32]) {
+impl Completion {
+    fn add(&mut self, part: CompletionPart, text: &str) {
         let target = match part {
-            Part::Thinking => &mut self.completion.thinking,
-            Part::Answer => &mut self.completion.content,
-            Part::Other => return,
+            CompletionPart::Thinking => &mut self.thinking,
+            CompletionPart::Answer => &mut self.content,
+            CompletionPart::Other => return,
         };
-        let text = self.decoder.decode(content);
         match target {
             Some(earlier) => {
                 earlier.push('\n');
-                earlier.push_str(&text);
+                earlier.push_str(text);
             }
-            None => *target = Some(text),
+            None => *target = Some(text.to_owned()),
         }
     }
-
-    /// What a message is, by its header without `<|start|>` and `<|message|>`.
-    fn part(&self, header: &[u32], role: Option<&str>) -> Part {
-        let at = header.iter().position(|&token| Some(token) == self.channel);
-        let (author, channel) = match at {
-            Some(at) => (&header[..at], Some(&header[at + 1..])),
-            None => (header, None),
-        };
-        let author = self.decoder.decode(author);
-        let by_assistant = role.is_some() || author.split([' ', ':']).next() == Some("assistant");
-        if !by_assistant || has_recipient(&author) {
-            return Part::Other;
-        }
-        channel.map_or(Part::Answer, |channel| self.channel_part(channel))
-    }
-
-    fn channel_part(&self, tokens: &[u32]) -> Part {
-        let name = tokens
-            .split(|&token| Some(token) == self.constrain)
-            .next()
-            .unwrap_or_default();
-        let text = self.decoder.decode(name);
-        match text.split_whitespace().next() {
-            _ if has_recipient(&text) => Part::Other,
-            Some("analysis") => Part::Thinking,
-            Some("final") => Part::Answer,
-            _ => Part::Other,
-        }
-    }
-}
-
-fn has_recipient(header: &str) -> bool {
-    header
-        .split_whitespace()
-        .any(|word| word.starts_with("to="))
 }
 
 #[cfg(test)]
@@ -163,6 +62,7 @@ mod tests {
     use super::*;
     use crate::GptOssError;
     use crate::chat::HarmonyEncoder;
+    use crate::chat::encoder::{CALL, CHANNEL, CONSTRAIN, END, MESSAGE, RETURN, START};
 
     /// One token per byte, special tokens from 256.
     struct Bytes;

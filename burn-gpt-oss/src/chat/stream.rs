@@ -1,0 +1,97 @@
+#[cfg(test)]
+mod tests;
+
+use super::header::CompletionPart;
+use super::turn::{Step, Turn};
+use crate::{TextStream, Tokenizer};
+
+/// Reads what a model generates after `<|start|>assistant` while it does: for a terminal, or a program
+/// that passes the text on.
+///
+/// Accepts every token sequence, as [`parse_completion`](crate::parse_completion) does, and tells the
+/// same: the texts of the messages in a part, joined by newlines, are the text of that part. A message
+/// with a broken header has no events.
+///
+/// ```no_run
+/// # use burn_gpt_oss::{CompletionEvent, CompletionPart, CompletionStream, Tokenizer};
+/// # fn show(tokenizer: &Tokenizer, tokens: &[u32]) {
+/// let mut stream = CompletionStream::new(tokenizer);
+/// let mut shown = false;
+/// for &token in tokens {
+///     for event in stream.push(token) {
+///         match event {
+///             CompletionEvent::Start { part, .. } => shown = part == CompletionPart::Answer,
+///             CompletionEvent::Text(text) if shown => print!("{text}"),
+///             CompletionEvent::Text(_) | CompletionEvent::End => {}
+///         }
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct CompletionStream<'a> {
+    turn: Turn<'a, Tokenizer>,
+    text: TextStream<'a>,
+}
+
+/// Something that a [`CompletionStream`] read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompletionEvent {
+    /// A message begins; its header is complete.
+    Start {
+        /// What the message is to the reader.
+        part: CompletionPart,
+        /// The channel, such as `analysis`.
+        channel: Option<String>,
+        /// Whom the message is addressed to, such as `functions.get_weather`.
+        recipient: Option<String>,
+    },
+    /// More of the message: whole characters, never empty.
+    Text(String),
+    /// The message ends with `<|end|>`, `<|return|>` or `<|call|>`. One that breaks off has no end.
+    End,
+}
+
+impl<'a> CompletionStream<'a> {
+    /// A stream at the beginning of a completion.
+    pub fn new(tokenizer: &'a Tokenizer) -> Self {
+        Self {
+            turn: Turn::new(tokenizer),
+            text: TextStream::new(tokenizer),
+        }
+    }
+
+    /// What `token` brings: nothing in a header, inside a character and behind the end of the turn.
+    pub fn push(&mut self, token: u32) -> Vec<CompletionEvent> {
+        match self.turn.step(token) {
+            Step::None => Vec::new(),
+            Step::Start(header) => vec![CompletionEvent::Start {
+                part: header.part,
+                channel: header.channel,
+                recipient: header.recipient,
+            }],
+            Step::Content => texts(self.text.push(token)),
+            Step::End => {
+                let mut events = self.finish();
+                events.push(CompletionEvent::End);
+                events
+            }
+        }
+    }
+
+    /// What a generation that breaks off leaves: a text of U+FFFD if a character has begun, else
+    /// nothing.
+    pub fn finish(&mut self) -> Vec<CompletionEvent> {
+        texts(self.text.finish())
+    }
+
+    /// Whether the model has ended its turn with `<|return|>` or `<|call|>`.
+    pub fn is_finished(&self) -> bool {
+        self.turn.is_finished()
+    }
+}
+
+fn texts(text: String) -> Vec<CompletionEvent> {
+    let text = Some(text).filter(|text| !text.is_empty());
+    text.into_iter().map(CompletionEvent::Text).collect()
+}

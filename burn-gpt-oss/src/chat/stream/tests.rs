@@ -1,0 +1,176 @@
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+use crate::chat::{Completion, parse_completion};
+use crate::tokenizer::small::{HARMONY, small_tokenizer};
+
+/// The tokens of a text in which special tokens are spelled.
+fn tokens(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    let mut tokens = Vec::new();
+    for piece in text.split_inclusive("|>") {
+        let at = piece.find("<|").unwrap_or(piece.len());
+        tokens.extend(tokenizer.encode_ordinary(&piece[..at]).unwrap());
+        tokens.extend(tokenizer.special_token(&piece[at..]));
+    }
+    tokens
+}
+
+fn events(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<CompletionEvent> {
+    let mut stream = CompletionStream::new(tokenizer);
+    let mut events: Vec<CompletionEvent> = tokens
+        .iter()
+        .flat_map(|token| stream.push(*token))
+        .collect();
+    events.extend(stream.finish());
+    events
+}
+
+fn start(part: CompletionPart, channel: &str, recipient: &str) -> CompletionEvent {
+    let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    CompletionEvent::Start {
+        part,
+        channel: named(channel),
+        recipient: named(recipient),
+    }
+}
+
+fn text(text: &str) -> CompletionEvent {
+    CompletionEvent::Text(text.to_owned())
+}
+
+#[test]
+fn reasoning_and_answer_arrive_token_by_token() {
+    let tokenizer = small_tokenizer();
+    let completion = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final\
+        <|message|>ß!<|return|>ignored<|start|>";
+    let expected = [
+        start(CompletionPart::Thinking, "analysis", ""),
+        text("h"),
+        text("m"),
+        CompletionEvent::End,
+        start(CompletionPart::Answer, "final", ""),
+        text("ß"),
+        text("!"),
+        CompletionEvent::End,
+    ];
+    assert_eq!(
+        events(&tokenizer, &tokens(&tokenizer, completion)),
+        expected
+    );
+}
+
+#[test]
+fn headers_say_whom_a_message_is_for() {
+    let tokenizer = small_tokenizer();
+    for (header, expected) in [
+        ("", start(CompletionPart::Answer, "", "")),
+        ("<|channel|>", start(CompletionPart::Other, "", "")),
+        (
+            "<|channel|>commentary to=functions.f <|constrain|>json",
+            start(CompletionPart::Other, "commentary", "functions.f"),
+        ),
+        (
+            " to=python<|channel|>analysis",
+            start(CompletionPart::Other, "analysis", "python"),
+        ),
+        (
+            "<|channel|>to=f final",
+            start(CompletionPart::Other, "", "f"),
+        ),
+        (
+            "<|channel|>final <|constrain|>json",
+            start(CompletionPart::Answer, "final", ""),
+        ),
+        (
+            "<|end|><|start|>user<|channel|>final",
+            start(CompletionPart::Other, "final", ""),
+        ),
+    ] {
+        let tokens = tokens(&tokenizer, &format!("{header}<|message|>"));
+        assert_eq!(events(&tokenizer, &tokens), [expected], "{header}");
+    }
+}
+
+#[test]
+fn what_breaks_off_has_no_end() {
+    let tokenizer = small_tokenizer();
+    let mut tokens = tokens(&tokenizer, "<|message|>a😀");
+    tokens.pop();
+    let answer = start(CompletionPart::Answer, "", "");
+    let expected = [answer.clone(), text("a"), text("\u{fffd}")];
+    assert_eq!(events(&tokenizer, &tokens), expected);
+    tokens.push(tokenizer.special_token("<|return|>").unwrap());
+    let ended = [&expected[..], &[CompletionEvent::End]].concat();
+    assert_eq!(events(&tokenizer, &tokens), ended);
+    assert_eq!(events(&tokenizer, &tokens[1..]), []);
+}
+
+/// The completion that a reader of the events puts together.
+fn collected(tokenizer: &Tokenizer, tokens: &[u32]) -> Completion {
+    let mut completion = Completion::default();
+    let mut stream = CompletionStream::new(tokenizer);
+    let mut events: Vec<_> = tokens
+        .iter()
+        .flat_map(|token| stream.push(*token))
+        .collect();
+    events.extend(stream.finish());
+    completion.finished = stream.is_finished();
+    let mut current = CompletionPart::Other;
+    for event in events {
+        let (new, text) = match event {
+            CompletionEvent::Start { part, .. } => {
+                current = part;
+                (true, String::new())
+            }
+            CompletionEvent::Text(text) => (false, text),
+            CompletionEvent::End => continue,
+        };
+        let target = match current {
+            CompletionPart::Thinking => &mut completion.thinking,
+            CompletionPart::Answer => &mut completion.content,
+            CompletionPart::Other => continue,
+        };
+        let separator = if new && target.is_some() { "\n" } else { "" };
+        *target.get_or_insert_default() += &(separator.to_owned() + &text);
+    }
+    completion
+}
+
+#[test]
+fn equals_the_completion_read_at_once() {
+    let tokenizer = small_tokenizer();
+    let mut random = ChaCha8Rng::seed_from_u64(4);
+    let mut plausible = vec![
+        "assistant",
+        "analysis",
+        "final",
+        " to=f",
+        "user",
+        "ß😀",
+        " ",
+        "\n",
+    ];
+    plausible.extend(HARMONY.iter().map(|(spelling, _)| *spelling));
+    let mut both = 0;
+    for _ in 0..50_000 {
+        let mut sequence = Vec::new();
+        for _ in 0..random.random_range(0..24) {
+            match random.random_range(0..10) {
+                0 => sequence.push(random.random_range(0..266)),
+                1 => sequence.extend(tokens(&tokenizer, "<|channel|>analysis<|message|>")),
+                2 => sequence.extend(tokens(&tokenizer, "<|end|><|start|>assistant")),
+                3 => sequence.extend(tokens(&tokenizer, "<|channel|>final<|message|>")),
+                _ => {
+                    let piece = plausible[random.random_range(0..plausible.len())];
+                    sequence.extend(tokens(&tokenizer, piece));
+                }
+            }
+        }
+        let expected = parse_completion(&sequence, &tokenizer);
+        both += usize::from(expected.thinking.is_some() && expected.content.is_some());
+        let text = tokenizer.decode(&sequence);
+        assert_eq!(collected(&tokenizer, &sequence), expected, "{text:?}");
+    }
+    assert!(both > 500, "{both}");
+}
