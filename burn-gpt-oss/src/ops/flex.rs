@@ -1,5 +1,7 @@
 //! What the implementations for Flex, Burn's pure Rust CPU backend, share.
 
+#[allow(dead_code, reason = "no layer calls it yet")]
+mod bf16_product;
 mod element;
 mod exp;
 mod product;
@@ -12,6 +14,8 @@ use burn_flex::FlexTensor;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+#[allow(unused_imports, reason = "no layer calls it yet")]
+pub(crate) use bf16_product::bf16_product;
 pub(super) use element::FloatElement;
 pub(super) use exp::exp;
 pub(super) use product::{Matrix, MatrixMut, fresh_product, product};
