@@ -4,6 +4,7 @@ mod batch;
 mod options;
 mod prompt_cache;
 mod sampling;
+mod stop_strings;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -13,6 +14,7 @@ use burn::tensor::Device;
 pub use options::GenerateOptions;
 pub use prompt_cache::PromptCache;
 pub use sampling::Sampling;
+pub use stop_strings::{StopPush, StopStrings};
 
 use crate::GptOssError;
 use crate::model::GptOss;

@@ -14,6 +14,7 @@ use burn_flex::FlexTensor;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use bf16_product::bf16_product;
 pub(super) use element::FloatElement;
 pub(super) use exp::exp;
 pub(super) use product::{Matrix, MatrixMut, fresh_product, product};

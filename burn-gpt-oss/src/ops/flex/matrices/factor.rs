@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn_fp4::{PackedProductMode, ProductRows};
 
 use super::{Matrices, Matrix, MatrixMut, Stored, multiply};
-use crate::ops::flex::bf16_product::bf16_product;
+use crate::ops::flex::bf16_product;
 
 /// So many rows are multiplied with a matrix as it is stored, more with its tiles in `f32`: decoding a
 /// tile costs as much as the product with it by about that many.
