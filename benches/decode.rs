@@ -5,7 +5,7 @@
 //! same run reads mapped memory.
 //!
 //! `cargo bench --bench decode` makes two layers with random weights in a temporary directory (3.2 GB);
-//! `CHECKPOINT=DIR` takes any checkpoint, such as that of the example `synthetic_checkpoint`.
+//! numbers after `--` are those of sequences. `CHECKPOINT=DIR` takes any checkpoint, such as that of the example `synthetic_checkpoint`.
 
 #[path = "support/process.rs"]
 mod process;
@@ -52,7 +52,7 @@ fn main() -> Result<()> {
         "\n| sequences | first token, s | tokens/s | GB per step | GB/s | read GB/s | share of floor |"
     );
     println!("|--:|--:|--:|--:|--:|--:|--:|");
-    for rows in [1, 4, 16] {
+    for rows in rows() {
         let run = decode(&model, rows, &device)?;
         let rate = read_rate(&reader);
         let bytes = floor_bytes(&reader, rows);
@@ -67,6 +67,17 @@ fn main() -> Result<()> {
     }
     println!();
     report_memory("at the end", &reader)
+}
+
+/// Those named on the command line, or some.
+fn rows() -> Vec<usize> {
+    let arguments = std::env::args().skip(1);
+    let rows: Vec<usize> = arguments.filter_map(|rows| rows.parse().ok()).collect();
+    if rows.is_empty() {
+        vec![1, 4, 16]
+    } else {
+        rows
+    }
 }
 
 struct Run {
