@@ -12,12 +12,12 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod avx512;
-mod instructions;
-mod int8_rows;
+mod integers;
 mod lanes;
 mod matrix;
 mod planes;
 mod portable;
+mod prepared;
 mod rows;
 mod task;
 
@@ -26,7 +26,6 @@ use std::ops::Range;
 pub use matrix::PackedMatrix;
 pub use rows::ProductRows;
 
-use rows::Prepared;
 use task::Task;
 
 /// `out = rows matrix^T` for some of the rows of the matrix, on the calling thread.
@@ -64,11 +63,7 @@ pub fn packed_product(
     if out.is_empty() {
         return;
     }
-    let task = Task::new(matrix, outputs, out);
-    match rows.prepared() {
-        Prepared::Exact(planes) => planes.multiply(task),
-        Prepared::Int8(rows) => rows.multiply(task),
-    }
+    rows.prepared().multiply(Task::new(matrix, outputs, out));
 }
 
 #[cfg(test)]
