@@ -12,13 +12,13 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod avx512;
-mod instructions;
-mod int8_rows;
+mod integers;
 mod lanes;
 mod matrix;
 mod mode;
 mod planes;
 mod portable;
+mod prepared;
 mod rows;
 mod task;
 
@@ -28,7 +28,6 @@ pub use matrix::PackedMatrix;
 pub use mode::PackedProductMode;
 pub use rows::ProductRows;
 
-use rows::Prepared;
 use task::Task;
 
 /// `out = rows matrix^T` for some of the rows of the matrix, on the calling thread.
@@ -66,11 +65,7 @@ pub fn packed_product(
     if out.is_empty() {
         return;
     }
-    let task = Task::new(matrix, outputs, out);
-    match rows.prepared() {
-        Prepared::Exact(planes) => planes.multiply(task),
-        Prepared::Int8(rows) => rows.multiply(task),
-    }
+    rows.prepared().multiply(Task::new(matrix, outputs, out));
 }
 
 #[cfg(test)]

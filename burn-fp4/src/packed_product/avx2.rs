@@ -8,10 +8,11 @@ use core::arch::x86_64::{
     _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
     _mm256_maddubs_epi16, _mm256_max_epu32, _mm256_mul_ps, _mm256_or_ps, _mm256_or_si256,
     _mm256_permutevar8x32_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_shuffle_epi8, _mm256_slli_epi32,
-    _mm256_srli_epi16, _mm256_srli_epi32, _mm256_xor_ps,
+    _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_srli_epi32, _mm256_xor_ps,
 };
 
+use super::integers::IntegerChunk;
 use super::lanes::{DOUBLED, IntegerLanes, Lanes, VALUES};
 use super::matrix::ScaleFormat;
 use crate::simd::Kernel;
@@ -25,12 +26,6 @@ impl Avx2 {
         let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         found.then_some(Self(()))
     }
-
-    /// Runs a loop compiled for these instructions.
-    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: `self` proves that the processor has the features.
-        unsafe { run(kernel) }
-    }
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -38,11 +33,16 @@ fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-impl Lanes for Avx2 {
-    const LANES: usize = 8;
+impl Lanes<8> for Avx2 {
     const OUTPUTS: usize = 1;
     type Floats = __m256;
     type Words = __m256i;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves that the processor has the features.
+        unsafe { run(kernel) }
+    }
 
     #[inline(always)]
     fn zero(self) -> __m256 {
@@ -51,29 +51,35 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn load(self, values: &[f32]) -> __m256 {
-        let values = &values[..8];
+    fn zero_words(self) -> __m256i {
+        // SAFETY: `self` proves that the processor has AVX2.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32; 8]) -> __m256 {
         // SAFETY: `self` proves that the processor has AVX2; there are 8 values.
         unsafe { _mm256_loadu_ps(values.as_ptr()) }
     }
 
     #[inline(always)]
-    fn bytes(self, bytes: &[u8]) -> __m256i {
-        let mut filled = [0; 32];
-        let bytes = if bytes.len() < 32 {
-            filled[..bytes.len()].copy_from_slice(bytes);
-            &filled
-        } else {
-            &bytes[..32]
-        };
+    fn words(self, bytes: &[[u8; 4]; 8]) -> __m256i {
         // SAFETY: `self` proves that the processor has AVX2; there are 32 bytes.
         unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
     }
 
     #[inline(always)]
-    fn prefetch(self, bytes: &[u8], ahead: usize) {
+    fn part(self, bytes: &[u8]) -> __m256i {
+        let mut filled = [[0; 4]; 8];
+        let (words, _) = bytes.as_chunks::<4>();
+        filled[..words.len()].copy_from_slice(words);
+        self.words(&filled)
+    }
+
+    #[inline(always)]
+    fn prefetch(self, bytes: &[[u8; 4]; 8], ahead: usize) {
         // SAFETY: the instruction accepts any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_byte_add(ahead).cast()) }
     }
 
     #[inline(always)]
@@ -136,7 +142,7 @@ impl Lanes for Avx2 {
     }
 }
 
-impl IntegerLanes for Avx2 {
+impl IntegerLanes<8> for Avx2 {
     #[inline(always)]
     fn doubled(self, codes: __m256i) -> [__m256i; 2] {
         // SAFETY: `self` proves that the processor has AVX2; `DOUBLED` has 16 bytes.
@@ -153,18 +159,17 @@ impl IntegerLanes for Avx2 {
     }
 
     #[inline(always)]
-    fn dot(self, [even, odd]: [__m256i; 2], row: &[i8], start: &[i32]) -> __m256 {
-        let (row, start) = (&row[..64], &start[..8]);
+    fn dot(self, [even, odd]: [__m256i; 2], row: &IntegerChunk<8>) -> __m256 {
         // Four products of at most 24 * 127 are far from the end of 16 bits.
         // SAFETY: `self` proves that the processor has AVX2; there are two times 32 integers and 8 sums to
         // start with.
         unsafe {
-            let first = _mm256_loadu_si256(row.as_ptr().cast());
-            let second = _mm256_loadu_si256(row[32..].as_ptr().cast());
+            let first = _mm256_loadu_si256(row.even.as_ptr().cast());
+            let second = _mm256_loadu_si256(row.odd.as_ptr().cast());
             let first = _mm256_maddubs_epi16(even, first);
             let pairs = _mm256_add_epi16(first, _mm256_maddubs_epi16(odd, second));
             let sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-            let start = _mm256_loadu_si256(start.as_ptr().cast());
+            let start = _mm256_loadu_si256(row.starts.as_ptr().cast());
             _mm256_cvtepi32_ps(_mm256_add_epi32(sums, start))
         }
     }

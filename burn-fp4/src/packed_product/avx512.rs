@@ -6,10 +6,11 @@ use core::arch::x86_64::{
     _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps,
     _mm512_maskz_loadu_epi8, _mm512_max_epu32, _mm512_mul_ps, _mm512_or_si512,
     _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_epi8, _mm512_srli_epi16,
-    _mm512_srli_epi32,
+    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_srli_epi32,
 };
 
+use super::integers::IntegerChunk;
 use super::lanes::{DOUBLED, IntegerLanes, Lanes, VALUES};
 use super::matrix::ScaleFormat;
 use crate::simd::Kernel;
@@ -23,24 +24,12 @@ impl Avx512<false> {
         let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
         found.then_some(Self(()))
     }
-
-    /// Runs a loop compiled for these instructions.
-    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: `self` proves that the processor has the features.
-        unsafe { run(kernel) }
-    }
 }
 
 impl Avx512<true> {
     pub fn detect() -> Option<Self> {
         let found = Avx512::<false>::detect().is_some() && is_x86_feature_detected!("avx512vnni");
         found.then_some(Self(()))
-    }
-
-    /// Runs a loop compiled for these instructions.
-    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: `self` proves that the processor has the features.
-        unsafe { run_vnni(kernel) }
     }
 }
 
@@ -54,11 +43,16 @@ fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-impl<const VNNI: bool> Lanes for Avx512<VNNI> {
-    const LANES: usize = 16;
+impl<const VNNI: bool> Lanes<16> for Avx512<VNNI> {
     const OUTPUTS: usize = 2;
     type Floats = __m512;
     type Words = __m512i;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves that the processor has the features.
+        unsafe { if VNNI { run_vnni(kernel) } else { run(kernel) } }
+    }
 
     #[inline(always)]
     fn zero(self) -> __m512 {
@@ -67,28 +61,35 @@ impl<const VNNI: bool> Lanes for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn load(self, values: &[f32]) -> __m512 {
-        let values = &values[..16];
+    fn zero_words(self) -> __m512i {
+        // SAFETY: `self` proves that the processor has AVX-512 F and BW.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32; 16]) -> __m512 {
         // SAFETY: `self` proves that the processor has AVX-512 F; there are 16 values.
         unsafe { _mm512_loadu_ps(values.as_ptr()) }
     }
 
     #[inline(always)]
-    fn bytes(self, bytes: &[u8]) -> __m512i {
-        let mask = if bytes.len() < 64 {
-            (1u64 << bytes.len()) - 1
-        } else {
-            u64::MAX
-        };
+    fn words(self, bytes: &[[u8; 4]; 16]) -> __m512i {
+        // SAFETY: `self` proves that the processor has AVX-512 F and BW; there are 64 bytes.
+        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn part(self, bytes: &[u8]) -> __m512i {
+        let mask = (1u64 << bytes.len().min(63)) - 1;
         // SAFETY: `self` proves that the processor has AVX-512 F and BW; bytes that the mask leaves out
         // are not read.
         unsafe { _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast()) }
     }
 
     #[inline(always)]
-    fn prefetch(self, bytes: &[u8], ahead: usize) {
+    fn prefetch(self, bytes: &[[u8; 4]; 16], ahead: usize) {
         // SAFETY: the instruction accepts any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_byte_add(ahead).cast()) }
     }
 
     #[inline(always)]
@@ -141,7 +142,7 @@ impl<const VNNI: bool> Lanes for Avx512<VNNI> {
     }
 }
 
-impl IntegerLanes for Avx512<true> {
+impl IntegerLanes<16> for Avx512<true> {
     #[inline(always)]
     fn doubled(self, codes: __m512i) -> [__m512i; 2] {
         // SAFETY: `self` proves that the processor has AVX-512 F and BW; `DOUBLED` has 16 bytes.
@@ -158,14 +159,13 @@ impl IntegerLanes for Avx512<true> {
     }
 
     #[inline(always)]
-    fn dot(self, [even, odd]: [__m512i; 2], row: &[i8], start: &[i32]) -> __m512 {
-        let (row, start) = (&row[..128], &start[..16]);
+    fn dot(self, [even, odd]: [__m512i; 2], row: &IntegerChunk<16>) -> __m512 {
         // SAFETY: `self` proves that the processor has AVX-512 F and VNNI; there are two times 64 integers
         // and 16 sums to start with.
         unsafe {
-            let first = _mm512_loadu_si512(row.as_ptr().cast());
-            let second = _mm512_loadu_si512(row[64..].as_ptr().cast());
-            let sum = _mm512_loadu_si512(start.as_ptr().cast());
+            let first = _mm512_loadu_si512(row.even.as_ptr().cast());
+            let second = _mm512_loadu_si512(row.odd.as_ptr().cast());
+            let sum = _mm512_loadu_si512(row.starts.as_ptr().cast());
             let sum = _mm512_dpbusd_epi32(sum, even, first);
             _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(sum, odd, second))
         }

@@ -1,32 +1,39 @@
 //! What the loops need of a vector register.
 //!
-//! A *chunk* is what one register of codes holds: eight codes in each of its `u32` lanes, so `8 * LANES`
-//! elements.
+//! A *chunk* is what one register of codes holds: eight codes in each of its `L` lanes of 32 bits, so
+//! `8 * L` elements.
 
+use super::integers::IntegerChunk;
 use super::matrix::ScaleFormat;
+use crate::simd::Kernel;
 
-/// A register of `f32` or `u32` lanes, and the instructions for it. A value of such a type is the
-/// proof that the processor has them.
+/// A register of `L` lanes of 32 bits, and the instructions for it. A value of such a type is the proof
+/// that the processor has them.
 ///
-/// All methods must be inlined into a function that is compiled for these instructions.
-pub(super) trait Lanes: Copy {
-    /// Number of lanes.
-    const LANES: usize;
-    /// Outputs with registers enough to be computed together with four rows.
+/// All methods but [`run`](Self::run) must be inlined into a function that is compiled for these
+/// instructions. Closures are not always: loops that call them do without.
+pub(super) trait Lanes<const L: usize>: Copy {
+    /// Outputs with registers enough to be computed together with four rows: one or two.
     const OUTPUTS: usize;
     /// `f32` lanes.
     type Floats: Copy;
     /// Bytes, which are also `u32` lanes.
     type Words: Copy;
 
+    /// Runs a loop compiled for these instructions.
+    fn run<K: Kernel>(self, kernel: K) -> K::Output;
     /// All lanes zero.
     fn zero(self) -> Self::Floats;
-    /// The first values of a slice.
-    fn load(self, values: &[f32]) -> Self::Floats;
-    /// The first `4 * LANES` bytes of a slice; zeros where it is shorter.
-    fn bytes(self, bytes: &[u8]) -> Self::Words;
-    /// Asks for the cache line `ahead` bytes behind the start of a slice.
-    fn prefetch(self, bytes: &[u8], ahead: usize);
+    /// All bytes zero.
+    fn zero_words(self) -> Self::Words;
+    /// A register from memory.
+    fn load(self, values: &[f32; L]) -> Self::Floats;
+    /// A register from memory.
+    fn words(self, bytes: &[[u8; 4]; L]) -> Self::Words;
+    /// A register from memory that is too short, filled up with zeros.
+    fn part(self, bytes: &[u8]) -> Self::Words;
+    /// Asks for the cache line `ahead` bytes behind.
+    fn prefetch(self, bytes: &[[u8; 4]; L], ahead: usize);
     /// The E2M1 values of the low nibbles of the lanes.
     fn values(self, codes: Self::Words) -> Self::Floats;
     /// The lanes shifted down to the next nibble.
@@ -44,13 +51,13 @@ pub(super) trait Lanes: Copy {
     fn sum(self, values: Self::Floats) -> f32;
 }
 
-/// The registers of a chunk in the domain of integers.
-pub(super) trait IntegerLanes: Lanes {
-    /// Doubled E2M1 values plus [`OFFSET`], a byte for each low nibble, and the same for the high nibbles.
+/// Products of codes with integers.
+pub(super) trait IntegerLanes<const L: usize>: Lanes<L> {
+    /// Doubled E2M1 values plus [`OFFSET`], a byte for each low nibble, and the same for the high
+    /// nibbles.
     fn doubled(self, codes: Self::Words) -> [Self::Words; 2];
-    /// `start` plus the sums of products of the bytes of each lane: those of the first factors, unsigned,
-    /// with the first `4 * LANES` integers of `row`, those of the second with as many after them.
-    fn dot(self, factors: [Self::Words; 2], row: &[i8], start: &[i32]) -> Self::Floats;
+    /// Sums of the eight products of each lane, as `doubled` values without their offset.
+    fn dot(self, doubled: [Self::Words; 2], row: &IntegerChunk<L>) -> Self::Floats;
 }
 
 /// What makes all doubled E2M1 values unsigned, as the instructions want one factor.
@@ -78,8 +85,7 @@ pub(super) const DOUBLED: [u8; 16] = {
     let mut doubled = [0; 16];
     let mut code = 0;
     while code < 16 {
-        doubled[code] = (VALUES[code] * 2.0) as i32 as u8;
-        doubled[code] = doubled[code].wrapping_add(OFFSET as u8);
+        doubled[code] = ((VALUES[code] * 2.0) as i32 + OFFSET) as u8;
         code += 1;
     }
     doubled

@@ -1,104 +1,73 @@
 //! Rows of `f32` in the order in which nibbles are decoded.
 
-#[cfg(target_arch = "x86_64")]
-use super::avx2::Avx2;
-#[cfg(target_arch = "x86_64")]
-use super::avx512::Avx512;
-use super::instructions::Instructions;
 use super::lanes::{Lanes, scale_word};
-use super::portable::Portable;
 use super::task::{Outputs, Task, Tiles};
 use crate::simd::Kernel;
 
-/// Rows `[n, d_input]` in chunks of eight planes: plane `k` of a chunk has a value for each `u32` lane
-/// of the codes, the one that belongs to nibble `k` of the lane. Zeros fill the last chunk.
-pub(super) struct Planes {
-    instructions: Instructions,
-    /// Values of a row, whole chunks.
-    row_len: usize,
-    values: Vec<f32>,
+/// Rows `[n, d_input]` for the instructions of `G`, in chunks that zeros fill up.
+pub(super) struct Planes<G, const L: usize> {
+    lanes: G,
+    /// Of a row.
+    n_chunks: usize,
+    chunks: Vec<Chunk<L>>,
 }
 
-impl Planes {
-    pub fn new(instructions: Instructions, values: &[f32], d_input: usize) -> Self {
-        let lanes = instructions.lanes();
-        let row_len = d_input.next_multiple_of(8 * lanes);
-        let mut planes = vec![0.0; values.len() / d_input.max(1) * row_len];
-        let rows = planes.chunks_exact_mut(row_len.max(1));
-        for (planes, values) in rows.zip(values.chunks_exact(d_input.max(1))) {
-            let chunks = planes.chunks_exact_mut(8 * lanes);
-            for (chunk, values) in chunks.zip(values.chunks(8 * lanes)) {
-                for (i, &value) in values.iter().enumerate() {
-                    chunk[i % 8 * lanes + i / 8] = value;
+/// Eight planes: plane `k` has a value for each `u32` lane of the codes, the one that belongs to nibble
+/// `k` of the lane. At the start of a cache line, because a register that crosses two takes twice as
+/// long.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Chunk<const L: usize>([[f32; L]; 8]);
+
+impl<G: Lanes<L>, const L: usize> Planes<G, L> {
+    pub fn new(lanes: G, values: &[f32], d_input: usize) -> Self {
+        let n_chunks = d_input.div_ceil(8 * L);
+        let zeros = Chunk([[0.0; L]; 8]);
+        let mut chunks = vec![zeros; values.len() / d_input.max(1) * n_chunks];
+        let rows = chunks.chunks_exact_mut(n_chunks.max(1));
+        for (chunks, values) in rows.zip(values.chunks_exact(d_input.max(1))) {
+            for (Chunk(planes), values) in chunks.iter_mut().zip(values.chunks(8 * L)) {
+                for (lane, values) in values.chunks(8).enumerate() {
+                    for (plane, value) in planes.iter_mut().zip(values) {
+                        plane[lane] = *value;
+                    }
                 }
             }
         }
         Self {
-            instructions,
-            row_len,
-            values: planes,
+            lanes,
+            n_chunks,
+            chunks,
         }
     }
 
     pub fn multiply(&self, task: Task<'_>) {
-        match self.instructions {
-            Instructions::Portable => self.product(Portable, task).run(),
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2 => {
-                if let Some(lanes) = Avx2::detect() {
-                    lanes.run(self.product(lanes, task));
-                }
-            }
-            #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 => {
-                if let Some(lanes) = Avx512::<false>::detect() {
-                    lanes.run(self.product(lanes, task));
-                }
-            }
-        }
-    }
-
-    fn product<'a, L: Lanes>(&'a self, lanes: L, task: Task<'a>) -> Product<'a, L> {
-        Product {
-            sums: Sums {
-                lanes,
-                planes: self,
-            },
-            task,
-        }
-    }
-
-    fn n_rows(&self) -> usize {
-        self.values.len() / self.row_len.max(1)
+        self.lanes.run(Product { planes: self, task });
     }
 
     #[inline(always)]
-    fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.row_len..][..self.row_len]
+    fn row(&self, row: usize) -> &[Chunk<L>] {
+        &self.chunks[row * self.n_chunks..][..self.n_chunks]
     }
 }
 
-struct Product<'a, L> {
-    sums: Sums<'a, L>,
+struct Product<'a, G, const L: usize> {
+    planes: &'a Planes<G, L>,
     task: Task<'a>,
 }
 
-impl<L: Lanes> Kernel for Product<'_, L> {
+impl<G: Lanes<L>, const L: usize> Kernel for Product<'_, G, L> {
     type Output = ();
 
     #[inline(always)]
     fn run(mut self) {
-        self.task.run(&self.sums, self.sums.planes.n_rows());
+        let n_rows = self.planes.chunks.len() / self.planes.n_chunks.max(1);
+        self.task.run(self.planes, n_rows);
     }
 }
 
-struct Sums<'a, L> {
-    lanes: L,
-    planes: &'a Planes,
-}
-
-impl<L: Lanes> Tiles for Sums<'_, L> {
-    const OUTPUTS: usize = L::OUTPUTS;
+impl<G: Lanes<L>, const L: usize> Tiles for Planes<G, L> {
+    const OUTPUTS: usize = G::OUTPUTS;
 
     #[inline(always)]
     fn tile<const O: usize, const R: usize>(
@@ -107,75 +76,94 @@ impl<L: Lanes> Tiles for Sums<'_, L> {
         outputs: &Outputs<'_, O>,
     ) -> [[f32; R]; O] {
         let lanes = self.lanes;
-        let rows: [&[f32]; R] = core::array::from_fn(|r| self.planes.row(row + r));
+        let n_scales = 8 * L / outputs.format.block_size();
+        let n_full = outputs.codes[0].len() / (4 * L);
+        let rows: [&[Chunk<L>]; R] = core::array::from_fn(|r| self.row(row + r));
+        let codes: [&[[[u8; 4]; L]]; O] =
+            core::array::from_fn(|o| &outputs.codes[o].as_chunks().0.as_chunks().0[..n_full]);
         let mut sums = [[lanes.zero(); R]; O];
-        let (n_bytes, n_scales) = (4 * L::LANES, 8 * L::LANES / outputs.format.block_size());
-        let n_chunks = outputs.codes[0].len() / n_bytes;
-        for chunk in 0..n_chunks {
-            let rows = rows.map(|row| &row[chunk * 8 * L::LANES..][..8 * L::LANES]);
-            let codes = outputs
-                .codes
-                .map(|codes| &codes[chunk * n_bytes..][..n_bytes]);
-            let scales = outputs
-                .scales
-                .map(|scales| &scales[chunk * n_scales..][..n_scales]);
-            if row == 0 {
-                for codes in codes {
-                    lanes.prefetch(codes, outputs.ahead);
+        for i in 0..n_full {
+            let mut words = [lanes.zero_words(); O];
+            let mut scales = [lanes.zero(); O];
+            for o in 0..O {
+                words[o] = lanes.words(&codes[o][i]);
+                let bytes = &outputs.scales[o][i * n_scales..][..n_scales];
+                scales[o] = lanes.scales(outputs.format, scale_word(bytes));
+                if row == 0 {
+                    lanes.prefetch(&codes[o][i], outputs.ahead);
                 }
             }
-            add_chunk(lanes, &mut sums, rows, codes, scales, outputs);
+            let mut x = [&rows[0][i]; R];
+            for r in 0..R {
+                x[r] = &rows[r][i];
+            }
+            add_chunk(lanes, &mut sums, x, words, scales);
         }
-        if outputs.codes[0].len() > n_chunks * n_bytes {
-            let rows = rows.map(|row| &row[n_chunks * 8 * L::LANES..][..8 * L::LANES]);
-            let codes = outputs.codes.map(|codes| &codes[n_chunks * n_bytes..]);
-            let scales = outputs.scales.map(|scales| &scales[n_chunks * n_scales..]);
-            add_chunk(lanes, &mut sums, rows, codes, scales, outputs);
+        if outputs.codes[0].len() > n_full * 4 * L {
+            let mut words = [lanes.zero_words(); O];
+            let mut scales = [lanes.zero(); O];
+            for o in 0..O {
+                words[o] = lanes.part(&outputs.codes[o][n_full * 4 * L..]);
+                let bytes = &outputs.scales[o][n_full * n_scales..];
+                scales[o] = lanes.scales(outputs.format, scale_word(bytes));
+            }
+            let mut x = [&rows[0][n_full]; R];
+            for r in 0..R {
+                x[r] = &rows[r][n_full];
+            }
+            add_chunk(lanes, &mut sums, x, words, scales);
         }
-        sums.map(|sums| sums.map(|sum| lanes.sum(sum)))
+        let mut out = [[0.0; R]; O];
+        for o in 0..O {
+            for r in 0..R {
+                out[o][r] = lanes.sum(sums[o][r]);
+            }
+        }
+        out
     }
 }
 
 /// Adds the products of a chunk of `R` rows with the codes of `O` outputs.
 ///
-/// The scale comes last, because it takes one multiplication for eight, and even and odd nibbles add
-/// up apart, because an addition waits for the one before.
+/// The scale comes last, because it takes one multiplication for eight. A single row with a single
+/// output adds up even and odd nibbles apart, because an addition waits for the one before.
 #[inline(always)]
-fn add_chunk<L: Lanes, const O: usize, const R: usize>(
-    lanes: L,
-    sums: &mut [[L::Floats; R]; O],
-    rows: [&[f32]; R],
-    codes: [&[u8]; O],
-    scales: [&[u8]; O],
-    outputs: &Outputs<'_, O>,
+fn add_chunk<G: Lanes<L>, const L: usize, const O: usize, const R: usize>(
+    lanes: G,
+    sums: &mut [[G::Floats; R]; O],
+    x: [&Chunk<L>; R],
+    mut words: [G::Words; O],
+    scales: [G::Floats; O],
 ) {
-    let mut codes = codes.map(|codes| lanes.bytes(codes));
     let mut parts = [[[lanes.zero(); 2]; R]; O];
+    let n_parts = if O * R == 1 { 2 } else { 1 };
     for plane in 0..8 {
+        let part = plane % n_parts;
+        let mut values = [lanes.zero(); O];
+        for o in 0..O {
+            values[o] = lanes.values(words[o]);
+            words[o] = lanes.next(words[o]);
+        }
         for r in 0..R {
-            let x = lanes.load(&rows[r][plane * L::LANES..]);
+            let x = lanes.load(&x[r].0[plane]);
             for o in 0..O {
-                let value = lanes.values(codes[o]);
-                let part = &mut parts[o][r][if O * R == 1 { plane % 2 } else { 0 }];
-                *part = if plane < if O * R == 1 { 2 } else { 1 } {
-                    lanes.multiply(x, value)
+                parts[o][r][part] = if plane < n_parts {
+                    lanes.multiply(x, values[o])
                 } else {
-                    lanes.multiply_add(x, value, *part)
+                    lanes.multiply_add(x, values[o], parts[o][r][part])
                 };
             }
         }
-        codes = codes.map(|codes| lanes.next(codes));
     }
     for o in 0..O {
-        let scale = lanes.scales(outputs.format, scale_word(scales[o]));
         for r in 0..R {
             let [even, odd] = parts[o][r];
-            let part = if O * R == 1 {
+            let part = if n_parts == 2 {
                 lanes.add(even, odd)
             } else {
                 even
             };
-            sums[o][r] = lanes.multiply_add(part, scale, sums[o][r]);
+            sums[o][r] = lanes.multiply_add(part, scales[o], sums[o][r]);
         }
     }
 }

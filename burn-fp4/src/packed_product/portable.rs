@@ -1,7 +1,9 @@
 //! Lanes of plain Rust, which the compiler vectorizes for whatever processor it compiles for.
 
+use super::integers::IntegerChunk;
 use super::lanes::{IntegerLanes, Lanes, OFFSET};
 use super::matrix::ScaleFormat;
+use crate::simd::Kernel;
 use crate::{e2m1, e4m3, e8m0};
 
 /// Lanes, a width that most vector registers divide.
@@ -11,11 +13,20 @@ const LANES: usize = 8;
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
 
-impl Lanes for Portable {
-    const LANES: usize = LANES;
+impl Lanes<LANES> for Portable {
     const OUTPUTS: usize = 1;
     type Floats = [f32; LANES];
     type Words = [u32; LANES];
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run()
+    }
+
+    #[inline(always)]
+    fn zero_words(self) -> Self::Words {
+        [0; LANES]
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::Floats {
@@ -23,14 +34,17 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn load(self, values: &[f32]) -> Self::Floats {
-        let mut lanes = [0.0; LANES];
-        lanes.copy_from_slice(&values[..LANES]);
-        lanes
+    fn load(self, values: &[f32; LANES]) -> Self::Floats {
+        *values
     }
 
     #[inline(always)]
-    fn bytes(self, bytes: &[u8]) -> Self::Words {
+    fn words(self, bytes: &[[u8; 4]; LANES]) -> Self::Words {
+        bytes.map(u32::from_le_bytes)
+    }
+
+    #[inline(always)]
+    fn part(self, bytes: &[u8]) -> Self::Words {
         let mut lanes = [0; LANES];
         for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks::<4>().0) {
             *lane = u32::from_le_bytes(*bytes);
@@ -39,7 +53,7 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(self, _bytes: &[u8], _ahead: usize) {}
+    fn prefetch(self, _bytes: &[[u8; 4]; LANES], _ahead: usize) {}
 
     #[inline(always)]
     fn values(self, codes: Self::Words) -> Self::Floats {
@@ -89,21 +103,21 @@ impl Lanes for Portable {
     }
 }
 
-impl IntegerLanes for Portable {
+impl IntegerLanes<LANES> for Portable {
+    /// Codes; values follow where they are multiplied, with sums of 32 bits.
     #[inline(always)]
     fn doubled(self, codes: Self::Words) -> [Self::Words; 2] {
         [codes, codes.map(|code| code >> 4)].map(|codes| codes.map(|code| code & 0x0f0f_0f0f))
     }
 
     #[inline(always)]
-    fn dot(self, factors: [Self::Words; 2], row: &[i8], start: &[i32]) -> Self::Floats {
-        let (even, odd) = row.split_at(4 * LANES);
+    fn dot(self, doubled: [Self::Words; 2], row: &IntegerChunk<LANES>) -> Self::Floats {
         core::array::from_fn(|lane| {
-            let mut sum = start[lane];
+            let mut sum = row.starts[lane];
             for byte in 0..4 {
-                let code = |half: usize| factors[half][lane] >> (8 * byte) & 0xf;
-                sum += doubled_value(code(0)) * i32::from(even[4 * lane + byte]);
-                sum += doubled_value(code(1)) * i32::from(odd[4 * lane + byte]);
+                let code = |half: usize| doubled[half][lane] >> (8 * byte) & 0xf;
+                sum += doubled_value(code(0)) * i32::from(row.even[lane][byte]);
+                sum += doubled_value(code(1)) * i32::from(row.odd[lane][byte]);
             }
             sum as f32
         })

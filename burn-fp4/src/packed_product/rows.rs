@@ -1,8 +1,6 @@
 //! Activations, prepared for products.
 
-use super::instructions::Instructions;
-use super::int8_rows::Int8Rows;
-use super::planes::Planes;
+use super::prepared::Prepared;
 
 /// Rows `[n, d_input]` of activations in the order in which the processor multiplies them, prepared
 /// once for products with any number of matrices.
@@ -13,14 +11,6 @@ pub struct ProductRows {
     n_rows: usize,
     d_input: usize,
     prepared: Prepared,
-}
-
-/// Rows in one of the representations.
-pub(super) enum Prepared {
-    /// As they are.
-    Exact(Planes),
-    /// Rounded to eight bits.
-    Int8(Int8Rows),
 }
 
 impl ProductRows {
@@ -34,7 +24,11 @@ impl ProductRows {
     ///
     /// If `values` is not whole rows.
     pub fn exact(values: &[f32], d_input: usize) -> Self {
-        Self::exact_for(Instructions::for_floats(), values, d_input)
+        Self {
+            n_rows: n_rows(values, d_input),
+            d_input,
+            prepared: Prepared::exact(values, d_input),
+        }
     }
 
     /// Rows in blocks of 32 integers of eight bits with one `f32` scale, the largest magnitude over 127:
@@ -53,7 +47,11 @@ impl ProductRows {
     ///
     /// If `values` is not whole rows.
     pub fn int8_blocks(values: &[f32], d_input: usize) -> Self {
-        Self::int8_blocks_for(Instructions::for_integers(), values, d_input)
+        Self {
+            n_rows: n_rows(values, d_input),
+            d_input,
+            prepared: Prepared::int8(values, d_input),
+        }
     }
 
     /// Number of rows.
@@ -66,28 +64,19 @@ impl ProductRows {
         self.d_input
     }
 
-    pub(super) fn exact_for(instructions: Instructions, values: &[f32], d_input: usize) -> Self {
+    /// All representations for all instruction sets that this processor has, those of [`exact`](Self::exact)
+    /// first.
+    #[cfg(test)]
+    pub(super) fn all(values: &[f32], d_input: usize) -> [Vec<Self>; 2] {
         let n_rows = n_rows(values, d_input);
-        let prepared = Prepared::Exact(Planes::new(instructions, values, d_input));
-        Self {
-            n_rows,
-            d_input,
-            prepared,
-        }
-    }
-
-    pub(super) fn int8_blocks_for(
-        instructions: Instructions,
-        values: &[f32],
-        d_input: usize,
-    ) -> Self {
-        let n_rows = n_rows(values, d_input);
-        let prepared = Prepared::Int8(Int8Rows::new(instructions, values, d_input));
-        Self {
-            n_rows,
-            d_input,
-            prepared,
-        }
+        Prepared::all(values, d_input).map(|all| {
+            let rows = all.into_iter().map(|prepared| Self {
+                n_rows,
+                d_input,
+                prepared,
+            });
+            rows.collect()
+        })
     }
 
     pub(super) fn prepared(&self) -> &Prepared {

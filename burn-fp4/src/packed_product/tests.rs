@@ -1,6 +1,5 @@
 //! Every instruction set of this processor against sums in `f64`.
 
-use super::instructions::Instructions;
 use super::*;
 use crate::{Fp4Error, Fp4Scheme, e2m1, e4m3, e8m0};
 
@@ -100,17 +99,15 @@ impl Random {
 
 /// All representations of rows for all instruction sets, with what they multiply.
 fn representations(values: &[f32], d_input: usize) -> Vec<(ProductRows, Vec<f64>)> {
-    let exact = Instructions::available(Instructions::for_floats()).into_iter();
-    let exact = exact.map(|set| {
-        let rows = ProductRows::exact_for(set, values, d_input);
-        (rows, values.iter().map(|&x| f64::from(x)).collect())
+    let [exact, int8] = ProductRows::all(values, d_input);
+    let exact = exact.into_iter().map(|rows| {
+        let values = values.iter().map(|&x| f64::from(x));
+        (rows, values.collect())
     });
-    let integers = Instructions::available(Instructions::for_integers()).into_iter();
-    let integers = integers.map(|set| {
-        let rows = ProductRows::int8_blocks_for(set, values, d_input);
-        (rows, rounded(values, d_input))
-    });
-    exact.chain(integers).collect()
+    let int8 = int8.into_iter();
+    exact
+        .chain(int8.map(|rows| (rows, rounded(values, d_input))))
+        .collect()
 }
 
 /// Values as the integers and scales of [`ProductRows::int8_blocks`] have them.
@@ -256,8 +253,8 @@ fn integer_products_of_a_block_are_exact() {
     let values: Vec<f32> = (0..32)
         .map(|i| if i % 3 == 0 { -127.0 } else { 127.0 - i as f32 })
         .collect();
-    for set in Instructions::available(Instructions::for_integers()) {
-        let rows = ProductRows::int8_blocks_for(set, &values, 32);
+    let [_, int8] = ProductRows::all(&values, 32);
+    for rows in int8 {
         let mut out = [0.0; 64];
         packed_product(&rows, &weight.matrix(), 0..64, &mut out);
         for (output, &found) in out.iter().enumerate() {
