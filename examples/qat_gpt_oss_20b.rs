@@ -7,6 +7,10 @@ mod args;
 mod console;
 #[path = "tiny/dataset.rs"]
 mod dataset;
+#[path = "support/device.rs"]
+mod device;
+#[path = "tiny/embedded.rs"]
+mod embedded;
 #[path = "recipe/input.rs"]
 mod input;
 #[path = "recipe/output.rs"]

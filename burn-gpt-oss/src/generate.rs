@@ -5,6 +5,7 @@ mod options;
 mod prompt_cache;
 mod sampling;
 mod stop_strings;
+mod text;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -15,6 +16,7 @@ pub use options::GenerateOptions;
 pub use prompt_cache::PromptCache;
 pub use sampling::Sampling;
 pub use stop_strings::{StopPush, StopStrings};
+pub use text::{GeneratedText, generate_text};
 
 use crate::GptOssError;
 use crate::model::GptOss;

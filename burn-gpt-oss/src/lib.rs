@@ -34,8 +34,8 @@ pub use config::{GptOssConfig, LayerType, RopeConfig};
 pub use error::GptOssError;
 pub use experts::{ExpertWeight, Experts};
 pub use generate::{
-    Finish, GenerateOptions, Generated, Generation, NewToken, PromptCache, Sampling, Step,
-    StopPush, StopStrings, generate,
+    Finish, GenerateOptions, Generated, GeneratedText, Generation, NewToken, PromptCache, Sampling,
+    Step, StopPush, StopStrings, generate, generate_text,
 };
 pub use kv_cache::KvCache;
 pub use model::{Block, BlockOutput, GptOss, Mlp, SequenceContext};

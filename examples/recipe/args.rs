@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::Device;
 use burn_gpt_oss::LossMask;
 use clap::{Parser, ValueEnum};
+
+use crate::device::DeviceName;
 
 /// Fine-tunes a gpt-oss model so that it keeps its quality in MXFP4: SFT, then PTQ for comparison,
 /// then quantization-aware training (QAT), and an MXFP4 checkpoint that vLLM, SGLang, TensorRT-LLM and
@@ -141,36 +142,6 @@ pub struct Args {
     /// Run every stage with a handful of steps and prompts, to see that everything works
     #[arg(long, help_heading = "Evaluation")]
     pub smoke: bool,
-}
-
-/// A compute device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeviceName {
-    /// The CPU, in pure Rust
-    Flex,
-    /// The first NVIDIA GPU
-    #[cfg(feature = "cuda")]
-    Cuda,
-    /// The first GPU that Vulkan, Metal or DirectX 12 finds
-    #[cfg(feature = "wgpu")]
-    Wgpu,
-    /// CubeCL's CPU runtime, to try kernels
-    #[cfg(feature = "cpu")]
-    Cpu,
-}
-
-impl DeviceName {
-    pub fn open(self) -> Device {
-        match self {
-            Self::Flex => Device::flex(),
-            #[cfg(feature = "cuda")]
-            Self::Cuda => Device::cuda(0),
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-            #[cfg(feature = "cpu")]
-            Self::Cpu => Device::cpu(),
-        }
-    }
 }
 
 /// The system block of a conversation.

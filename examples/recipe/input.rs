@@ -10,24 +10,7 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use crate::args::Args;
 use crate::dataset::{Example, Split, sft_examples, write_jsonl};
-
-/// Files of the embedded checkpoint, made by `examples/pretrain_tiny.rs`.
-const EMBEDDED: [(&str, &[u8]); 4] = [
-    (
-        "config.json",
-        include_bytes!("../../assets/tiny-gpt-oss/config.json"),
-    ),
-    (
-        "generation_config.json",
-        include_bytes!("../../assets/tiny-gpt-oss/generation_config.json"),
-    ),
-    (
-        "model.safetensors",
-        include_bytes!("../../assets/tiny-gpt-oss/model.safetensors"),
-    ),
-    ("tokenizer.json", TOKENIZER),
-];
-const TOKENIZER: &[u8] = include_bytes!("../../assets/tiny-gpt-oss/tokenizer.json");
+use crate::embedded;
 
 /// Conversations of the embedded dataset.
 const EMBEDDED_TRAIN: usize = 2000;
@@ -63,7 +46,7 @@ impl Data {
 pub fn tokenizer(args: &Args) -> Result<Tokenizer> {
     Ok(match &args.model {
         Some(dir) => Tokenizer::from_file(dir.join("tokenizer.json"))?,
-        None => Tokenizer::from_bytes(TOKENIZER)?,
+        None => Tokenizer::from_bytes(embedded::TOKENIZER)?,
     })
 }
 
@@ -75,10 +58,7 @@ pub fn original(args: &Args, out: &Path) -> Result<PathBuf> {
     }
     let target = out.join("original");
     let dir = OutputDirectory::create(&target, false)?;
-    for (name, bytes) in EMBEDDED {
-        let path = dir.path().join(name);
-        std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
-    }
+    embedded::write(dir.path())?;
     dir.commit()?;
     Ok(target)
 }
@@ -92,7 +72,7 @@ pub fn data(args: &Args, format: &ChatFormat, tokenizer: &Tokenizer) -> Result<D
             bail!("--model needs --data: the embedded dataset is made for the embedded model")
         }
         None => {
-            let [train, valid] = generated.insert(embedded(args));
+            let [train, valid] = generated.insert(generate(args));
             (records(train)?, records(valid)?)
         }
     };
@@ -122,7 +102,7 @@ fn given(path: &Path, args: &Args) -> Result<Records> {
     Ok((train, records))
 }
 
-fn embedded(args: &Args) -> [Vec<Example>; 2] {
+fn generate(args: &Args) -> [Vec<Example>; 2] {
     let (train, valid) = if args.smoke {
         (64, 16)
     } else {

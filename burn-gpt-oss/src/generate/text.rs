@@ -1,0 +1,73 @@
+use std::ops::ControlFlow;
+
+use burn::tensor::Device;
+
+use super::{Finish, GenerateOptions, Generation, Step, StopStrings};
+use crate::model::GptOss;
+use crate::{GptOssError, TextStream, Tokenizer};
+
+/// A continuation as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GeneratedText {
+    /// The text, special tokens in their spelling; without the stop string.
+    pub text: String,
+    /// All generated tokens, those of a stop string included.
+    pub tokens: Vec<u32>,
+    /// Why it ended; [`Finish::Ended`] at a stop string, `None` if it was cancelled.
+    pub finish: Option<Finish>,
+}
+
+/// Continues one prompt, and shows the text while it comes: whole characters, and nothing that may yet
+/// turn out to be a stop string.
+///
+/// `show` gets what is new after every token, which may be nothing, and after every part of the prompt that
+/// was seen; [`ControlFlow::Break`] ends the generation with what was reached.
+///
+/// # Errors
+/// Those of [`Generation::new`] and [`Generation::step`].
+pub fn generate_text(
+    model: &GptOss,
+    tokenizer: &Tokenizer,
+    prompt: &[u32],
+    options: &GenerateOptions,
+    mut stop: StopStrings,
+    device: &Device,
+    mut show: impl FnMut(&str) -> ControlFlow<()>,
+) -> Result<GeneratedText, GptOssError> {
+    let (prompts, one) = (
+        [prompt.to_vec()],
+        GenerateOptions {
+            samples: 1,
+            ..options.clone()
+        },
+    );
+    let mut generation = Generation::new(model, &prompts, &one, device)?;
+    let mut stream = TextStream::new(tokenizer);
+    let mut result = GeneratedText::default();
+    while let Some(step) = generation.step()? {
+        let mut shown = String::new();
+        if let Step::Tokens(tokens) = step {
+            for new in tokens {
+                result.tokens.push(new.token);
+                result.finish = new.finish;
+                let pushed = stop.push(&stream.push(new.token));
+                shown.push_str(&pushed.shown);
+                if pushed.stopped {
+                    result.finish = Some(Finish::Ended);
+                }
+            }
+        }
+        result.text.push_str(&shown);
+        if show(&shown).is_break() || result.finish == Some(Finish::Ended) {
+            break;
+        }
+    }
+    if result.finish != Some(Finish::Ended) {
+        let pushed = stop.push(&stream.finish());
+        let rest = pushed.shown + &stop.finish();
+        result.text.push_str(&rest);
+        // Nothing is left to be ended.
+        let _ = show(&rest);
+    }
+    Ok(result)
+}

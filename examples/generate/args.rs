@@ -1,0 +1,136 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use burn_gpt_oss::{
+    GenerateOptions, ReasoningEffort, Sampling, StopStrings, Tokenizer, stop_tokens,
+};
+use clap::{Parser, ValueEnum};
+
+use crate::device::DeviceName;
+
+/// Chats with a gpt-oss checkpoint in the terminal, or answers one prompt.
+///
+/// Experts stay in 4 bits and the rest in 16 as they lie on disk: the CPU needs the memory of the file,
+/// and little more. Without --model this is the embedded tiny gpt-oss, which knows a few small word
+/// problems.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "generate", max_term_width = 100)]
+pub struct Args {
+    /// Checkpoint directory in the published format (config.json, safetensors, tokenizer.json)
+    /// [default: the embedded tiny model]
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Answer this and exit; without it, lines from the terminal are answered one by one
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Write JSON lines instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Instructions for the model [embedded model: to think in English]
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// How much to think before an answer; not for the embedded model
+    #[arg(long, value_enum, default_value_t = Effort::Medium)]
+    pub reasoning: Effort,
+    /// Most tokens of an answer, thinking included
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub max_new_tokens: usize,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = DeviceName::Flex)]
+    pub device: DeviceName,
+    /// Round what experts are multiplied with to eight bits: faster on CPUs, and less exact
+    #[arg(long)]
+    pub int8: bool,
+
+    /// 0 takes the most likely token every time, higher values vary more
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 0.0,
+        help_heading = "Sampling"
+    )]
+    pub temperature: f32,
+    /// Choose among the K most likely tokens (0: all)
+    #[arg(long, value_name = "K", default_value_t = 0, help_heading = "Sampling")]
+    pub top_k: usize,
+    /// Choose among the most likely tokens that have probability P together
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        help_heading = "Sampling"
+    )]
+    pub top_p: f32,
+    /// Choose among tokens at least P times as likely as the most likely one
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.0,
+        help_heading = "Sampling"
+    )]
+    pub min_p: f32,
+    /// Make tokens that occurred before less likely (1: no)
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 1.0,
+        help_heading = "Sampling"
+    )]
+    pub repetition_penalty: f32,
+    /// Seed of the choices
+    #[arg(long, default_value_t = 42, help_heading = "Sampling")]
+    pub seed: u64,
+    /// End an answer before this text; may be given several times
+    #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
+    pub stop: Vec<String>,
+    /// End at this special token, such as `<|end|>`, too; may be given several times
+    #[arg(long, value_name = "TOKEN", help_heading = "Sampling")]
+    pub stop_token: Vec<String>,
+}
+
+/// Reasoning effort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Effort {
+    Low,
+    Medium,
+    High,
+}
+
+impl From<Effort> for ReasoningEffort {
+    fn from(effort: Effort) -> Self {
+        match effort {
+            Effort::Low => Self::Low,
+            Effort::Medium => Self::Medium,
+            Effort::High => Self::High,
+        }
+    }
+}
+
+impl Args {
+    /// What the library is asked for.
+    pub fn options(&self, tokenizer: &Tokenizer) -> Result<GenerateOptions> {
+        let mut stop_tokens = stop_tokens(tokenizer);
+        for spelling in &self.stop_token {
+            stop_tokens.push(tokenizer.require_special_token(spelling)?);
+        }
+        Ok(GenerateOptions {
+            max_new_tokens: self.max_new_tokens,
+            stop_tokens,
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                min_p: self.min_p,
+                repetition_penalty: self.repetition_penalty,
+                seed: self.seed,
+            },
+            ..GenerateOptions::default()
+        })
+    }
+
+    pub fn stop_strings(&self) -> Result<StopStrings> {
+        Ok(StopStrings::new(&self.stop)?)
+    }
+}
