@@ -151,6 +151,21 @@ fn backend(threads: usize) -> sys::ggml_backend_t {
     }
 }
 
+/// Instructions that this build of ggml has.
+pub fn instructions() -> String {
+    // SAFETY: no arguments.
+    let has = unsafe {
+        [
+            ("AVX2", sys::ggml_cpu_has_avx2()),
+            ("AVX-512", sys::ggml_cpu_has_avx512()),
+            ("VNNI", sys::ggml_cpu_has_avx512_vnni()),
+            ("NEON", sys::ggml_cpu_has_neon()),
+        ]
+    };
+    let names = has.iter().filter(|(_, has)| *has != 0);
+    names.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
 /// The first buffer type of the CPU that rearranges weights.
 fn extra_buffer(backend: sys::ggml_backend_t) -> Option<sys::ggml_backend_buffer_type_t> {
     // SAFETY: the backend is valid; the function of that name has that type, and its list ends with null.

@@ -30,9 +30,10 @@ fn main() {
         check(&mxfp4, matrices, &pool);
     }
     println!(
-        "{N_EXPERTS} matrices of {} x {}, {threads} threads, {rounds} rounds\n",
+        "{N_EXPERTS} matrices of {} x {}, {threads} threads, {rounds} rounds; ggml has {}\n",
         weights::D_OUTPUT,
-        weights::D_INPUT
+        weights::D_INPUT,
+        ggml::instructions()
     );
     println!("| kernel | rows | GB/s packed | spread | of read bandwidth | to ggml's best |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: |");

@@ -23,10 +23,10 @@ pub fn candidate<'a>(weights: &'a Weights, pool: &'a ThreadPool) -> Candidate<'a
     }
 }
 
-/// All bytes in one; eight registers of 512 bits.
-fn folded(bytes: &[u8]) -> [u64; 64] {
-    let mut lanes = [0; 64];
-    for chunk in bytes.as_chunks::<512>().0 {
+/// All bytes in one; registers enough for any processor.
+fn folded(bytes: &[u8]) -> [u64; 32] {
+    let mut lanes = [0; 32];
+    for chunk in bytes.as_chunks::<256>().0 {
         for (lane, word) in lanes.iter_mut().zip(chunk.as_chunks::<8>().0) {
             *lane ^= u64::from_le_bytes(*word);
         }

@@ -1,7 +1,7 @@
 //! Registers of 256 bits.
 
 use core::arch::x86_64::{
-    __m256, __m256i, _MM_HINT_T0, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
+    __m256, __m256i, _MM_HINT_NTA, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
     _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_epi16, _mm256_add_epi32,
     _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_broadcastsi128_si256,
     _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_cvtepi32_ps,
@@ -79,7 +79,7 @@ impl Lanes<8> for Avx2 {
     #[inline(always)]
     fn prefetch(self, bytes: &[[u8; 4]; 8], ahead: usize) {
         // SAFETY: the instruction accepts any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_byte_add(ahead).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_NTA>(bytes.as_ptr().wrapping_byte_add(ahead).cast()) }
     }
 
     #[inline(always)]

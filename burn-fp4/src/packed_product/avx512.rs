@@ -1,12 +1,12 @@
 //! Registers of 512 bits.
 
 use core::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm512_add_ps, _mm512_and_si512,
+    __m512, __m512i, _MM_HINT_NTA, _mm_loadu_si128, _mm_prefetch, _mm512_add_ps, _mm512_and_si512,
     _mm512_broadcast_i32x4, _mm512_castsi512_ps, _mm512_cmpeq_epi32_mask, _mm512_cvtepi32_ps,
     _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps,
     _mm512_maskz_loadu_epi8, _mm512_max_epu32, _mm512_mul_ps, _mm512_or_si512,
-    _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_set1_epi8, _mm512_set1_epi32,
-    _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_rolv_epi32, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_srli_epi32,
 };
 
@@ -89,7 +89,7 @@ impl<const VNNI: bool> Lanes<16> for Avx512<VNNI> {
     #[inline(always)]
     fn prefetch(self, bytes: &[[u8; 4]; 16], ahead: usize) {
         // SAFETY: the instruction accepts any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_byte_add(ahead).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_NTA>(bytes.as_ptr().wrapping_byte_add(ahead).cast()) }
     }
 
     #[inline(always)]
@@ -110,7 +110,7 @@ impl<const VNNI: bool> Lanes<16> for Avx512<VNNI> {
         // SAFETY: `self` proves that the processor has AVX-512 F and BW.
         unsafe {
             match format {
-                ScaleFormat::E8m0 => e8m0(top_bytes_of_four(bytes)),
+                ScaleFormat::E8m0 => e8m0(bytes as i32),
                 ScaleFormat::E4m3Of32 => e4m3(top_bytes_of_four(bytes)),
                 ScaleFormat::E4m3Of16 => e4m3(top_bytes_of_eight(bytes)),
             }
@@ -206,11 +206,16 @@ fn top_bytes_of_eight(bytes: u64) -> __m512i {
     _mm512_shuffle_epi8(_mm512_set1_epi64(bytes as i64), order)
 }
 
-/// The values of E8M0 bytes in the top of the lanes, infinity for NaN.
+/// The values of E8M0 bytes, byte `i` in the lanes `4i..4i + 4`; infinity for NaN.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn e8m0(bytes: __m512i) -> __m512 {
-    let exponents = _mm512_srli_epi32::<1>(bytes);
+fn e8m0(bytes: i32) -> __m512 {
+    // A byte is turned to the place of the exponent.
+    const TURNS: [u32; 16] = [23, 23, 23, 23, 15, 15, 15, 15, 7, 7, 7, 7, 31, 31, 31, 31];
+    // SAFETY: there are 16 lanes.
+    let turns = unsafe { _mm512_loadu_si512(TURNS.as_ptr().cast()) };
+    let turned = _mm512_rolv_epi32(_mm512_set1_epi32(bytes), turns);
+    let exponents = _mm512_and_si512(turned, _mm512_set1_epi32(0x7f80_0000));
     // Byte 0 is the only one below the exponents of normal numbers.
     _mm512_castsi512_ps(_mm512_max_epu32(exponents, _mm512_set1_epi32(0x0040_0000)))
 }

@@ -115,7 +115,7 @@ impl<G: IntegerLanes<L>, const L: usize> Kernel for Product<'_, G, L> {
 }
 
 impl<G: IntegerLanes<L>, const L: usize> Tiles for Integers<G, L> {
-    const OUTPUTS: usize = 1;
+    const OUTPUTS: usize = G::OUTPUTS;
 
     #[inline(always)]
     fn tile<const O: usize, const R: usize>(

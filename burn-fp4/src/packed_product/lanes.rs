@@ -32,7 +32,8 @@ pub(super) trait Lanes<const L: usize>: Copy {
     fn words(self, bytes: &[[u8; 4]; L]) -> Self::Words;
     /// A register from memory that is too short, filled up with zeros.
     fn part(self, bytes: &[u8]) -> Self::Words;
-    /// Asks for the cache line `ahead` bytes behind.
+    /// Asks for the cache line `ahead` bytes behind, which is read once: caches beyond the first do without
+    /// it.
     fn prefetch(self, bytes: &[[u8; 4]; L], ahead: usize);
     /// The E2M1 values of the low nibbles of the lanes.
     fn values(self, codes: Self::Words) -> Self::Floats;
@@ -66,15 +67,18 @@ pub(super) const OFFSET: i32 = 12;
 /// Scale bytes as one number, the first one lowest. At most eight.
 #[inline(always)]
 pub(super) fn scale_word(bytes: &[u8]) -> u64 {
-    match *bytes {
-        [a, b] => u64::from(u16::from_le_bytes([a, b])),
-        [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
-        [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-        _ => {
-            let bytes = bytes.iter().rev();
-            bytes.fold(0, |word, &byte| word << 8 | u64::from(byte))
-        }
+    // Whole numbers from memory, which the instructions for registers take from there.
+    if let Ok(bytes) = bytes.try_into() {
+        return u64::from(u32::from_le_bytes(bytes));
     }
+    if let Ok(bytes) = bytes.try_into() {
+        return u64::from_le_bytes(bytes);
+    }
+    if let Ok(bytes) = bytes.try_into() {
+        return u64::from(u16::from_le_bytes(bytes));
+    }
+    let bytes = bytes.iter().rev();
+    bytes.fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 /// E2M1 values by code.

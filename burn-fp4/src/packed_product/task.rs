@@ -6,7 +6,7 @@ use super::matrix::{PackedMatrix, ScaleFormat};
 
 /// Bytes between what is decoded and what is asked of memory: time enough for an answer at the pace of
 /// a core. Prefetchers of processors stop at the end of a page; a weight has one every three rows.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 46 * 64;
 
 /// Products of all rows with some outputs, to be written to `out`.
 pub(super) struct Task<'a> {
@@ -85,12 +85,16 @@ impl<'a> Task<'a> {
         output: usize,
         format: ScaleFormat,
     ) {
-        let group = O * self.matrix.d_input() / 2;
+        let group = (O * self.matrix.d_input() / 2).max(1);
         let outputs = Outputs {
             codes: core::array::from_fn(|o| self.matrix.codes(output + o)),
             scales: core::array::from_fn(|o| self.matrix.scales(output + o)),
             format,
-            ahead: if O == 1 { AHEAD } else { group.max(1) },
+            ahead: if O == 1 {
+                AHEAD
+            } else {
+                AHEAD.next_multiple_of(group)
+            },
         };
         let mut row = 0;
         while row + 4 <= n_rows {

@@ -15,11 +15,14 @@ mod register;
 use half::bf16;
 
 use super::simd::Kernel;
-use register::{MAX_LANES, Register};
+use register::Register;
 
 /// Elements between what is multiplied and what is asked of memory. Prefetchers of processors stop at
 /// the end of a page.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 46 * LINE;
+
+/// Elements of a cache line.
+const LINE: usize = 32;
 
 /// Registers of partial sums of one row with one output: an addition waits for the one before.
 const CHAINS: usize = 4;
@@ -53,16 +56,32 @@ pub(crate) fn bf16_product(x: &[f32], weight: &[bf16], d_input: usize, out: &mut
     #[cfg(target_arch = "x86_64")]
     {
         if let Some(register) = avx512::Avx512::detect() {
-            return register.run(Product::new(register, x, weight, d_input, out));
+            return multiply(register, x, weight, d_input, out);
         }
         if let Some(register) = avx2::Avx2::detect() {
-            return register.run(Product::new(register, x, weight, d_input, out));
+            return multiply(register, x, weight, d_input, out);
         }
     }
-    Product::new(portable::Portable, x, weight, d_input, out).run();
+    multiply(portable::Portable, x, weight, d_input, out);
 }
 
-struct Product<'a, G> {
+fn multiply<G: Register<L>, const L: usize>(
+    register: G,
+    x: &[f32],
+    weight: &[bf16],
+    d_input: usize,
+    out: &mut [f32],
+) {
+    register.run(Product {
+        register,
+        x,
+        weight,
+        d_input,
+        out,
+    });
+}
+
+struct Product<'a, G, const L: usize> {
     register: G,
     x: &'a [f32],
     weight: &'a [bf16],
@@ -70,23 +89,7 @@ struct Product<'a, G> {
     out: &'a mut [f32],
 }
 
-impl<'a, G: Register> Product<'a, G> {
-    fn new(
-        register: G,
-        x: &'a [f32],
-        weight: &'a [bf16],
-        d_input: usize,
-        out: &'a mut [f32],
-    ) -> Self {
-        Self {
-            register,
-            x,
-            weight,
-            d_input,
-            out,
-        }
-    }
-
+impl<G: Register<L>, const L: usize> Product<'_, G, L> {
     /// All rows with `O` outputs, which are read from memory once.
     #[inline(always)]
     fn write_all<const O: usize>(&mut self, output: usize) {
@@ -112,7 +115,7 @@ impl<'a, G: Register> Product<'a, G> {
         let rows = |r| &self.x[(row + r) * self.d_input..][..self.d_input];
         let weights = |o| &self.weight[(output + o) * self.d_input..][..self.d_input];
         let (rows, weights) = (core::array::from_fn(rows), core::array::from_fn(weights));
-        let sums = sums::<G, O, R, C>(self.register, rows, weights, row == 0);
+        let sums = sums::<G, L, O, R, C>(self.register, rows, weights, row == 0);
         for (o, sums) in sums.into_iter().enumerate() {
             for (r, sum) in sums.into_iter().enumerate() {
                 self.out[(row + r) * d_output + output + o] = sum;
@@ -121,7 +124,7 @@ impl<'a, G: Register> Product<'a, G> {
     }
 }
 
-impl<G: Register> Kernel for Product<'_, G> {
+impl<G: Register<L>, const L: usize> Kernel for Product<'_, G, L> {
     type Output = ();
 
     #[inline(always)]
@@ -143,74 +146,81 @@ impl<G: Register> Kernel for Product<'_, G> {
 
 /// Sums of products of rows with outputs, in `C` registers of partial sums each.
 #[inline(always)]
-fn sums<G: Register, const O: usize, const R: usize, const C: usize>(
+fn sums<G: Register<L>, const L: usize, const O: usize, const R: usize, const C: usize>(
     register: G,
     rows: [&[f32]; R],
     weights: [&[bf16]; O],
     first: bool,
 ) -> [[f32; R]; O] {
     let len = weights[0].len();
-    let ahead = if O == 1 { AHEAD } else { O * len };
+    let ahead = if O == 1 {
+        AHEAD
+    } else {
+        AHEAD.next_multiple_of(O * len)
+    };
+    let n_full = len / L;
+    let x: [&[[f32; L]]; R] = core::array::from_fn(|r| &rows[r].as_chunks().0[..n_full]);
+    let y: [&[[bf16; L]]; O] = core::array::from_fn(|o| &weights[o].as_chunks().0[..n_full]);
     let mut parts = [[[register.zero(); C]; R]; O];
-    let chunk = C * G::LANES;
-    let n_chunks = len / chunk;
-    for i in 0..n_chunks {
-        let rows = rows.map(|row| &row[i * chunk..][..chunk]);
-        let weights = weights.map(|weights| &weights[i * chunk..][..chunk]);
-        for weights in weights {
-            if first {
-                register.prefetch(weights, ahead);
+    let mut i = 0;
+    while i + C <= n_full {
+        for chain in 0..C {
+            if first && (i + chain) * L % LINE == 0 {
+                for o in 0..O {
+                    register.prefetch(&y[o][i + chain], ahead);
+                }
             }
+            let mut values = [register.zero(); R];
+            for r in 0..R {
+                values[r] = register.load(&x[r][i + chain]);
+            }
+            add_chunk(register, &mut parts, chain, values, &y, i + chain);
         }
-        add::<G, O, R, C>(register, &mut parts, rows, weights, C);
+        i += C;
     }
-    let mut start = n_chunks * chunk;
-    while start < len {
-        let n = G::LANES.min(len - start);
-        let (mut filled, mut filled_weights) =
-            ([[0.0; MAX_LANES]; R], [[bf16::ZERO; MAX_LANES]; O]);
-        for (filled, row) in filled.iter_mut().zip(&rows) {
-            filled[..n].copy_from_slice(&row[start..][..n]);
+    while i < n_full {
+        let mut values = [register.zero(); R];
+        for r in 0..R {
+            values[r] = register.load(&x[r][i]);
         }
-        for (filled, weights) in filled_weights.iter_mut().zip(&weights) {
-            filled[..n].copy_from_slice(&weights[start..][..n]);
-        }
-        let (rows, weights) = (filled.each_ref(), filled_weights.each_ref());
-        // One chain is enough for what is left.
-        let rows = rows.map(|row| &row[..]);
-        let weights = weights.map(|weights| &weights[..]);
-        add::<G, O, R, C>(register, &mut parts, rows, weights, 1);
-        start += n;
+        add_chunk(register, &mut parts, 0, values, &y, i);
+        i += 1;
     }
-    parts.map(|parts| {
-        parts.map(|chains| {
-            let sum = chains
-                .into_iter()
-                .reduce(|sum, chain| register.add(sum, chain));
-            sum.map_or(0.0, |sum| register.sum(sum))
-        })
-    })
+    let mut out = [[0.0; R]; O];
+    for o in 0..O {
+        for r in 0..R {
+            let mut sum = parts[o][r][0];
+            for chain in 1..C {
+                sum = register.add(sum, parts[o][r][chain]);
+            }
+            out[o][r] = register.sum(sum) + rest(&rows[r][n_full * L..], &weights[o][n_full * L..]);
+        }
+    }
+    out
 }
 
-/// Adds the products of `n_chains` registers of every row and every output.
+/// Adds the products of chunk `i` of the outputs with values of the rows.
 #[inline(always)]
-fn add<G: Register, const O: usize, const R: usize, const C: usize>(
+fn add_chunk<G: Register<L>, const L: usize, const O: usize, const R: usize, const C: usize>(
     register: G,
     parts: &mut [[[G::Floats; C]; R]; O],
-    rows: [&[f32]; R],
-    weights: [&[bf16]; O],
-    n_chains: usize,
+    chain: usize,
+    values: [G::Floats; R],
+    weights: &[&[[bf16; L]]; O],
+    i: usize,
 ) {
-    for chain in 0..n_chains {
-        let at = chain * G::LANES;
-        let rows: [G::Floats; R] = core::array::from_fn(|r| register.load(&rows[r][at..]));
-        for o in 0..O {
-            let weight = register.widen(&weights[o][at..]);
-            for r in 0..R {
-                parts[o][r][chain] = register.multiply_add(rows[r], weight, parts[o][r][chain]);
-            }
+    for o in 0..O {
+        let weight = register.widen(&weights[o][i]);
+        for r in 0..R {
+            parts[o][r][chain] = register.multiply_add(values[r], weight, parts[o][r][chain]);
         }
     }
+}
+
+/// The sum of products that are too few for a register.
+fn rest(x: &[f32], weights: &[bf16]) -> f32 {
+    let products = x.iter().zip(weights).map(|(x, weight)| x * weight.to_f32());
+    products.sum()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Registers of 256 bits.
 
 use core::arch::x86_64::{
-    __m256, _MM_HINT_T0, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps,
+    __m256, _MM_HINT_NTA, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps,
     _mm_movehl_ps, _mm_prefetch, _mm256_add_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
     _mm256_cvtepu16_epi32, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
     _mm256_setzero_ps, _mm256_slli_epi32,
@@ -9,7 +9,7 @@ use core::arch::x86_64::{
 
 use half::bf16;
 
-use super::register::{LINE, Register};
+use super::register::Register;
 use crate::ops::flex::simd::Kernel;
 
 /// Proof that the processor has AVX2 and FMA.
@@ -21,12 +21,6 @@ impl Avx2 {
         let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         found.then_some(Self(()))
     }
-
-    /// Runs a loop compiled for these instructions.
-    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: `self` proves that the processor has the features.
-        unsafe { run(kernel) }
-    }
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -34,9 +28,14 @@ fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-impl Register for Avx2 {
-    const LANES: usize = 8;
+impl Register<8> for Avx2 {
     type Floats = __m256;
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves that the processor has the features.
+        unsafe { run(kernel) }
+    }
 
     #[inline(always)]
     fn zero(self) -> __m256 {
@@ -45,15 +44,13 @@ impl Register for Avx2 {
     }
 
     #[inline(always)]
-    fn load(self, values: &[f32]) -> __m256 {
-        let values = &values[..8];
+    fn load(self, values: &[f32; 8]) -> __m256 {
         // SAFETY: `self` proves that the processor has the instruction; there are 8 values.
         unsafe { _mm256_loadu_ps(values.as_ptr()) }
     }
 
     #[inline(always)]
-    fn widen(self, values: &[bf16]) -> __m256 {
-        let values = &values[..8];
+    fn widen(self, values: &[bf16; 8]) -> __m256 {
         // SAFETY: `self` proves that the processor has the instructions; there are 8 values.
         unsafe {
             let bits = _mm_loadu_si128(values.as_ptr().cast());
@@ -62,12 +59,10 @@ impl Register for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, values: &[bf16], ahead: usize) {
-        for line in 0..values.len().div_ceil(LINE) {
-            let ahead = values.as_ptr().wrapping_add(ahead + line * LINE);
-            // SAFETY: the instruction accepts any address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) };
-        }
+    fn prefetch(self, values: &[bf16; 8], ahead: usize) {
+        let ahead = values.as_ptr().wrapping_add(ahead);
+        // SAFETY: the instruction accepts any address.
+        unsafe { _mm_prefetch::<_MM_HINT_NTA>(ahead.cast()) };
     }
 
     #[inline(always)]

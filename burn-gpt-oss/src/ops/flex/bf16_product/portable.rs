@@ -3,6 +3,7 @@
 use half::bf16;
 
 use super::register::Register;
+use crate::ops::flex::simd::Kernel;
 
 /// Lanes, a width that most vector registers divide.
 const LANES: usize = 8;
@@ -11,9 +12,13 @@ const LANES: usize = 8;
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
 
-impl Register for Portable {
-    const LANES: usize = LANES;
+impl Register<LANES> for Portable {
     type Floats = [f32; LANES];
+
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run()
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::Floats {
@@ -21,21 +26,18 @@ impl Register for Portable {
     }
 
     #[inline(always)]
-    fn load(self, values: &[f32]) -> Self::Floats {
-        let mut lanes = [0.0; LANES];
-        lanes.copy_from_slice(&values[..LANES]);
-        lanes
+    fn load(self, values: &[f32; LANES]) -> Self::Floats {
+        *values
     }
 
     /// `to_f32` without its branch for NaN, which keeps loops from being vectorized.
     #[inline(always)]
-    fn widen(self, values: &[bf16]) -> Self::Floats {
-        let values = &values[..LANES];
+    fn widen(self, values: &[bf16; LANES]) -> Self::Floats {
         core::array::from_fn(|lane| f32::from_bits(u32::from(values[lane].to_bits()) << 16))
     }
 
     #[inline(always)]
-    fn prefetch(self, _values: &[bf16], _ahead: usize) {}
+    fn prefetch(self, _values: &[bf16; LANES], _ahead: usize) {}
 
     /// Rounded twice: without an instruction for it, a fused one is a function call.
     #[inline(always)]

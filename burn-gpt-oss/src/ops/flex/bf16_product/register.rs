@@ -2,24 +2,28 @@
 
 use half::bf16;
 
-/// A register of `f32` lanes, and the instructions for it. A value of such a type is the proof that the
-/// processor has them.
+use crate::ops::flex::simd::Kernel;
+
+/// A register of `L` `f32` lanes, and the instructions for it. A value of such a type is the proof that
+/// the processor has them.
 ///
-/// All methods must be inlined into a function that is compiled for these instructions.
-pub(super) trait Register: Copy {
-    /// Number of lanes.
-    const LANES: usize;
+/// All methods but [`run`](Self::run) must be inlined into a function that is compiled for these
+/// instructions. Closures are not always: loops that call them do without.
+pub(super) trait Register<const L: usize>: Copy {
     /// `f32` lanes.
     type Floats: Copy;
 
+    /// Runs a loop compiled for these instructions.
+    fn run<K: Kernel>(self, kernel: K) -> K::Output;
     /// All lanes zero.
     fn zero(self) -> Self::Floats;
-    /// The first values of a slice.
-    fn load(self, values: &[f32]) -> Self::Floats;
-    /// The first values of a slice.
-    fn widen(self, values: &[bf16]) -> Self::Floats;
-    /// Asks for the cache lines of as many elements as a slice has, `ahead` elements behind it.
-    fn prefetch(self, values: &[bf16], ahead: usize);
+    /// A register from memory.
+    fn load(self, values: &[f32; L]) -> Self::Floats;
+    /// A register from half as much memory.
+    fn widen(self, values: &[bf16; L]) -> Self::Floats;
+    /// Asks for the cache line `ahead` elements behind, which is read once: caches beyond the first do
+    /// without it.
+    fn prefetch(self, values: &[bf16; L], ahead: usize);
     /// `a * b + c`.
     fn multiply_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// `a + b`.
@@ -27,9 +31,3 @@ pub(super) trait Register: Copy {
     /// The sum of all lanes.
     fn sum(self, values: Self::Floats) -> f32;
 }
-
-/// Elements of a cache line.
-pub(super) const LINE: usize = 32;
-
-/// The largest number of lanes.
-pub(super) const MAX_LANES: usize = 16;

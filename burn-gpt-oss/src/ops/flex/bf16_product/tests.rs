@@ -17,12 +17,13 @@ type Run = fn(&[f32], &[bf16], usize, &mut [f32]);
 
 /// The product with every instruction set of this processor.
 fn runs() -> Vec<Run> {
-    let mut runs: Vec<Run> = vec![bf16_product, |x, weight, d_input, out| {
-        Product::new(portable::Portable, x, weight, d_input, out).run();
-    }];
+    let portable: Run = |x, weight, d_input, out| {
+        multiply(portable::Portable, x, weight, d_input, out);
+    };
+    let mut runs = vec![bf16_product, portable];
     #[cfg(target_arch = "x86_64")]
     runs.push(|x, weight, d_input, out| match avx2::Avx2::detect() {
-        Some(register) => register.run(Product::new(register, x, weight, d_input, out)),
+        Some(register) => multiply(register, x, weight, d_input, out),
         None => bf16_product(x, weight, d_input, out),
     });
     runs
