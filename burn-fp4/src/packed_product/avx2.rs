@@ -77,9 +77,9 @@ impl Lanes<8> for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, bytes: &[[u8; 4]; 8], ahead: usize) {
+    fn prefetch(self, bytes: &[u8], ahead: usize) {
         // SAFETY: the instruction accepts any address.
-        unsafe { _mm_prefetch::<_MM_HINT_NTA>(bytes.as_ptr().wrapping_byte_add(ahead).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_NTA>(bytes.as_ptr().wrapping_add(ahead).cast()) }
     }
 
     #[inline(always)]

@@ -87,9 +87,9 @@ impl<const VNNI: bool> Lanes<16> for Avx512<VNNI> {
     }
 
     #[inline(always)]
-    fn prefetch(self, bytes: &[[u8; 4]; 16], ahead: usize) {
+    fn prefetch(self, bytes: &[u8], ahead: usize) {
         // SAFETY: the instruction accepts any address.
-        unsafe { _mm_prefetch::<_MM_HINT_NTA>(bytes.as_ptr().wrapping_byte_add(ahead).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_NTA>(bytes.as_ptr().wrapping_add(ahead).cast()) }
     }
 
     #[inline(always)]

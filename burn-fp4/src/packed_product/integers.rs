@@ -1,7 +1,7 @@
 //! Rows of integers of eight bits, in blocks with a scale.
 
-use super::lanes::{IntegerLanes, OFFSET, scale_word};
-use super::task::{Outputs, Task, Tiles};
+use super::lanes::{IntegerLanes, OFFSET, prefetch_scales, scale_word};
+use super::task::{Outputs, Task, Tiles, UNROLLED};
 use crate::simd::Kernel;
 
 /// Elements of a row that share a scale.
@@ -129,19 +129,22 @@ impl<G: IntegerLanes<L>, const L: usize> Tiles for Integers<G, L> {
         let rows: [&[IntegerChunk<L>]; R] = core::array::from_fn(|r| self.row(row + r));
         let codes: [&[[[u8; 4]; L]]; O] =
             core::array::from_fn(|o| &outputs.codes[o].as_chunks().0.as_chunks().0[..n_full]);
-        let mut sums = [[lanes.zero(); R]; O];
-        for i in 0..n_full {
+        if row == 0 {
             for o in 0..O {
-                let factors = lanes.doubled(lanes.words(&codes[o][i]));
-                let bytes = &outputs.scales[o][i * n_scales..][..n_scales];
-                let scale = lanes.scales(outputs.format, scale_word(bytes));
-                if row == 0 {
-                    lanes.prefetch(&codes[o][i], outputs.ahead);
-                }
-                for r in 0..R {
-                    sums[o][r] = add_chunk(lanes, sums[o][r], &rows[r][i], factors, scale);
-                }
+                prefetch_scales(lanes, outputs.scales[o], outputs.ahead);
             }
+        }
+        let mut sums = [[lanes.zero(); R]; O];
+        let mut i = 0;
+        while i + UNROLLED <= n_full {
+            for _ in 0..UNROLLED {
+                self.add_full(&mut sums, i, rows, codes, outputs, row == 0);
+                i += 1;
+            }
+        }
+        while i < n_full {
+            self.add_full(&mut sums, i, rows, codes, outputs, row == 0);
+            i += 1;
         }
         if outputs.codes[0].len() > n_full * 4 * L {
             for o in 0..O {
@@ -160,6 +163,34 @@ impl<G: IntegerLanes<L>, const L: usize> Tiles for Integers<G, L> {
             }
         }
         out
+    }
+}
+
+impl<G: IntegerLanes<L>, const L: usize> Integers<G, L> {
+    /// Adds the products of chunk `i`, which is full.
+    #[inline(always)]
+    fn add_full<const O: usize, const R: usize>(
+        &self,
+        sums: &mut [[G::Floats; R]; O],
+        i: usize,
+        rows: [&[IntegerChunk<L>]; R],
+        codes: [&[[[u8; 4]; L]]; O],
+        outputs: &Outputs<'_, O>,
+        prefetch: bool,
+    ) {
+        let lanes = self.lanes;
+        let n_scales = 8 * L / outputs.format.block_size();
+        for o in 0..O {
+            let factors = lanes.doubled(lanes.words(&codes[o][i]));
+            let bytes = &outputs.scales[o][i * n_scales..][..n_scales];
+            let scale = lanes.scales(outputs.format, scale_word(bytes));
+            if prefetch {
+                lanes.prefetch(codes[o][i].as_flattened(), outputs.ahead);
+            }
+            for r in 0..R {
+                sums[o][r] = add_chunk(lanes, sums[o][r], &rows[r][i], factors, scale);
+            }
+        }
     }
 }
 

@@ -32,9 +32,9 @@ pub(super) trait Lanes<const L: usize>: Copy {
     fn words(self, bytes: &[[u8; 4]; L]) -> Self::Words;
     /// A register from memory that is too short, filled up with zeros.
     fn part(self, bytes: &[u8]) -> Self::Words;
-    /// Asks for the cache line `ahead` bytes behind, which is read once: caches beyond the first do without
+    /// Asks for the cache line of a byte `ahead` bytes behind, which is read once: caches beyond the first do without
     /// it.
-    fn prefetch(self, bytes: &[[u8; 4]; L], ahead: usize);
+    fn prefetch(self, bytes: &[u8], ahead: usize);
     /// The E2M1 values of the low nibbles of the lanes.
     fn values(self, codes: Self::Words) -> Self::Floats;
     /// The lanes shifted down to the next nibble.
@@ -63,6 +63,16 @@ pub(super) trait IntegerLanes<const L: usize>: Lanes<L> {
 
 /// What makes all doubled E2M1 values unsigned, as the instructions want one factor.
 pub(super) const OFFSET: i32 = 12;
+
+/// Asks for the scale bytes that are as many rows ahead as the codes. They are too few for the processor to
+/// notice that they follow each other.
+#[inline(always)]
+pub(super) fn prefetch_scales<G: Lanes<L>, const L: usize>(lanes: G, scales: &[u8], ahead: usize) {
+    let ahead = ahead / 8;
+    for line in 0..scales.len().div_ceil(64) {
+        lanes.prefetch(scales, ahead + 64 * line);
+    }
+}
 
 /// Scale bytes as one number, the first one lowest. At most eight.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Rows of `f32` in the order in which nibbles are decoded.
 
-use super::lanes::{Lanes, scale_word};
-use super::task::{Outputs, Task, Tiles};
+use super::lanes::{Lanes, prefetch_scales, scale_word};
+use super::task::{Outputs, Task, Tiles, UNROLLED};
 use crate::simd::Kernel;
 
 /// Rows `[n, d_input]` for the instructions of `G`, in chunks that zeros fill up.
@@ -81,23 +81,22 @@ impl<G: Lanes<L>, const L: usize> Tiles for Planes<G, L> {
         let rows: [&[Chunk<L>]; R] = core::array::from_fn(|r| self.row(row + r));
         let codes: [&[[[u8; 4]; L]]; O] =
             core::array::from_fn(|o| &outputs.codes[o].as_chunks().0.as_chunks().0[..n_full]);
-        let mut sums = [[lanes.zero(); R]; O];
-        for i in 0..n_full {
-            let mut words = [lanes.zero_words(); O];
-            let mut scales = [lanes.zero(); O];
+        if row == 0 {
             for o in 0..O {
-                words[o] = lanes.words(&codes[o][i]);
-                let bytes = &outputs.scales[o][i * n_scales..][..n_scales];
-                scales[o] = lanes.scales(outputs.format, scale_word(bytes));
-                if row == 0 {
-                    lanes.prefetch(&codes[o][i], outputs.ahead);
-                }
+                prefetch_scales(lanes, outputs.scales[o], outputs.ahead);
             }
-            let mut x = [&rows[0][i]; R];
-            for r in 0..R {
-                x[r] = &rows[r][i];
+        }
+        let mut sums = [[lanes.zero(); R]; O];
+        let mut i = 0;
+        while O * R == 1 && i + UNROLLED <= n_full {
+            for _ in 0..UNROLLED {
+                self.add_full(&mut sums, i, rows, codes, outputs, row == 0);
+                i += 1;
             }
-            add_chunk(lanes, &mut sums, x, words, scales);
+        }
+        while i < n_full {
+            self.add_full(&mut sums, i, rows, codes, outputs, row == 0);
+            i += 1;
         }
         if outputs.codes[0].len() > n_full * 4 * L {
             let mut words = [lanes.zero_words(); O];
@@ -120,6 +119,38 @@ impl<G: Lanes<L>, const L: usize> Tiles for Planes<G, L> {
             }
         }
         out
+    }
+}
+
+impl<G: Lanes<L>, const L: usize> Planes<G, L> {
+    /// Adds the products of chunk `i`, which is full.
+    #[inline(always)]
+    fn add_full<const O: usize, const R: usize>(
+        &self,
+        sums: &mut [[G::Floats; R]; O],
+        i: usize,
+        rows: [&[Chunk<L>]; R],
+        codes: [&[[[u8; 4]; L]]; O],
+        outputs: &Outputs<'_, O>,
+        prefetch: bool,
+    ) {
+        let lanes = self.lanes;
+        let n_scales = 8 * L / outputs.format.block_size();
+        let mut words = [lanes.zero_words(); O];
+        let mut scales = [lanes.zero(); O];
+        for o in 0..O {
+            words[o] = lanes.words(&codes[o][i]);
+            let bytes = &outputs.scales[o][i * n_scales..][..n_scales];
+            scales[o] = lanes.scales(outputs.format, scale_word(bytes));
+            if prefetch {
+                lanes.prefetch(codes[o][i].as_flattened(), outputs.ahead);
+            }
+        }
+        let mut x = [&rows[0][i]; R];
+        for r in 0..R {
+            x[r] = &rows[r][i];
+        }
+        add_chunk(lanes, sums, x, words, scales);
     }
 }
 

@@ -53,7 +53,7 @@ impl Lanes<LANES> for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(self, _bytes: &[[u8; 4]; LANES], _ahead: usize) {}
+    fn prefetch(self, _bytes: &[u8], _ahead: usize) {}
 
     #[inline(always)]
     fn values(self, codes: Self::Words) -> Self::Floats {

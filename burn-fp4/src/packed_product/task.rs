@@ -8,6 +8,10 @@ use super::matrix::{PackedMatrix, ScaleFormat};
 /// a core. Prefetchers of processors stop at the end of a page; a weight has one every three rows.
 const AHEAD: usize = 46 * 64;
 
+/// Chunks of one turn of a loop. Prefetchers of processors look some steps of an instruction ahead, so its
+/// steps should be long.
+pub(super) const UNROLLED: usize = 4;
+
 /// Products of all rows with some outputs, to be written to `out`.
 pub(super) struct Task<'a> {
     matrix: &'a PackedMatrix<'a>,
