@@ -155,10 +155,9 @@ impl<'a> Chat<'a> {
     }
 
     fn render(&self, messages: &[Message]) -> Result<Vec<u32>> {
-        let system =
-            self.args.model.is_some().then(|| {
-                SystemContent::default().with_reasoning_effort(self.args.reasoning.into())
-            });
+        let published = self.args.model.is_some() && !self.args.no_system_block;
+        let effort = self.args.reasoning.into();
+        let system = published.then(|| SystemContent::default().with_reasoning_effort(effort));
         let chat = Conversation::from_chat(messages.to_vec(), system)?;
         Ok(render_completion(
             &chat,

@@ -1,7 +1,13 @@
-//! The example as a user meets it: errors, Ctrl-C and a short run, through its binary.
+//! The examples as users meet them: errors, Ctrl-C and short runs, through their binaries.
 
 #[path = "cli/example.rs"]
 mod example;
+#[path = "support/files.rs"]
+mod files;
+#[path = "cli/generate.rs"]
+mod generate;
+#[path = "support/golden.rs"]
+mod golden;
 #[path = "cli/refusals.rs"]
 mod refusals;
 #[path = "cli/runs.rs"]

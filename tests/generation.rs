@@ -12,8 +12,12 @@ mod batches;
 mod cached;
 #[path = "generation/control.rs"]
 mod control;
+#[path = "generation/packed.rs"]
+mod packed;
 #[path = "generation/prompts.rs"]
 mod prompts;
+#[path = "generation/text.rs"]
+mod text;
 
 use std::ops::ControlFlow;
 

@@ -34,6 +34,9 @@ pub struct Args {
     /// How much to think before an answer; not for the embedded model
     #[arg(long, value_enum, default_value_t = Effort::Medium)]
     pub reasoning: Effort,
+    /// Leave out the system block that gpt-oss was trained with, as for models tuned without it
+    #[arg(long)]
+    pub no_system_block: bool,
     /// Most tokens of an answer, thinking included
     #[arg(long, value_name = "N", default_value_t = 512)]
     pub max_new_tokens: usize,
@@ -48,6 +51,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "T",
+        allow_negative_numbers = true,
         default_value_t = 0.0,
         help_heading = "Sampling"
     )]

@@ -1,14 +1,19 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The binary of the example, which `cargo test` builds beside the tests.
+/// The binary of the recipe.
 pub fn binary() -> PathBuf {
+    example("qat_gpt_oss_20b")
+}
+
+/// The binary of an example, which `cargo test` builds beside the tests.
+pub fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let target = test
         .ancestors()
         .nth(2)
         .expect("target/<profile>/deps/<test>");
-    let binary = target.join("examples/qat_gpt_oss_20b");
+    let binary = target.join("examples").join(name);
     assert!(
         binary.exists(),
         "{} is missing: run `cargo test`, or `cargo build --examples` before a single test",
