@@ -1,5 +1,8 @@
 //! Rows of integers of eight bits, in blocks with a scale.
 
+// Registers are in arrays that must not be iterated over, see `Lanes`.
+#![allow(clippy::needless_range_loop)]
+
 use super::lanes::{IntegerLanes, OFFSET, prefetch_scales, scale_word};
 use super::task::{Outputs, Task, Tiles, UNROLLED};
 use crate::simd::Kernel;

@@ -1,5 +1,8 @@
 //! Rows of `f32` in the order in which nibbles are decoded.
 
+// Registers are in arrays that must not be iterated over, see `Lanes`.
+#![allow(clippy::needless_range_loop)]
+
 use super::lanes::{Lanes, prefetch_scales, scale_word};
 use super::task::{Outputs, Task, Tiles, UNROLLED};
 use crate::simd::Kernel;
@@ -88,7 +91,7 @@ impl<G: Lanes<L>, const L: usize> Tiles for Planes<G, L> {
         }
         let mut sums = [[lanes.zero(); R]; O];
         let mut i = 0;
-        while O * R == 1 && i + UNROLLED <= n_full {
+        while O == 1 && i + UNROLLED <= n_full {
             for _ in 0..UNROLLED {
                 self.add_full(&mut sums, i, rows, codes, outputs, row == 0);
                 i += 1;

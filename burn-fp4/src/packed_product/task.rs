@@ -69,6 +69,7 @@ impl<'a> Task<'a> {
     #[inline(always)]
     fn run_format<T: Tiles>(&mut self, tiles: &T, n_rows: usize, format: ScaleFormat) {
         let mut output = self.outputs.start;
+        // Two outputs share what is read of the rows.
         if n_rows > 1 && T::OUTPUTS == 2 {
             while output + 2 <= self.outputs.end {
                 self.all_rows::<T, 2>(tiles, n_rows, output, format);
