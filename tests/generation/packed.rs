@@ -53,9 +53,10 @@ fn eight_bit_activations_choose_the_golden_tokens() {
         exact < 1e-5 * logits,
         "exact products: {exact:e} of {logits}"
     );
-    // A 254th of the largest magnitude of a block at most, about a 500th of a typical one.
+    // An integer is off by half a step of a 127th of the largest magnitude of its block, so by 0.3 % in the
+    // root mean square of a typical one; eight products in a row, and experts that change with them.
     assert!(
-        fast < 1e-2 * logits,
+        fast < 2e-2 * logits,
         "products with eight bits: {fast:e} of {logits}"
     );
     assert_eq!(greedy(&int8), expected);
