@@ -13,7 +13,7 @@ const BLOCK: usize = 32;
 /// The largest integer.
 const MAX: f32 = 127.0;
 
-/// `1.5 * 2^23`: added and subtracted, it rounds to an integer, ties to even.
+/// `1.5 * 2^23`: added, it rounds to an integer, ties to even, and leaves it in the low bits.
 const ROUNDING: f32 = 12_582_912.0;
 
 /// Rows `[n, d_input]` for the instructions of `G`, in chunks that zeros fill up.
@@ -99,7 +99,7 @@ impl<const L: usize> IntegerChunk<L> {
 fn integer(value: f32, scale: f32) -> i8 {
     // Subnormal scales are rounded, so a quotient may be above 127.
     let quotient = if scale > 0.0 { value / scale } else { 0.0 };
-    (quotient.clamp(-MAX, MAX) + ROUNDING - ROUNDING) as i8
+    (quotient.clamp(-MAX, MAX) + ROUNDING).to_bits() as i8
 }
 
 struct Product<'a, G, const L: usize> {

@@ -3,6 +3,9 @@
 //! The time of such a product is the time of reading the matrix, which would double with every element
 //! widened in memory. Instruction sets differ in the order in which they add, nothing else.
 
+// Registers are in arrays that must not be iterated over, see `Register`.
+#![allow(clippy::needless_range_loop)]
+
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod avx2;
@@ -17,15 +20,15 @@ use half::bf16;
 use super::simd::Kernel;
 use register::Register;
 
-/// Elements between what is multiplied and what is asked of memory. Prefetchers of processors stop at
-/// the end of a page.
+/// Elements between what is multiplied and what is asked of memory, at least: time enough for an answer at
+/// the pace of a core.
 const AHEAD: usize = 46 * LINE;
 
 /// Elements of a cache line.
 const LINE: usize = 32;
 
 /// Registers of partial sums of one row with one output: an addition waits for the one before.
-const CHAINS: usize = 4;
+const CHAINS: usize = 8;
 
 /// `out = x weight^T` on the calling thread, added up in float32.
 ///
@@ -153,11 +156,7 @@ fn sums<G: Register<L>, const L: usize, const O: usize, const R: usize, const C:
     first: bool,
 ) -> [[f32; R]; O] {
     let len = weights[0].len();
-    let ahead = if O == 1 {
-        AHEAD
-    } else {
-        AHEAD.next_multiple_of(O * len)
-    };
+    let ahead = AHEAD.next_multiple_of(O * len);
     let n_full = len / L;
     let x: [&[[f32; L]]; R] = core::array::from_fn(|r| &rows[r].as_chunks().0[..n_full]);
     let y: [&[[bf16; L]]; O] = core::array::from_fn(|o| &weights[o].as_chunks().0[..n_full]);
@@ -165,7 +164,8 @@ fn sums<G: Register<L>, const L: usize, const O: usize, const R: usize, const C:
     let mut i = 0;
     while i + C <= n_full {
         for chain in 0..C {
-            if first && (i + chain) * L % LINE == 0 {
+            // A single row is fast enough for loads of its own to be that far ahead.
+            if O > 1 && first && ((i + chain) * L).is_multiple_of(LINE) {
                 for o in 0..O {
                     register.prefetch(&y[o][i + chain], ahead);
                 }
