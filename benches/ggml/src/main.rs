@@ -20,8 +20,8 @@ fn main() {
     let rounds = argument("--rounds", 9);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.expect("threads start");
-    let mxfp4 = Weights::mxfp4();
     let nvfp4 = Weights::nvfp4();
+    let mxfp4 = Weights::mxfp4();
     let buffers = [ggml::Buffer::Plain, ggml::Buffer::Repacked].into_iter();
     let peers: Vec<_> = buffers
         .filter_map(|buffer| ggml::Matrices::new(&mxfp4, buffer, threads))

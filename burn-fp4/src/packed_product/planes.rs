@@ -159,8 +159,8 @@ impl<G: Lanes<L>, const L: usize> Planes<G, L> {
 
 /// Adds the products of a chunk of `R` rows with the codes of `O` outputs.
 ///
-/// The scale comes last, because it takes one multiplication for eight. A single row with a single
-/// output adds up even and odd nibbles apart, because an addition waits for the one before.
+/// The scale comes last, because it takes one multiplication for eight. A single row
+/// adds up even and odd nibbles apart, because an addition waits for the one before.
 #[inline(always)]
 fn add_chunk<G: Lanes<L>, const L: usize, const O: usize, const R: usize>(
     lanes: G,
@@ -170,7 +170,8 @@ fn add_chunk<G: Lanes<L>, const L: usize, const O: usize, const R: usize>(
     scales: [G::Floats; O],
 ) {
     let mut parts = [[[lanes.zero(); 2]; R]; O];
-    let n_parts = if O * R == 1 { 2 } else { 1 };
+    // Not by the number of outputs, so that sums do not depend on which ones are computed together.
+    let n_parts = if R == 1 { 2 } else { 1 };
     for plane in 0..8 {
         let part = plane % n_parts;
         let mut values = [lanes.zero(); O];

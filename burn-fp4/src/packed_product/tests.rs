@@ -265,6 +265,25 @@ fn integer_products_of_a_block_are_exact() {
 }
 
 #[test]
+fn parts_of_outputs_give_the_same_bits() {
+    let weight = Weight::usual(Fp4Scheme::nvfp4(), [9, 160]);
+    let matrix = weight.matrix();
+    for n_rows in 1..=7 {
+        for (rows, _) in representations(&Random(2).values(n_rows * 160), 160) {
+            let mut all = vec![0.0; n_rows * 9];
+            packed_product(&rows, &matrix, 0..9, &mut all);
+            for output in 0..9 {
+                let mut one = vec![0.0; n_rows];
+                packed_product(&rows, &matrix, output..output + 1, &mut one);
+                for (row, x) in one.iter().enumerate() {
+                    assert_eq!(x.to_bits(), all[row * 9 + output].to_bits());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn empty_products() {
     let weight = Weight::usual(Fp4Scheme::mxfp4(), [3, 32]);
     let none = ProductRows::exact(&[], 32);
