@@ -33,7 +33,8 @@ pub struct Experts {
     pub down_proj_input_quantizer: Option<ActivationQuantizer>,
     swiglu_limit: f64,
     swiglu_alpha: f64,
-    /// What packed matrices are multiplied with; a choice of the run, not part of a record.
+    /// What a packed `gate_up_proj` is multiplied with; a choice of the run, not part of a record.
+    /// `down_proj` is always multiplied exactly.
     #[module(skip)]
     pub packed_product_mode: PackedProductMode,
 }
@@ -80,7 +81,12 @@ impl Experts {
         let inner = expert_linear(tokens, weight, bias, &routing);
         let active = clamped_swiglu(inner, self.swiglu_limit as f32, self.swiglu_alpha as f32);
         let active = quantized(&self.down_proj_input_quantizer, active);
-        let (weight, bias) = (self.down_proj.matrices(mode), self.down_proj_bias.val());
+        // What comes out of SwiGLU has a few large values among small ones, of which eight bits would lose
+        // too much.
+        let (weight, bias) = (
+            self.down_proj.matrices(PackedProductMode::Exact),
+            self.down_proj_bias.val(),
+        );
         expert_combine(active, weight, bias, routed.scores.clone(), &routing)
     }
 

@@ -7,8 +7,8 @@ use super::lanes::{IntegerLanes, OFFSET, prefetch_scales, scale_word};
 use super::task::{Outputs, Task, Tiles, UNROLLED};
 use crate::simd::Kernel;
 
-/// Elements of a row that share a scale.
-const BLOCK: usize = 32;
+/// Elements of a row that share a scale: those of a lane, whose scale is an element of a register anyway.
+const BLOCK: usize = 8;
 
 /// The largest integer.
 const MAX: f32 = 127.0;
@@ -34,7 +34,7 @@ pub(super) struct IntegerChunk<const L: usize> {
     pub odd: [[i8; 4]; L],
     /// Minus [`OFFSET`] times the sum of the eight integers of a lane.
     pub starts: [i32; L],
-    /// Half the scale of the block, for each lane, because codes are doubled.
+    /// Half the scale of each lane's block, because codes are doubled.
     pub scales: [f32; L],
 }
 
@@ -51,8 +51,8 @@ impl<G: IntegerLanes<L>, const L: usize> Integers<G, L> {
         let rows = chunks.chunks_exact_mut(n_chunks.max(1));
         for (chunks, values) in rows.zip(values.chunks_exact(d_input.max(1))) {
             for (chunk, values) in chunks.iter_mut().zip(values.chunks(8 * L)) {
-                for (block, values) in values.chunks(BLOCK).enumerate() {
-                    chunk.set_block(block * (BLOCK / 8), values);
+                for (lane, block) in values.as_chunks().0.iter().enumerate() {
+                    chunk.set_block(lane, block);
                 }
             }
         }
@@ -74,23 +74,18 @@ impl<G: IntegerLanes<L>, const L: usize> Integers<G, L> {
 }
 
 impl<const L: usize> IntegerChunk<L> {
-    /// Rounds a block, the first of whose lanes is `lane`.
-    fn set_block(&mut self, lane: usize, values: &[f32]) {
-        let mut block = [0.0; BLOCK];
-        block[..values.len()].copy_from_slice(values);
+    /// Rounds the block of a lane.
+    fn set_block(&mut self, lane: usize, block: &[f32; BLOCK]) {
         let amax = block.iter().fold(0f32, |amax, x| amax.max(x.abs()));
         // `max` takes NaN for nothing.
         let finite = block.iter().all(|x| x.is_finite());
         let scale = if finite { amax / MAX } else { f32::NAN };
         let integers = block.map(|value| integer(value, scale));
-        for (i, integers) in integers.as_chunks::<8>().0.iter().enumerate() {
-            let lane = lane + i;
-            let [a, b, c, d, e, f, g, h] = *integers;
-            self.even[lane] = [a, c, e, g];
-            self.odd[lane] = [b, d, f, h];
-            self.starts[lane] = -OFFSET * integers.iter().map(|x| i32::from(*x)).sum::<i32>();
-            self.scales[lane] = 0.5 * scale;
-        }
+        let [a, b, c, d, e, f, g, h] = integers;
+        self.even[lane] = [a, c, e, g];
+        self.odd[lane] = [b, d, f, h];
+        self.starts[lane] = -OFFSET * integers.iter().map(|x| i32::from(*x)).sum::<i32>();
+        self.scales[lane] = 0.5 * scale;
     }
 }
 

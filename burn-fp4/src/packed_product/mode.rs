@@ -5,7 +5,7 @@ pub enum PackedProductMode {
     /// They stay `f32`.
     #[default]
     Exact,
-    /// Where rows are few, they are rounded to eight bits in blocks of 32; see
+    /// Where rows are few, they are rounded to eight bits in blocks of 8; see
     /// [`ProductRows::int8_blocks`](crate::ProductRows::int8_blocks).
     Int8,
 }

@@ -112,7 +112,7 @@ fn representations(values: &[f32], d_input: usize) -> Vec<(ProductRows, Vec<f64>
 
 /// Values as the integers and scales of [`ProductRows::int8_blocks`] have them.
 fn rounded(values: &[f32], d_input: usize) -> Vec<f64> {
-    let blocks = values.chunks(d_input).flat_map(|row| row.chunks(32));
+    let blocks = values.chunks(d_input).flat_map(|row| row.chunks(8));
     let blocks = blocks.flat_map(|block| {
         let amax = block.iter().fold(0f32, |amax, x| amax.max(x.abs()));
         let scale = amax / 127.0;

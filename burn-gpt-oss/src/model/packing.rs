@@ -29,7 +29,9 @@ impl GptOssConfig {
 }
 
 impl GptOss {
-    /// Chooses what packed experts are multiplied with.
+    /// Chooses what the packed `gate_up_proj` of all experts are multiplied with, two thirds of the bytes
+    /// that experts read. With [`PackedProductMode::Int8`], the logits of the golden model are off by
+    /// 0.65 % in the root mean square, and its greedy tokens are the same.
     pub fn with_packed_products(mut self, mode: PackedProductMode) -> Self {
         for block in &mut self.layers {
             block.mlp.experts.packed_product_mode = mode;
