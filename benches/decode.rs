@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, FloatDType};
+use burn_fp4::PackedProductMode;
 use burn_gpt_oss::{CheckpointReader, GenerateOptions, Generation, GptOss, GptOssConfig, Step};
 use process::Process;
 use rayon::prelude::*;
@@ -49,21 +50,23 @@ fn main() -> Result<()> {
     report_memory("after 32 tokens", &reader)?;
 
     println!(
-        "\n| sequences | first token, s | tokens/s | GB per step | GB/s | read GB/s | share of floor |"
+        "\n| sequences | products | first token, s | tokens/s | GB per step | GB/s | read GB/s | share of floor |"
     );
-    println!("|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|--:|---|--:|--:|--:|--:|--:|--:|");
     for rows in rows() {
-        let run = decode(&model, rows, &device)?;
-        let rate = read_rate(&reader);
-        let bytes = floor_bytes(&reader, rows);
-        let used = bytes / run.step / 1e9;
-        println!(
-            "| {rows} | {:.2} | {:.2} | {:.2} | {used:.1} | {rate:.1} | {:.0} % |",
-            run.first,
-            rows as f64 / run.step,
-            bytes / 1e9,
-            100.0 * used / rate
-        );
+        for mode in [PackedProductMode::Exact, PackedProductMode::Int8] {
+            let run = decode(&model.clone().with_packed_products(mode), rows, &device)?;
+            let rate = read_rate(&reader);
+            let bytes = floor_bytes(&reader, rows);
+            let used = bytes / run.step / 1e9;
+            println!(
+                "| {rows} | {mode:?} | {:.2} | {:.2} | {:.2} | {used:.1} | {rate:.1} | {:.0} % |",
+                run.first,
+                rows as f64 / run.step,
+                bytes / 1e9,
+                100.0 * used / rate
+            );
+        }
     }
     println!();
     report_memory("at the end", &reader)

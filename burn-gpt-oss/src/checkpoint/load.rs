@@ -1,13 +1,14 @@
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Bytes, DType, Device, Element, FloatDType, Tensor, TensorData};
+mod parameters;
+
+use burn::tensor::{Bytes, Device, FloatDType};
 use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4Ref};
 use half::bf16;
-use safetensors::Dtype;
 
 use super::convert::{Weight, decode, transpose};
 use super::{CheckpointForm, CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
 use crate::GptOssError;
 use crate::model::GptOss;
+use parameters::{Dense, Loader};
 
 impl CheckpointReader {
     /// Loads the model onto a device. MXFP4 experts are decoded, which is exact in every float type
@@ -45,7 +46,8 @@ impl CheckpointReader {
     ///
     /// On Flex these matrices are the mapped file itself: nothing is read before it is used, and the model
     /// needs the memory of the file, which the system shares between processes and can take back. The
-    /// files must not be changed in place while the model lives. On other devices they are copied.
+    /// files must not be changed in place while the model lives. On other devices they are copied, and
+    /// decoded where a device does not have their type.
     ///
     /// # Errors
     /// Those of [`load`](Self::load).
@@ -130,15 +132,7 @@ impl CheckpointReader {
         bytes_done: u64,
         progress: impl FnMut(CheckpointProgress<'_>),
     ) -> Result<GptOss, GptOssError> {
-        let loader = Loader {
-            reader: self,
-            device,
-            dense,
-            path: Vec::new(),
-            bytes_done,
-            progress,
-            error: None,
-        };
+        let loader = Loader::new(self, device, dense, bytes_done, progress);
         match dtype {
             FloatDType::F32 => loader.run::<f32>(model),
             FloatDType::BF16 => loader.run::<bf16>(model),
@@ -198,138 +192,12 @@ impl CheckpointReader {
         )
         .map_err(GptOssError::fp4(&spec.name))
     }
-}
-
-/// What becomes of the matrices that a checkpoint stores in 16-bit floats.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Dense {
-    /// They take the dtype of everything else.
-    Decoded,
-    /// They stay, where a device can have it, in the file.
-    Stored,
-}
-
-/// Replaces every parameter by the checkpoint's, in module order.
-struct Loader<'a, P> {
-    reader: &'a CheckpointReader,
-    device: &'a Device,
-    dense: Dense,
-    path: Vec<String>,
-    bytes_done: u64,
-    progress: P,
-    /// Mappers cannot fail, so the first error is kept and the rest of the walk skipped.
-    error: Option<GptOssError>,
-}
-
-/// The walk for one element type.
-struct TypedLoader<'l, 'a, P, T>(&'l mut Loader<'a, P>, std::marker::PhantomData<T>);
-
-impl<P: FnMut(CheckpointProgress<'_>)> Loader<'_, P> {
-    fn run<T: Weight + Element + burn_fp4::Fp4Element>(
-        mut self,
-        model: GptOss,
-    ) -> Result<GptOss, GptOssError> {
-        let model = model.map(&mut TypedLoader::<P, T>(
-            &mut self,
-            std::marker::PhantomData,
-        ));
-        self.error.map_or(Ok(model), Err)
-    }
-
-    fn load<T: Weight + Element + burn_fp4::Fp4Element, const D: usize>(
-        &mut self,
-    ) -> Result<Tensor<D>, GptOssError> {
-        let path = self.path.join(".");
-        let spec = self.reader.specs().iter().find(|spec| spec.path == path);
-        let spec = spec.ok_or_else(|| GptOssError::Unsupported {
-            what: format!("the parameter `{path}`"),
-            hint: "load the model before quantizers or adapters are inserted".into(),
-        })?;
-        let stored = match self.dense {
-            Dense::Stored => self.reader.stored_matrix(spec, self.device)?,
-            Dense::Decoded => None,
-        };
-        let tensor = match stored {
-            Some(tensor) => tensor,
-            None => {
-                let data = TensorData::new(self.reader.weights::<T>(spec)?, spec.shape.clone());
-                let dtype = data.dtype();
-                Tensor::from_data(data, (self.device, dtype))
-            }
-        };
-        self.bytes_done += self.reader.stored_len(spec);
-        (self.progress)(CheckpointProgress {
-            tensor: &spec.name,
-            bytes_done: self.bytes_done,
-            bytes_total: self.reader.data_len(),
-        });
-        Ok(tensor)
-    }
-}
-
-impl CheckpointReader {
-    /// The matrix of a linear layer or of the embedding on the mapped file, if it is in 16-bit floats there.
-    fn stored_matrix<const D: usize>(
-        &self,
-        spec: &TensorSpec,
-        device: &Device,
-    ) -> Result<Option<Tensor<D>>, GptOssError> {
-        let raw = self.raw(&spec.name)?;
-        let dtype = match raw.dtype {
-            Dtype::BF16 => DType::BF16,
-            Dtype::F16 => DType::F16,
-            _ => return Ok(None),
-        };
-        // Headers of any length are allowed, floats at odd addresses are not.
-        let aligned = raw.bytes.as_ptr().cast::<u16>().is_aligned();
-        let matrix = matches!(spec.layout, TensorLayout::Transposed | TensorLayout::Same);
-        if D != 2 || spec.shape.len() != 2 || !matrix || !aligned || spec.path.contains("bias") {
-            return Ok(None);
-        }
-        let data = TensorData::from_bytes(self.shared(&spec.name)?, spec.file_shape(), dtype);
-        let tensor = Tensor::from_data(data, (device, dtype));
-        Ok(Some(match spec.layout {
-            TensorLayout::Transposed => tensor.swap_dims(0, 1),
-            _ => tensor,
-        }))
-    }
 
     fn stored_len(&self, spec: &TensorSpec) -> u64 {
         let len = |name: &str| self.raw(name).map_or(0, |raw| raw.bytes.len() as u64);
         match self.is_packed(spec) {
             true => len(&format!("{}_blocks", spec.name)) + len(&format!("{}_scales", spec.name)),
             false => len(&spec.name),
-        }
-    }
-}
-
-impl<P, T> ModuleMapper for TypedLoader<'_, '_, P, T>
-where
-    P: FnMut(CheckpointProgress<'_>),
-    T: Weight + Element + burn_fp4::Fp4Element,
-{
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.0.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.0.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.0.error.is_some() {
-            return param;
-        }
-        match self.0.load::<T, D>() {
-            Ok(tensor) => {
-                let mut loaded = Param::from_tensor(tensor);
-                loaded.id = param.id;
-                loaded
-            }
-            Err(error) => {
-                self.0.error = Some(error);
-                param
-            }
         }
     }
 }
