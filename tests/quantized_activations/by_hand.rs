@@ -2,7 +2,7 @@
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
-use burn_fp4::fp4_expert_linear;
+use burn_fp4::{PackedMatrix, ProductRows, packed_product};
 use burn_gpt_oss::{ExpertWeight, Experts, GptOss, RouterOutput};
 
 /// Which input: that of `gate_up_proj` or that of `down_proj`.
@@ -83,10 +83,25 @@ fn multiply(weight: &ExpertWeight, rows: Tensor<2>, expert: usize) -> Tensor<2> 
             let matrix = weight.val().narrow(0, expert, 1).squeeze_dim::<2>(0);
             rows.matmul(matrix)
         }
-        ExpertWeight::Packed(packed) => {
-            let (device, n_rows) = (rows.device(), rows.dims()[0]);
-            let experts = Tensor::full([n_rows], expert as i64, &device);
-            fp4_expert_linear(rows, experts, packed)
+        // By the product that few rows take, because the next quantizer would make steps of last bits.
+        ExpertWeight::Packed(weight) => {
+            let packed = weight.to_packed().expect("readable");
+            let (device, [n_rows, d_input]) = (rows.device(), rows.dims());
+            let [_, d_output, _] = weight.shape();
+            let [codes, scales] = [packed.codes(), packed.scales()].map(|bytes| {
+                let n_bytes = bytes.len() / weight.shape()[0];
+                &bytes[expert * n_bytes..][..n_bytes]
+            });
+            let global_scales = packed.global_scales();
+            let last = global_scales.len().saturating_sub(1);
+            let global_scale = global_scales.get(expert.min(last)).copied().unwrap_or(1.0);
+            let shape = [d_output, d_input];
+            let matrix = PackedMatrix::new(weight.scheme(), shape, codes, scales, global_scale);
+            let values = rows.try_into_vec_as::<f32>().expect("readable");
+            let rows = ProductRows::exact(&values, d_input);
+            let mut out = vec![0.0; n_rows * d_output];
+            packed_product(&rows, &matrix.expect("whole blocks"), 0..d_output, &mut out);
+            Tensor::from_data(TensorData::new(out, [n_rows, d_output]), &device)
         }
     }
 }
