@@ -2,7 +2,7 @@
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
-use burn_fp4::{PackedMatrix, ProductRows, packed_product};
+use burn_fp4::{PackedMatrix, ProductRows, fp4_expert_linear, packed_product};
 use burn_gpt_oss::{ExpertWeight, Experts, GptOss, RouterOutput};
 
 /// Which input: that of `gate_up_proj` or that of `down_proj`.
@@ -97,11 +97,15 @@ fn multiply(weight: &ExpertWeight, rows: Tensor<2>, expert: usize) -> Tensor<2> 
             let global_scale = global_scales.get(expert.min(last)).copied().unwrap_or(1.0);
             let shape = [d_output, d_input];
             let matrix = PackedMatrix::new(weight.scheme(), shape, codes, scales, global_scale);
+            let experts = Tensor::full([n_rows], expert as i64, &device);
+            let tracked = fp4_expert_linear(rows.clone(), experts, weight);
             let values = rows.try_into_vec_as::<f32>().expect("readable");
             let rows = ProductRows::exact(&values, d_input);
             let mut out = vec![0.0; n_rows * d_output];
             packed_product(&rows, &matrix.expect("whole blocks"), 0..d_output, &mut out);
-            Tensor::from_data(TensorData::new(out, [n_rows, d_output]), &device)
+            let exact = Tensor::from_data(TensorData::new(out, [n_rows, d_output]), &device);
+            // The values of one, the gradient of the other.
+            tracked.clone() - tracked.detach() + exact
         }
     }
 }
