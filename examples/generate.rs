@@ -63,7 +63,7 @@ fn run(args: &Args) -> Result<bool> {
     if !args.json && args.model.is_none() {
         eprintln!(
             "This is the embedded tiny gpt-oss: it knows small word problems, such as\n\
-             Anna has 3 apples and buys 4 more. How many apples does she have?\n\
+             Lisa has 5 coins and gets 4 more. How many coins does Lisa have now?\n\
              For a real one: cargo run --release --example generate -- --model DIR"
         );
     }

@@ -118,11 +118,20 @@ impl<'a> Generation<'a> {
         self
     }
 
-    /// Goes on by one pass of the model; `None` when all sequences are finished.
+    /// Goes on by one pass of the model; `None` when all sequences are finished, and after an error.
     ///
     /// # Errors
     /// Logits that are not numbers, and failures of the device.
     pub fn step(&mut self) -> Result<Option<Step>, GptOssError> {
+        let step = self.advance();
+        if step.is_err() {
+            self.batch = None;
+            self.waiting.clear();
+        }
+        step
+    }
+
+    fn advance(&mut self) -> Result<Option<Step>, GptOssError> {
         loop {
             if self.batch.is_none() && !self.begin() {
                 return Ok(None);
@@ -152,7 +161,7 @@ impl<'a> Generation<'a> {
         }
     }
 
-    /// Ends a sequence before its next token; others go on.
+    /// Ends a sequence that has begun before its next token; others go on.
     pub fn end(&mut self, prompt: usize, sample: usize) {
         if let Some(batch) = &mut self.batch {
             batch.end(prompt, sample);

@@ -85,6 +85,18 @@ impl Answer {
         }
     }
 
+    /// Messages of one part are lines.
+    fn begin(&mut self, part: CompletionPart) {
+        let text = match part {
+            CompletionPart::Thinking => &mut self.thinking,
+            CompletionPart::Answer => &mut self.content,
+            CompletionPart::Other => return,
+        };
+        if !text.is_empty() {
+            text.push('\n');
+        }
+    }
+
     fn add(&mut self, part: CompletionPart, text: &str, screen: &mut Screen) {
         match part {
             CompletionPart::Thinking => self.thinking.push_str(text),
@@ -111,6 +123,9 @@ impl Reader<'_> {
                     channel,
                     recipient,
                 } => {
+                    let held = self.stop.finish();
+                    answer.add(self.part, &held, screen);
+                    answer.begin(part);
                     self.part = part;
                     screen.start(part, channel.as_deref(), recipient.as_deref());
                 }

@@ -91,7 +91,8 @@ impl Screen {
                 "seconds_to_first_token": first,
                 "tokens_per_second": rate,
             });
-            println!("{line}");
+            // A reader that is gone, as after `| head`, is no failure of the answer.
+            let _ = writeln!(std::io::stdout(), "{line}");
             return;
         }
         let why = match answer.ending() {
@@ -99,7 +100,8 @@ impl Screen {
             "cancelled" => "; cancelled",
             _ => "",
         };
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "\n{prompt_tokens} + {} tokens, {rate:.1} tokens/s, first token after {first:.2} s{why}",
             answer.n_tokens
         );

@@ -99,7 +99,7 @@ fn cancelling_keeps_what_was_said() {
     for calls in [1, 7, 20] {
         let (result, shown) = answer(&[], calls);
         assert_eq!(result.tokens, whole.tokens[..calls]);
-        assert_eq!(shown, result.text);
+        assert!(result.text.starts_with(&shown));
         assert_eq!(result.finish, None);
     }
 }

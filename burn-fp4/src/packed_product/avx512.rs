@@ -15,13 +15,16 @@ use super::lanes::{DOUBLED, IntegerLanes, Lanes, VALUES};
 use super::matrix::ScaleFormat;
 use crate::simd::Kernel;
 
-/// Proof that the processor has AVX-512 F and BW, and also VNNI if that is set.
+/// Proof that the processor has AVX-512 F and BW, AVX2 and FMA, and also VNNI if that is set.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512<const VNNI: bool>(());
 
 impl Avx512<false> {
     pub fn detect() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma");
         found.then_some(Self(()))
     }
 }

@@ -132,7 +132,7 @@ impl CheckpointReader {
         bytes_done: u64,
         progress: impl FnMut(CheckpointProgress<'_>),
     ) -> Result<GptOss, GptOssError> {
-        let loader = Loader::new(self, device, dense, bytes_done, progress);
+        let loader = Loader::new(self, (device, dtype), dense, bytes_done, progress);
         match dtype {
             FloatDType::F32 => loader.run::<f32>(model),
             FloatDType::BF16 => loader.run::<bf16>(model),

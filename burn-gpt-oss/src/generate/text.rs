@@ -58,16 +58,23 @@ pub fn generate_text(
             }
         }
         result.text.push_str(&shown);
-        if show(&shown).is_break() || result.finish == Some(Finish::Ended) {
-            break;
+        if show(&shown).is_break() {
+            result
+                .text
+                .push_str(&(stop.push(&stream.finish()).shown + &stop.finish()));
+            return Ok(result);
+        }
+        if result.finish == Some(Finish::Ended) {
+            return Ok(result);
         }
     }
-    if result.finish != Some(Finish::Ended) {
-        let pushed = stop.push(&stream.finish());
-        let rest = pushed.shown + &stop.finish();
-        result.text.push_str(&rest);
-        // Nothing is left to be ended.
-        let _ = show(&rest);
+    let pushed = stop.push(&stream.finish());
+    if pushed.stopped {
+        result.finish = Some(Finish::Ended);
     }
+    let rest = pushed.shown + &stop.finish();
+    result.text.push_str(&rest);
+    // Nothing is left to be ended.
+    let _ = show(&rest);
     Ok(result)
 }

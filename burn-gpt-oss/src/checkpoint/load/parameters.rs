@@ -22,6 +22,7 @@ pub(super) enum Dense {
 pub(super) struct Loader<'a, P> {
     reader: &'a CheckpointReader,
     device: &'a Device,
+    dtype: FloatDType,
     dense: Dense,
     path: Vec<String>,
     bytes_done: u64,
@@ -36,7 +37,7 @@ struct TypedLoader<'l, 'a, P, T>(&'l mut Loader<'a, P>, std::marker::PhantomData
 impl<'a, P: FnMut(CheckpointProgress<'_>)> Loader<'a, P> {
     pub(super) fn new(
         reader: &'a CheckpointReader,
-        device: &'a Device,
+        (device, dtype): (&'a Device, FloatDType),
         dense: Dense,
         bytes_done: u64,
         progress: P,
@@ -44,6 +45,7 @@ impl<'a, P: FnMut(CheckpointProgress<'_>)> Loader<'a, P> {
         Self {
             reader,
             device,
+            dtype,
             dense,
             path: Vec::new(),
             bytes_done,
@@ -73,7 +75,7 @@ impl<'a, P: FnMut(CheckpointProgress<'_>)> Loader<'a, P> {
             hint: "load the model before quantizers or adapters are inserted".into(),
         })?;
         let stored = match self.dense {
-            Dense::Stored => self.reader.stored_matrix(spec, self.device)?,
+            Dense::Stored => self.reader.stored_matrix(spec, self.device, self.dtype)?,
             Dense::Decoded => None,
         };
         let tensor = match stored {
@@ -100,6 +102,7 @@ impl CheckpointReader {
         &self,
         spec: &TensorSpec,
         device: &Device,
+        activations: FloatDType,
     ) -> Result<Option<Tensor<D>>, GptOssError> {
         let raw = self.raw(&spec.name)?;
         let dtype = match raw.dtype {
@@ -107,7 +110,9 @@ impl CheckpointReader {
             Dtype::F16 => FloatDType::F16,
             _ => return Ok(None),
         };
-        if !device.supports_dtype(dtype) {
+        // Products take a narrower matrix beside float32, and no other mixture.
+        let fits = dtype == activations || activations == FloatDType::F32;
+        if !fits || !device.supports_dtype(dtype) {
             return Ok(None);
         }
         // Headers of any length are allowed, floats at odd addresses are not.
