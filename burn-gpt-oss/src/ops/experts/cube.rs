@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 #![allow(unsafe_code)]
 
+mod few_rows;
 mod products;
 mod routing;
 mod scores;

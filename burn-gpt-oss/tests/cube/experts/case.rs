@@ -61,6 +61,8 @@ pub fn small() -> Vec<Case> {
         case("all on one expert", [64, 40], 4, 2, [2, 2].repeat(90)),
         case("one column", [1, 1], 2, 2, pairs(5, &[0, 1])),
         case("whole blocks", [64, 96], 4, 2, pairs(13, &[0, 3, 1])),
+        case("a token of four", [96, 40], 6, 4, vec![5, 0, 3, 1]),
+        case("few tokens", [64, 24], 5, 2, pairs(7, &[0, 2, 3, 4])),
         case("no tokens", [32, 16], 3, 2, vec![]),
     ]
 }

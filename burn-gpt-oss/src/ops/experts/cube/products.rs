@@ -5,6 +5,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::super::ExpertPrimitive;
+use super::few_rows::{are_few, few_rows};
 use crate::ops::cube::contiguous;
 use crate::ops::cube::gemm::{Dense, Grouping, Packed, Product, Right, RouteTensors};
 
@@ -16,6 +17,12 @@ pub(super) fn forward(
     bias: Option<CubeTensor>,
     routes: &RouteTensors,
 ) -> CubeTensor {
+    let weight = match weight {
+        ExpertPrimitive::Packed(packed, scheme, _) if are_few(&packed, routes) => {
+            return few_rows(rows, gathered, (packed, scheme), bias, routes);
+        }
+        weight => weight,
+    };
     let matrices = Matrices::new(weight);
     let (n_terms, n_columns) = (matrices.d_input, matrices.d_output);
     // Dense matrices have rows of terms, packed ones a row per output.
