@@ -1,6 +1,8 @@
 //! Generation with cached keys and values: against the whole sequence computed at once, in batches,
 //! from stored matrices, and what users can do wrong.
 
+#[path = "support/files.rs"]
+mod files;
 #[path = "support/golden.rs"]
 mod golden;
 #[path = "support/model.rs"]
@@ -16,6 +18,8 @@ mod control;
 mod packed;
 #[path = "generation/prompts.rs"]
 mod prompts;
+#[path = "generation/stored.rs"]
+mod stored_files;
 #[path = "generation/text.rs"]
 mod text;
 

@@ -39,7 +39,7 @@ impl Answer {
             part: CompletionPart::Other,
             stop,
         };
-        while !cancelled() && !answer.stopped {
+        while !cancelled() && !answer.stopped && screen.check().is_ok() {
             let Some(step) = generation.step()? else {
                 break;
             };
@@ -59,8 +59,7 @@ impl Answer {
         if !answer.stopped {
             let events = reader.stream.finish();
             reader.read(events, &mut answer, screen);
-            let held = reader.stop.finish();
-            answer.add(CompletionPart::Answer, &held, screen);
+            reader.release(&mut answer, screen);
         }
         answer.total = start.elapsed();
         screen.end();
@@ -74,6 +73,11 @@ impl Answer {
         let n_rest = self.n_tokens.saturating_sub(1) as f64;
         let rate = if rest > 0.0 { n_rest / rest } else { 0.0 };
         (rate, first.as_secs_f64())
+    }
+
+    /// Whether it can be a turn of a conversation.
+    pub fn is_kept(&self) -> bool {
+        !self.content.is_empty()
     }
 
     pub fn ending(&self) -> &'static str {
@@ -123,8 +127,7 @@ impl Reader<'_> {
                     channel,
                     recipient,
                 } => {
-                    let held = self.stop.finish();
-                    answer.add(self.part, &held, screen);
+                    self.release(answer, screen);
                     answer.begin(part);
                     self.part = part;
                     screen.start(part, channel.as_deref(), recipient.as_deref());
@@ -136,8 +139,17 @@ impl Reader<'_> {
                     answer.stopped |= pushed.stopped;
                 }
                 CompletionEvent::Text(text) => answer.add(self.part, &text, screen),
-                CompletionEvent::End => screen.end(),
+                CompletionEvent::End => {
+                    self.release(answer, screen);
+                    screen.end();
+                }
             }
         }
+    }
+
+    /// What might have become a stop string in this message.
+    fn release(&mut self, answer: &mut Answer, screen: &mut Screen) {
+        let held = self.stop.finish();
+        answer.add(self.part, &held, screen);
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use burn_gpt_oss::{
     GenerateOptions, ReasoningEffort, Sampling, StopStrings, Tokenizer, stop_tokens,
 };
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 
 use crate::device::DeviceName;
@@ -22,10 +23,13 @@ pub struct Args {
     /// [default: the embedded tiny model]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Answer this and exit; without it, lines from the terminal are answered one by one
-    #[arg(long, value_name = "TEXT")]
+    /// Answer this and exit, `-` for what standard input holds; without it, the lines of standard input are
+    /// the turns of one conversation
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
-    /// Write JSON lines instead of text
+    /// Write a JSON object per answer instead of text: prompt, thinking, content, finish (stop token, stop
+    /// string, length or cancelled), kept, prompt_tokens, new_tokens, seconds_to_first_token and
+    /// tokens_per_second; or prompt and error
     #[arg(long)]
     pub json: bool,
     /// Instructions for the model [embedded model: to think in English]
@@ -37,8 +41,8 @@ pub struct Args {
     /// Leave out the system block that gpt-oss was trained with, as for models tuned without it
     #[arg(long)]
     pub no_system_block: bool,
-    /// Most tokens of an answer, thinking included
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    /// Most tokens of an answer, thinking included; fewer where the context ends
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_new_tokens: usize,
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceName::Flex)]
@@ -63,6 +67,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "P",
+        allow_negative_numbers = true,
         default_value_t = 1.0,
         help_heading = "Sampling"
     )]
@@ -71,6 +76,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "P",
+        allow_negative_numbers = true,
         default_value_t = 0.0,
         help_heading = "Sampling"
     )]
@@ -79,6 +85,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "X",
+        allow_negative_numbers = true,
         default_value_t = 1.0,
         help_heading = "Sampling"
     )]
@@ -86,7 +93,7 @@ pub struct Args {
     /// Seed of the choices
     #[arg(long, default_value_t = 42, help_heading = "Sampling")]
     pub seed: u64,
-    /// End an answer before this text; may be given several times
+    /// End an answer, not the thinking before it, at this text; may be given several times
     #[arg(long, value_name = "TEXT", help_heading = "Sampling")]
     pub stop: Vec<String>,
     /// End at this special token, such as `<|end|>`, too; may be given several times
@@ -132,6 +139,12 @@ impl Args {
             },
             ..GenerateOptions::default()
         })
+    }
+
+    /// Whether there are sampling options without effect.
+    pub fn samples_nothing(&self) -> bool {
+        let filters = self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0;
+        self.temperature == 0.0 && filters
     }
 
     pub fn stop_strings(&self) -> Result<StopStrings> {

@@ -18,16 +18,24 @@ pub struct Screen {
     /// Whether a line is begun.
     open: bool,
     progress: bool,
+    /// What went wrong with standard output.
+    failure: Option<std::io::ErrorKind>,
 }
 
 impl Screen {
     pub fn new(json: bool) -> Self {
         Self {
             json,
-            colours: std::io::stdout().is_terminal(),
+            colours: std::io::stdout().is_terminal() && colours_wanted(),
             open: false,
             progress: false,
+            failure: None,
         }
+    }
+
+    /// Fails once standard output has failed.
+    pub fn check(&self) -> std::io::Result<()> {
+        self.failure.map_or(Ok(()), |kind| Err(kind.into()))
     }
 
     /// Invites the next line.
@@ -77,32 +85,48 @@ impl Screen {
         }
     }
 
+    /// Why there is no answer.
+    pub fn refuse(&mut self, prompt: &str, error: &anyhow::Error) {
+        if self.json {
+            let line = json!({"prompt": prompt, "error": format!("{error:#}")});
+            self.output(&format!("{line}\n"));
+        } else {
+            eprintln!("error: {error:#}");
+        }
+    }
+
     /// The figures of an answer.
-    pub fn conclude(&self, prompt: &str, prompt_tokens: usize, answer: &Answer) {
+    pub fn conclude(&mut self, prompt: &str, prompt_tokens: usize, answer: &Answer) {
         let (rate, first) = answer.speed();
+        self.clear_progress();
         if self.json {
             let line = json!({
                 "prompt": prompt,
                 "thinking": answer.thinking,
                 "content": answer.content,
                 "finish": answer.ending(),
+                "kept": answer.is_kept(),
                 "prompt_tokens": prompt_tokens,
                 "new_tokens": answer.n_tokens,
                 "seconds_to_first_token": first,
                 "tokens_per_second": rate,
             });
-            // A reader that is gone, as after `| head`, is no failure of the answer.
-            let _ = writeln!(std::io::stdout(), "{line}");
+            self.output(&format!("{line}\n"));
             return;
         }
         let why = match answer.ending() {
-            "length" => "; cut off by --max-new-tokens",
+            "length" => "; cut off by --max-new-tokens or the end of the context",
             "cancelled" => "; cancelled",
             _ => "",
         };
+        let kept = match answer.is_kept() {
+            true => "",
+            false => "; without an answer, not remembered",
+        };
+        // Figures that nobody reads are no failure.
         let _ = writeln!(
             std::io::stderr(),
-            "\n{prompt_tokens} + {} tokens, {rate:.1} tokens/s, first token after {first:.2} s{why}",
+            "\n{prompt_tokens} + {} tokens, {rate:.1} tokens/s, first token after {first:.2} s{why}{kept}",
             answer.n_tokens
         );
     }
@@ -111,12 +135,27 @@ impl Screen {
         if self.json || text.is_empty() {
             return;
         }
+        self.clear_progress();
+        self.output(text);
+        self.open = true;
+    }
+
+    fn output(&mut self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            self.failure.get_or_insert(error.kind());
+        }
+    }
+
+    fn clear_progress(&mut self) {
         if std::mem::take(&mut self.progress) {
             eprint!("\r\x1b[K");
         }
-        // A reader that is gone, as after `| head`, is no failure of the answer.
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        self.open = true;
     }
+}
+
+/// See <https://no-color.org>.
+fn colours_wanted() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|terminal| terminal != "dumb")
 }

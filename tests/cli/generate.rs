@@ -12,6 +12,14 @@ use crate::files::edit_tensors;
 const QUESTION: &str = "Tom has 5 coins and gets 6 more. How many coins does he have?";
 
 fn run(args: &[&str], lines: &str) -> Output {
+    run_bytes(args, lines.as_bytes())
+}
+
+fn json_of(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).expect("one JSON document")
+}
+
+fn run_bytes(args: &[&str], lines: &[u8]) -> Output {
     let mut child = Command::new(example("generate"))
         .args(args)
         .stdin(Stdio::piped())
@@ -20,7 +28,8 @@ fn run(args: &[&str], lines: &str) -> Output {
         .spawn()
         .expect("the example starts");
     let mut stdin = child.stdin.take().expect("piped");
-    stdin.write_all(lines.as_bytes()).expect("it reads");
+    // It may refuse to start, and read nothing.
+    let _ = stdin.write_all(lines);
     drop(stdin);
     child.wait_with_output().expect("the example ends")
 }
@@ -92,14 +101,13 @@ fn mistakes_are_named() {
     for (args, parts) in [
         (vec!["--prompt", " "], vec!["the prompt is empty"]),
         (
-            vec!["--prompt", "a", "--max-new-tokens", "2000"],
-            vec!["prompt tokens and 2000 new ones exceed the context of 1024 tokens"],
-        ),
-        (
             vec!["--prompt", "a", "--stop-token", "<|stop|>"],
             vec!["tokenizer.json", "`<|stop|>`", "<|return|>"],
         ),
-        (vec!["--prompt", "a", "--stop", ""], vec!["stop"]),
+        (
+            vec!["--prompt", "a", "--stop", ""],
+            vec!["stop_strings", "empty"],
+        ),
         (
             vec!["--prompt", "a", "--temperature", "-1"],
             vec!["temperature", "-1"],
@@ -111,6 +119,77 @@ fn mistakes_are_named() {
     ] {
         let error = error_of(&run(&args, ""));
         mentions(&error, &parts);
+    }
+}
+
+/// What the banner suggests is answered right.
+#[test]
+fn the_suggested_question_has_its_answer() {
+    let question = "Lisa has 5 coins and gets 4 more. How many coins does Lisa have now?";
+    mentions(&stderr(&run(&[], "")), &[question]);
+    let line: Value = json_of(&run(&["--json", "--prompt", question], ""));
+    mentions(line["content"].as_str().expect("an answer"), &["9"]);
+}
+
+#[test]
+fn answers_end_where_the_context_does() {
+    let long = "word ".repeat(200);
+    let output = run(
+        &["--json", "--prompt", &long, "--max-new-tokens", "100000"],
+        "",
+    );
+    let line = json_of(&output);
+    let tokens = ["prompt_tokens", "new_tokens"].map(|key| line[key].as_u64().expect(key));
+    assert!(tokens[0] + tokens[1] <= 1024, "{tokens:?}");
+    let error = error_of(&run(&["--prompt", &"word ".repeat(2000)], ""));
+    mentions(
+        &error,
+        &["leaves no room for an answer in the context of 1024"],
+    );
+}
+
+/// Every line has its record, and scripts notice; bytes that are no text end nothing.
+#[test]
+fn lines_that_cannot_be_answered_are_reported_and_passed() {
+    let lines = format!("{}\n/new\n{QUESTION}\n", "word ".repeat(2000));
+    let output = run(&["--json"], &lines);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = stdout(&output);
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines.len(), 2);
+    mentions(lines[0]["error"].as_str().expect("an error"), &["no room"]);
+    let alone = json_of(&run(&["--json", "--prompt", QUESTION], ""));
+    assert_eq!(lines[1]["content"], alone["content"]);
+    let invalid = run_bytes(
+        &["--json"],
+        &[b"\xff\xfe bad\n", QUESTION.as_bytes()].concat(),
+    );
+    assert!(invalid.status.success(), "{invalid:?}");
+    assert_eq!(stdout(&invalid).lines().count(), 2);
+}
+
+/// As with `| head`.
+#[test]
+fn a_reader_that_is_gone_is_no_failure() {
+    for args in [vec!["--json"], vec![]] {
+        let mut child = Command::new(example("generate"))
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the example starts");
+        drop(child.stdout.take());
+        let mut stdin = child.stdin.take().expect("piped");
+        // It may have ended before it has read all.
+        let _ = stdin.write_all(format!("{QUESTION}\n{QUESTION}\n").as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().expect("the example ends");
+        assert!(output.status.success(), "{output:?}");
+        assert!(!stderr(&output).contains("panicked"), "{output:?}");
     }
 }
 

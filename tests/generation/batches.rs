@@ -74,6 +74,30 @@ fn a_prompt_cache_spares_the_common_beginning() {
     }
 }
 
+/// Samples begin where the prompt does not differ from the last one.
+#[test]
+fn samples_share_what_is_known_of_a_prompt() {
+    let model = tiny();
+    let prompts = [sequence()[..45].to_vec()];
+    let options = GenerateOptions {
+        samples: 3,
+        ..options(6, 1)
+    };
+    let expected = tokens(&run(&model, &prompts, &options));
+    let mut cache = PromptCache::new();
+    continued(&model, &prompts[0][..20].to_vec(), &mut cache);
+    let mut generation = Generation::new(&model, &prompts, &options, &device())
+        .expect("a valid prompt")
+        .with_prompt_cache(&mut cache);
+    let mut found = vec![Vec::new(); 3];
+    while let Some(step) = generation.step().expect("no failure") {
+        if let Step::Tokens(new) = step {
+            new.iter().for_each(|new| found[new.sample].push(new.token));
+        }
+    }
+    assert_eq!(found, expected);
+}
+
 /// 12 tokens, and the passes over the prompt before its last token.
 fn continued(model: &GptOss, prompt: &Vec<u32>, cache: &mut PromptCache) -> (Vec<u32>, usize) {
     let (prompts, options) = (std::slice::from_ref(prompt), options(12, 1));

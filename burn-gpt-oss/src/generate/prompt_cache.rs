@@ -3,6 +3,7 @@ use crate::kv_cache::KvCache;
 /// What a model has seen of the last prompt, so that a longer one with the same beginning costs its end
 /// alone: the turns of a chat, or questions about one document.
 ///
+/// It holds keys and values of its own: a generation that begins with it copies them when it writes.
 /// Give it to one model only: what it holds belongs to the weights that computed it.
 #[derive(Clone, Debug, Default)]
 pub struct PromptCache {

@@ -1,0 +1,146 @@
+//! A model, and what was said so far.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use burn::tensor::{Device, FloatDType};
+use burn_fp4::PackedProductMode;
+use burn_gpt_oss::{
+    AnalysisPolicy, CheckpointReader, Conversation, GenerateOptions, Generation, GptOss, Message,
+    PromptCache, SystemContent, Tokenizer, render_completion,
+};
+use tempfile::TempDir;
+
+use crate::answer::Answer;
+use crate::args::Args;
+use crate::cancel::Cancel;
+use crate::device::DeviceName;
+use crate::embedded;
+use crate::screen::Screen;
+
+/// What the embedded model was trained with.
+const EMBEDDED_SYSTEM: &str = "reasoning language: English\n\nYou are a helpful assistant.";
+
+pub struct Chat<'a> {
+    args: &'a Args,
+    device: Device,
+    model: GptOss,
+    tokenizer: Tokenizer,
+    options: GenerateOptions,
+    messages: Vec<Message>,
+    seen: PromptCache,
+    pub screen: Screen,
+    cancel: Cancel,
+    /// The files of the embedded model, for as long as they are mapped.
+    _files: Option<TempDir>,
+}
+
+impl<'a> Chat<'a> {
+    /// A chat with the model that the arguments name.
+    pub fn open(args: &'a Args, cancel: Cancel) -> Result<Self> {
+        let Some(dir) = &args.model else {
+            let files = tempfile::tempdir()?;
+            embedded::write(files.path())?;
+            let chat = Self::with(files.path(), args, cancel)?;
+            return Ok(Self {
+                _files: Some(files),
+                ..chat
+            });
+        };
+        Self::with(dir, args, cancel)
+    }
+
+    fn with(dir: &Path, args: &'a Args, cancel: Cancel) -> Result<Self> {
+        let reader = CheckpointReader::open(dir)?;
+        let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json"))?;
+        let options = args.options(&tokenizer)?;
+        args.stop_strings()?;
+        let device = args.device.open();
+        // Half precision where it is computed with; CPUs only store it.
+        let half = args.device != DeviceName::Flex && device.supports_dtype(FloatDType::BF16);
+        let dtype = if half {
+            FloatDType::BF16
+        } else {
+            FloatDType::F32
+        };
+        let model = reader.load_stored(&device, dtype, |_| {})?;
+        // Mistakes in the options are told before anything is asked.
+        Generation::new(&model, &[], &options, &device)?;
+        let mode = match args.int8 {
+            true => PackedProductMode::Int8,
+            false => PackedProductMode::Exact,
+        };
+        let mut chat = Self {
+            args,
+            device,
+            model: model.with_packed_products(mode),
+            tokenizer,
+            options,
+            messages: Vec::new(),
+            seen: PromptCache::new(),
+            screen: Screen::new(args.json),
+            cancel,
+            _files: None,
+        };
+        chat.restart();
+        Ok(chat)
+    }
+
+    /// Forgets what was said.
+    pub fn restart(&mut self) {
+        let embedded = self.args.model.is_none();
+        let system = self.args.system.as_deref();
+        let system = system.or(embedded.then_some(EMBEDDED_SYSTEM));
+        self.messages = system.into_iter().map(Message::system).collect();
+    }
+
+    /// Answers what was said; true if it was cancelled.
+    pub fn answer(&mut self, said: &str) -> Result<bool> {
+        ensure!(!said.trim().is_empty(), "the prompt is empty");
+        let mut messages = self.messages.clone();
+        messages.push(Message::user(said));
+        let prompts = [self.render(&messages)?];
+        let options = self.options_for(prompts[0].len())?;
+        let generation = Generation::new(&self.model, &prompts, &options, &self.device)?
+            .with_prompt_cache(&mut self.seen);
+        self.cancel.begin();
+        let cancel = self.cancel.clone();
+        let (stop, screen) = (self.args.stop_strings()?, &mut self.screen);
+        let answer = Answer::of(generation, &self.tokenizer, stop, screen, || {
+            cancel.pressed()
+        });
+        let cancelled = self.cancel.end();
+        let answer = answer?;
+        self.screen.conclude(said, prompts[0].len(), &answer);
+        self.screen.check()?;
+        // Without an answer there is no turn to remember.
+        if answer.is_kept() {
+            messages.push(Message::assistant(answer.content).with_thinking(answer.thinking));
+            self.messages = messages;
+        }
+        Ok(cancelled)
+    }
+
+    /// As many new tokens as there is room for, if they are fewer than asked for.
+    fn options_for(&self, prompt: usize) -> Result<GenerateOptions> {
+        let context = self.model.config().max_position_embeddings;
+        ensure!(
+            prompt < context,
+            "what was said has {prompt} tokens and leaves no room for an answer in the context of \
+             {context}; in a chat, /new begins another conversation"
+        );
+        Ok(GenerateOptions {
+            max_new_tokens: self.options.max_new_tokens.min(context - prompt),
+            ..self.options.clone()
+        })
+    }
+
+    fn render(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        let published = self.args.model.is_some() && !self.args.no_system_block;
+        let effort = self.args.reasoning.into();
+        let system = published.then(|| SystemContent::default().with_reasoning_effort(effort));
+        let chat = Conversation::from_chat(messages.to_vec(), system)?;
+        let policy = AnalysisPolicy::DropBeforeFinal;
+        Ok(render_completion(&chat, &self.tokenizer, policy)?)
+    }
+}
