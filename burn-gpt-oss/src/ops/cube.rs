@@ -5,6 +5,7 @@
 pub(super) mod column_sums;
 mod exponential;
 pub(super) mod gemm;
+pub(super) mod gemv;
 mod launch;
 mod product;
 mod team;

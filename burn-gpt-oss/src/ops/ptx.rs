@@ -4,6 +4,7 @@
 
 mod fused;
 mod gemm;
+mod gemv;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 //! half a unit in the last place of the dtype for the result.
 #![allow(clippy::unwrap_used)]
 
+use crate::cube::dtypes;
 use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
@@ -11,7 +12,9 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_gpt_oss::LinearBackend;
 
 /// Rows, inputs, outputs.
-const SMALL: [[usize; 3]; 6] = [
+const SMALL: [[usize; 3]; 8] = [
+    [2, 96, 530],
+    [16, 24, 7],
     [1, 64, 48],
     [5, 37, 21],
     [70, 32, 136],
@@ -161,6 +164,83 @@ fn products_are_within_the_rounding_of_f32_sums() {
             "{}: {n_checks} checks, {largest:.3} of the bound",
             runtime.name
         );
+    }
+}
+
+/// A matrix as checkpoints store it, a row per output.
+fn stored(runtime: &TestRuntime, weight: &Matrix, dtype: DType) -> CubeTensor {
+    let turned = weight.turned();
+    let data = TensorData::new(turned.values, turned.shape).convert_dtype(dtype);
+    let mut tensor = runtime.tensor(data);
+    tensor.meta.swap(0, 1);
+    tensor
+}
+
+/// Rows in `f32` beside matrices that are read as they are stored, in 16 bits where there are.
+#[test]
+fn matrices_may_be_stored_by_outputs_and_in_fewer_bits() {
+    for runtime in runtimes() {
+        let (mut n_checks, mut largest) = (0, 0.0);
+        for [rows, d_input, d_output] in SMALL.into_iter().chain([[1, 2880, 40], [17, 40, 600]]) {
+            let x = sample([rows, d_input], 1, DType::F32);
+            let bias = sample([d_output], 3, DType::F32);
+            let grad = sample([rows, d_output], 4, DType::F32);
+            let bias64: Vec<f64> = bias.iter::<f64>().collect();
+            let of = |data: &TensorData| runtime.tensor(data.clone());
+            for dtype in dtypes(&runtime) {
+                let weight = sample([d_input, d_output], 2, dtype);
+                let weight64 = Matrix::of(&weight);
+                let mut check = Check {
+                    what: format!("{}: {rows} {d_input} {d_output} {dtype:?}", runtime.name),
+                    dtype: DType::F32,
+                    largest: &mut largest,
+                };
+                let forms = [of(&weight), stored(&runtime, &weight64, dtype)];
+                for (weight, form) in forms.into_iter().zip(["by inputs", "by outputs"]) {
+                    let found = CubeBackend::linear_plain(of(&x), weight.clone());
+                    check.product(form, found, &Matrix::of(&x), &weight64, &[]);
+                    let found = CubeBackend::linear_with_bias(of(&x), weight.clone(), of(&bias));
+                    check.product(form, found, &Matrix::of(&x), &weight64, &bias64);
+                    let found = CubeBackend::linear_backward(of(&grad), weight);
+                    check.product(form, found, &Matrix::of(&grad), &weight64.turned(), &[]);
+                    n_checks += 3;
+                }
+            }
+        }
+        println!(
+            "{}: {n_checks} checks, {largest:.3} of the bound",
+            runtime.name
+        );
+    }
+}
+
+/// Of up to 16 rows, each has the bits that it has alone.
+#[test]
+fn few_rows_do_not_depend_on_each_other() {
+    for runtime in runtimes() {
+        for [d_input, d_output] in [[2880, 40], [200, 1030]] {
+            let x = sample([16, d_input], 1, DType::F32);
+            let weight = Matrix::of(&sample([d_input, d_output], 2, DType::F32));
+            let weight = || stored(&runtime, &weight, DType::F32);
+            let multiply = |x: TensorData| {
+                let found = read(CubeBackend::linear_plain(runtime.tensor(x), weight()));
+                found.try_into_vec::<f32>().unwrap()
+            };
+            let values: Vec<f32> = x.iter::<f32>().collect();
+            let alone = values.chunks_exact(d_input);
+            let alone: Vec<f32> = alone
+                .flat_map(|row| multiply(TensorData::new(row.to_vec(), [1, d_input])))
+                .collect();
+            for n_rows in [2, 3, 16] {
+                let rows = values[..n_rows * d_input].to_vec();
+                let found = multiply(TensorData::new(rows, [n_rows, d_input]));
+                let same = found
+                    .iter()
+                    .zip(&alone)
+                    .all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(same, "{}: {n_rows} rows of {d_input}", runtime.name);
+            }
+        }
     }
 }
 

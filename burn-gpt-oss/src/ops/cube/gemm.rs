@@ -1,6 +1,6 @@
 //! Products of matrices, alone or one for every expert.
 //!
-//! Tensor cores where there are, and where rows are whole vectors; else multiply-adds in `f32`. Sums are in
+//! Tensor cores where there are, where rows are whole vectors, and factors of one dtype; else multiply-adds in `f32`. Sums are in
 //! `f32` and have one order for given shapes and offsets.
 #![allow(unsafe_code)]
 
@@ -13,6 +13,7 @@ mod multiply;
 mod next;
 mod packed;
 mod plane_tile;
+mod product;
 mod registers;
 mod shared;
 mod stage;
@@ -22,9 +23,10 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::contiguous;
+use super::gemv::few_rows;
 pub(in crate::ops) use factor::{Dense, Packed, Right};
 pub(in crate::ops) use geometry::Grouping;
-pub(in crate::ops) use launch::{Product, RouteTensors};
+pub(in crate::ops) use product::{Product, RouteTensors};
 #[cfg(all(test, feature = "cuda"))]
 pub(in crate::ops) use {
     geometry::{GemmKind, GemmShapeCompilationArg},
@@ -37,7 +39,7 @@ pub(in crate::ops) use {
 ///
 /// # Shapes
 /// - lhs: `[m, k]`
-/// - rhs: `[k, n]`, dtype of `lhs`
+/// - rhs: `[k, n]`, any float dtype; tensor cores take that of `lhs`
 /// - output: `[m, n]`
 pub(in crate::ops) fn matmul(lhs: CubeTensor, rhs: CubeTensor, out_dtype: DType) -> CubeTensor {
     matmul_with_bias(lhs, rhs, None, out_dtype)
@@ -53,9 +55,14 @@ pub(in crate::ops) fn matmul_with_bias(
     let [m, k] = lhs.meta.shape().dims();
     let [inner, n] = rhs.meta.shape().dims();
     assert_eq!(k, inner, "inner axes of a product");
-    assert_eq!(lhs.dtype, rhs.dtype, "dtypes of a product");
     let (lhs, lhs_rows) = Dense::matrix(lhs);
     let (rhs, rhs_terms) = Dense::matrix(rhs);
+    if lhs_rows
+        && !rhs_terms
+        && let Some(output) = few_rows(&lhs, &rhs, [m, n], bias.clone(), out_dtype)
+    {
+        return output;
+    }
     Product {
         lhs,
         lhs_rows,

@@ -2,9 +2,7 @@
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
-use burn_cubecl::kernel::cast;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::LinearBackend;
@@ -14,7 +12,7 @@ use crate::ops::cube::gemm::{matmul, matmul_with_bias};
 impl LinearBackend for CubeBackend {
     fn linear_plain(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let dtype = x.dtype;
-        matmul(x, in_dtype(weight, dtype), dtype)
+        matmul(x, weight, dtype)
     }
 
     fn linear_with_bias(
@@ -23,12 +21,12 @@ impl LinearBackend for CubeBackend {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let dtype = x.dtype;
-        matmul_with_bias(x, in_dtype(weight, dtype), Some(bias), dtype)
+        matmul_with_bias(x, weight, Some(bias), dtype)
     }
 
     fn linear_backward(grad: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         let dtype = grad.dtype;
-        matmul(grad, transposed(in_dtype(weight, dtype)), dtype)
+        matmul(grad, transposed(weight), dtype)
     }
 
     fn linear_weight_gradient(x: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -40,14 +38,6 @@ impl LinearBackend for CubeBackend {
         let d_output = grad.shape()[1];
         column_sums(grad, None, None, [d_output])
     }
-}
-
-/// Kernels take factors of one type; a weight of another is copied.
-fn in_dtype(weight: CubeTensor, dtype: DType) -> CubeTensor {
-    if weight.dtype == dtype {
-        return weight;
-    }
-    cast(weight, dtype)
 }
 
 /// The same memory.

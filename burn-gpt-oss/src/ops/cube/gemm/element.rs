@@ -29,8 +29,8 @@ pub(crate) fn lhs_element<F: Float>(
 /// the output.
 #[cube]
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn rhs_element<F: Float>(
-    rhs: ComptimeOption<&[F]>,
+pub(crate) fn rhs_element<R: Float>(
+    rhs: ComptimeOption<&[R]>,
     codes: ComptimeOption<&[u32]>,
     scales: ComptimeOption<&[u32]>,
     order: ComptimeOption<&[u32]>,

@@ -15,9 +15,9 @@ const UNROLL: usize = 4;
 /// [`plane_tiles`](super::tensor_cores::plane_tiles), in elements.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn registers<F: Float, O: Float>(
+pub(crate) fn registers<F: Float, R: Float, O: Float>(
     lhs: &[F],
-    rhs: ComptimeOption<&[F]>,
+    rhs: ComptimeOption<&[R]>,
     codes: ComptimeOption<&[u32]>,
     scales: ComptimeOption<&[u32]>,
     global_scales: ComptimeOption<&[f32]>,
@@ -30,6 +30,7 @@ pub(crate) fn registers<F: Float, O: Float>(
     #[comptime] kind: GemmKind,
     #[comptime] format: Option<PackedFormat>,
     #[define(F)] _input: ElemType,
+    #[define(R)] _right: ElemType,
     #[define(O)] _output_type: ElemType,
 ) {
     let first_column = (CUBE_POS_X as usize * CUBE_DIM as usize + UNIT_POS as usize) * BLOCK;

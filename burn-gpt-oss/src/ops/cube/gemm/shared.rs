@@ -48,9 +48,9 @@ const fn pitch(len: usize) -> usize {
 /// [`plane_tiles`](super::tensor_cores::plane_tiles), in elements.
 #[cube(launch_unchecked, address_type = "dynamic")]
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn unit_tiles<F: Float, O: Float>(
+pub(crate) fn unit_tiles<F: Float, R: Float, O: Float>(
     lhs: &[F],
-    rhs: ComptimeOption<&[F]>,
+    rhs: ComptimeOption<&[R]>,
     codes: ComptimeOption<&[u32]>,
     scales: ComptimeOption<&[u32]>,
     global_scales: ComptimeOption<&[f32]>,
@@ -64,6 +64,7 @@ pub(crate) fn unit_tiles<F: Float, O: Float>(
     #[comptime] tile: UnitTile,
     #[comptime] format: Option<PackedFormat>,
     #[define(F)] _input: ElemType,
+    #[define(R)] _right: ElemType,
     #[define(O)] _output_type: ElemType,
 ) {
     let first_column = CUBE_POS_X as usize * comptime!(tile.width());
