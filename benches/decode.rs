@@ -42,10 +42,12 @@ fn main() -> Result<()> {
         rayon::current_num_threads(),
         start.elapsed().as_secs_f64()
     );
+    let first_at = start.elapsed().as_secs_f64();
     let first = decode(&model, 1, &device)?;
+    let first_at = first_at + first.first;
     println!(
-        "first token after {:.2} s, pages of the file read as they are needed\n",
-        first.first
+        "first token after {:.2} s, {:.2} s after opening the file\n",
+        first.first, first_at
     );
     report_memory("after 32 tokens", &reader)?;
 

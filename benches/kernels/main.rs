@@ -11,6 +11,7 @@ mod device_table;
 mod training_model;
 
 mod fake_quantize;
+mod generation;
 mod pack;
 mod products;
 mod steps;
@@ -24,6 +25,7 @@ fn main() {
         ("Fake quantization", fake_quantize::run as fn(&Target)),
         ("Packing", pack::run),
         ("Products with packed weights", products::run),
+        ("Products of generation", generation::run),
         ("Operations of a training step", training::run),
         ("Training steps of four layers", steps::run),
     ] {

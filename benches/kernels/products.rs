@@ -147,10 +147,10 @@ fn many_experts(
 
 /// Goes round the elements of a slice.
 #[derive(Default)]
-struct Turn(Cell<usize>);
+pub struct Turn(Cell<usize>);
 
 impl Turn {
-    fn next<'a, T>(&self, of: &'a [T]) -> &'a T {
+    pub fn next<'a, T>(&self, of: &'a [T]) -> &'a T {
         let turn = self.0.get();
         self.0.set(turn + 1);
         &of[turn % of.len()]
