@@ -1,26 +1,31 @@
-//! Generation from a checkpoint of the shapes of gpt-oss-20b, as it lies on disk, on the CPU.
+//! Generation from a checkpoint of the shapes of gpt-oss-20b, as it lies on disk, on the device that
+//! `BURN_DEVICE` names: the CPU if nothing else is compiled in.
 //!
 //! Floor per token and sequence: every byte of the dense matrices and of the experts that it is routed to
 //! is read once, 1.27 GB of experts and 2.45 GB in 16 bits for the 20b; beside it the rate at which the
-//! same run reads mapped memory.
+//! same run reads mapped memory, or copies memory of another device.
 //!
-//! `cargo bench --bench decode` makes two layers with random weights in a temporary directory (3.2 GB);
-//! numbers after `--` are those of sequences. `CHECKPOINT=DIR` takes any checkpoint, such as that of the example `synthetic_checkpoint`.
+//! `cargo bench --bench decode` makes two layers with random weights in a temporary directory (3.2 GB),
+//! with `LAYERS=N` others; numbers after `--` are those of sequences. `CHECKPOINT=DIR` takes any checkpoint,
+//! such as that of the example `synthetic_checkpoint`.
 
 #[path = "support/process.rs"]
 mod process;
+#[path = "support/rates.rs"]
+mod rates;
 #[path = "../examples/synthetic/tensors.rs"]
 mod tensors;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use burn::backend::DispatchDevice;
 use burn::tensor::{Device, FloatDType};
 use burn_fp4::PackedProductMode;
 use burn_gpt_oss::{CheckpointReader, GenerateOptions, Generation, GptOss, GptOssConfig, Step};
 use process::Process;
-use rayon::prelude::*;
+use rates::{copy_rate, read_rate};
 use tempfile::TempDir;
 use tensors::RandomTensor;
 
@@ -31,12 +36,14 @@ fn main() -> Result<()> {
     let (dir, _temporary) = checkpoint()?;
     let start = Instant::now();
     let reader = CheckpointReader::open(&dir)?;
-    let device = Device::flex();
-    let model = reader.load_stored(&device, FloatDType::F32, |_| {})?;
+    let device = Device::default();
+    let dtype = dtype(&device);
+    let model = reader.load_stored(&device, dtype, |_| {})?;
+    device.sync()?;
     let config = reader.config();
     println!("# Decoding from stored weights\n");
     println!(
-        "{} layers, {:.2} GB, {} threads; opened in {:.2} s.\n",
+        "{device:?}, activations in {dtype:?}; {} layers, {:.2} GB, {} threads; opened in {:.2} s.\n",
         config.num_hidden_layers,
         reader.data_len() as f64 / 1e9,
         rayon::current_num_threads(),
@@ -56,9 +63,12 @@ fn main() -> Result<()> {
     );
     println!("|--:|---|--:|--:|--:|--:|--:|--:|");
     for rows in rows() {
-        for mode in [PackedProductMode::Exact, PackedProductMode::Int8] {
+        for &mode in modes(&device) {
             let run = decode(&model.clone().with_packed_products(mode), rows, &device)?;
-            let rate = read_rate(&reader);
+            let rate = match on_cpu(&device) {
+                true => read_rate(&reader),
+                false => copy_rate(&device)?,
+            };
             let bytes = floor_bytes(&reader, rows);
             let used = bytes / run.step / 1e9;
             println!(
@@ -72,6 +82,26 @@ fn main() -> Result<()> {
     }
     println!();
     report_memory("at the end", &reader)
+}
+
+fn on_cpu(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Half precision where it is computed with; the CPU only stores it.
+fn dtype(device: &Device) -> FloatDType {
+    match device.supports_dtype(FloatDType::BF16) && !on_cpu(device) {
+        true => FloatDType::BF16,
+        false => FloatDType::F32,
+    }
+}
+
+/// Other devices than the CPU have one way.
+fn modes(device: &Device) -> &'static [PackedProductMode] {
+    match on_cpu(device) {
+        true => &[PackedProductMode::Exact, PackedProductMode::Int8],
+        false => &[PackedProductMode::Exact],
+    }
 }
 
 /// Those named on the command line, or some.
@@ -140,45 +170,6 @@ fn floor_bytes(reader: &CheckpointReader, rows: usize) -> f64 {
     reader.tensor_names().map(bytes).sum()
 }
 
-/// GB/s at which all threads read the experts of the first layers, which are in memory by now.
-fn read_rate(reader: &CheckpointReader) -> f64 {
-    let names: Vec<&str> = reader
-        .tensor_names()
-        .filter(|name| name.ends_with("_blocks"))
-        .collect();
-    let parts: Vec<&[u8]> = names
-        .iter()
-        .take(8)
-        .filter_map(|name| Some(reader.raw(name).ok()?.bytes))
-        .flat_map(|bytes| bytes.chunks(1 << 20))
-        .collect();
-    let n_bytes: usize = parts.iter().map(|part| part.len()).sum();
-    let read = || {
-        let start = Instant::now();
-        let sum = parts
-            .par_iter()
-            .map(|part| sum(part))
-            .reduce(|| 0, u64::wrapping_add);
-        std::hint::black_box(sum);
-        n_bytes as f64 / start.elapsed().as_secs_f64() / 1e9
-    };
-    // The first pass maps the pages.
-    read();
-    let mut rates: Vec<f64> = (0..5).map(|_| read()).collect();
-    rates.sort_by(f64::total_cmp);
-    rates[2]
-}
-
-fn sum(bytes: &[u8]) -> u64 {
-    let mut lanes = [0u64; 32];
-    for words in bytes.as_chunks::<8>().0.as_chunks::<32>().0 {
-        for (lane, word) in lanes.iter_mut().zip(words) {
-            *lane = lane.wrapping_add(u64::from_le_bytes(*word));
-        }
-    }
-    lanes.iter().fold(0, |a, b| a.wrapping_add(*b))
-}
-
 fn report_memory(when: &str, reader: &CheckpointReader) -> Result<()> {
     let (process, file) = (Process::now(), reader.file_len()? as f64);
     println!(
@@ -199,8 +190,16 @@ fn checkpoint() -> Result<(PathBuf, Option<TempDir>)> {
     }
     let dir = tempfile::tempdir()?;
     let mut config = GptOssConfig::gpt_oss_20b();
-    config.num_hidden_layers = 2;
-    config.layer_types.truncate(2);
+    config.num_hidden_layers = match std::env::var("LAYERS") {
+        Ok(layers) => layers.parse().context("LAYERS")?,
+        Err(_) => 2,
+    };
+    ensure!(
+        (1..=config.layer_types.len()).contains(&config.num_hidden_layers),
+        "LAYERS: 1 to {}",
+        config.layer_types.len()
+    );
+    config.layer_types.truncate(config.num_hidden_layers);
     config.quantization_config = Some(GptOssConfig::mxfp4_quantization_config());
     write(dir.path(), &config)?;
     Ok((dir.path().to_path_buf(), Some(dir)))
