@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{AllocationProperty, Bytes};
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use safetensors::tensor::{Metadata, SafeTensors};
 
 use crate::GptOssError;
@@ -64,6 +66,7 @@ impl MappedFile {
 
     /// Gives the pages of a range back, so that reading a file of any size needs the memory of one
     /// tensor. Only a hint: a failure changes nothing but memory use.
+    #[cfg(unix)]
     pub fn release(&self, range: Range<usize>) {
         let (start, len) = (self.data_start + range.start, range.len());
         // SAFETY: the map is read-only and backed by the file, so dropped pages are read again from
@@ -73,6 +76,10 @@ impl MappedFile {
                 .unchecked_advise_range(UncheckedAdvice::DontNeed, start, len)
         };
     }
+
+    /// There is no such hint.
+    #[cfg(not(unix))]
+    pub fn release(&self, _range: Range<usize>) {}
 }
 
 /// Adds expected and found sizes, which the parser's own message lacks.
