@@ -2,8 +2,8 @@
 //! names.
 //!
 //! Bound by memory: the floor is one read of the matrix, and a copy runs beside it. Matrices take turns, so
-//! that none is found in a cache. Rows are `f32` beside matrices in 16 bits on slow devices, else of the
-//! same dtype.
+//! that none but the router is found in a cache. Rows are `f32` beside matrices in 16 bits on slow devices,
+//! else of the same dtype.
 
 use std::cell::LazyCell;
 
@@ -14,8 +14,14 @@ use crate::device::{Target, name};
 use crate::device_table::{BYTES, Table};
 use crate::products::Turn;
 
-/// `[out, in]`: queries with keys and values, output of attention, router, head.
-const MATRICES: [[usize; 2]; 4] = [[5120, 2880], [2880, 4096], [32, 2880], [201_088, 2880]];
+/// `[out, in]`: queries, keys or values, output of attention, router, head.
+const MATRICES: [[usize; 2]; 5] = [
+    [4096, 2880],
+    [512, 2880],
+    [2880, 4096],
+    [32, 2880],
+    [201_088, 2880],
+];
 /// Elements that slow devices do without.
 const LARGE: usize = 1 << 28;
 
@@ -34,7 +40,7 @@ fn measure(table: &Table<'_>, target: &Target, dtype: FloatDType, shape: [usize;
     let [_, d_input] = shape;
     let elements: usize = shape.iter().product();
     let bytes = elements * DType::from(dtype).size();
-    let copies = if elements < LARGE { 8 } else { 1 };
+    let copies = if elements < LARGE { 24 } else { 1 };
     let weights = LazyCell::new(|| {
         let weight = |_| target.random(shape, dtype).swap_dims(0, 1);
         (0..copies).map(weight).collect::<Vec<_>>()

@@ -167,3 +167,13 @@ fn does_not_depend_on_threads() {
         });
     }
 }
+
+#[test]
+#[should_panic(expected = "dtype of the bias")]
+fn refuses_a_bias_of_another_dtype_than_the_rows() {
+    let (x, weight) = (
+        sample([2, 8], 1.0, DType::F32),
+        sample([8, 4], 1.0, DType::BF16),
+    );
+    linear(x, weight, Some(sample([4], 1.0, DType::BF16)));
+}

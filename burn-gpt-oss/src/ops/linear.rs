@@ -43,11 +43,13 @@ pub fn linear<const D: usize>(
         weight.dtype(),
         x.dtype()
     );
+    let dtype = x.dtype();
     let x = x.reshape([n_rows, d_input]).into_dispatch();
     let weight = weight.into_dispatch();
     let output = match bias {
         Some(bias) => {
             assert_eq!(bias.dims(), [d_output], "shape of the bias");
+            assert_eq!(bias.dtype(), dtype, "dtype of the bias");
             let bias = bias.into_dispatch();
             <Dispatch as LinearBackend>::linear_with_bias(x, weight, bias)
         }

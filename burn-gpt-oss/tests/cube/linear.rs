@@ -26,6 +26,15 @@ const SMALL: [[usize; 3]; 8] = [
 /// Several tiles along every axis.
 const WIDE: [[usize; 3]; 3] = [[700, 320, 576], [129, 2880, 264], [384, 96, 8]];
 
+/// Several outputs to a team, the last of which has fewer.
+const STORED: [[usize; 3]; 5] = [
+    [1, 2880, 40],
+    [1, 24, 2051],
+    [2, 24, 2051],
+    [3, 24, 1031],
+    [17, 40, 600],
+];
+
 fn sample<const D: usize>(shape: [usize; D], seed: usize, dtype: DType) -> TensorData {
     let n: usize = shape.iter().product();
     let value = |i: usize| ((i * 7919 + seed * 104_729) % 251) as f32 / 97.0 - 1.3;
@@ -181,7 +190,7 @@ fn stored(runtime: &TestRuntime, weight: &Matrix, dtype: DType) -> CubeTensor {
 fn matrices_may_be_stored_by_outputs_and_in_fewer_bits() {
     for runtime in runtimes() {
         let (mut n_checks, mut largest) = (0, 0.0);
-        for [rows, d_input, d_output] in SMALL.into_iter().chain([[1, 2880, 40], [17, 40, 600]]) {
+        for [rows, d_input, d_output] in SMALL.into_iter().chain(STORED) {
             let x = sample([rows, d_input], 1, DType::F32);
             let bias = sample([d_output], 3, DType::F32);
             let grad = sample([rows, d_output], 4, DType::F32);
@@ -263,6 +272,13 @@ fn rows_may_have_gaps() {
             let tensors = (runtime.pitched(&x, 48), runtime.pitched(&weight, 32));
             let found = CubeBackend::linear_plain(tensors.0, tensors.1);
             check.product("product", found, &Matrix::of(&x), &Matrix::of(&weight), &[]);
+
+            let (x, stored) = (sample([3, 40], 1, dtype), sample([24, 40], 2, dtype));
+            let mut by_outputs = runtime.pitched(&stored, 44);
+            by_outputs.meta.swap(0, 1);
+            let found = CubeBackend::linear_plain(runtime.pitched(&x, 48), by_outputs);
+            let weight = Matrix::of(&stored).turned();
+            check.product("few rows", found, &Matrix::of(&x), &weight, &[]);
         }
     }
 }

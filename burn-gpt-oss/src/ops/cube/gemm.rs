@@ -45,7 +45,7 @@ pub(in crate::ops) fn matmul(lhs: CubeTensor, rhs: CubeTensor, out_dtype: DType)
     matmul_with_bias(lhs, rhs, None, out_dtype)
 }
 
-/// [`matmul`] with `[n]` added to every row.
+/// [`matmul`] with `[n]`, dtype of `lhs`, added to every row.
 pub(in crate::ops) fn matmul_with_bias(
     lhs: CubeTensor,
     rhs: CubeTensor,
@@ -55,6 +55,9 @@ pub(in crate::ops) fn matmul_with_bias(
     let [m, k] = lhs.meta.shape().dims();
     let [inner, n] = rhs.meta.shape().dims();
     assert_eq!(k, inner, "inner axes of a product");
+    if let Some(bias) = &bias {
+        assert_eq!(bias.dtype, lhs.dtype, "dtype of a bias");
+    }
     let (lhs, lhs_rows) = Dense::matrix(lhs);
     let (rhs, rhs_terms) = Dense::matrix(rhs);
     if lhs_rows

@@ -15,12 +15,14 @@ use super::gemm::Dense;
 use super::{Hardware, Team, buffer, contiguous, cubes, empty, float_type, vector_size};
 use kernel::{GemvShapeLaunch, GemvSplit, gemv};
 
-/// Rows up to which this is faster than tiles, most of whose rows would be empty.
+/// Rows up to which tiles are taken to be slower, most of whose rows would be empty.
 const FEW: usize = 16;
 /// Most units of a cube; longer columns take several turns.
 const MOST_UNITS: usize = 128;
 /// Groups of outputs that are enough to fill a device.
 const ENOUGH: usize = 512;
+/// Some drivers end loops after so many turns.
+const MOST_TURNS: usize = 65_535;
 
 /// `lhs rhs (+ bias)` if this is the way to do it. Sums are in `f32`, and those of a row have one order
 /// whatever other rows there are.
@@ -38,7 +40,9 @@ pub(super) fn few_rows(
     out_dtype: DType,
 ) -> Option<CubeTensor> {
     let len = lhs.width;
-    if !(1..=FEW).contains(&n_rows) || n_outputs == 0 || len == 0 {
+    let floats = |dtype| matches!(dtype, DType::F32 | DType::BF16 | DType::F16);
+    let known = floats(lhs.tensor.dtype) && floats(rhs.tensor.dtype);
+    if !(1..=FEW).contains(&n_rows) || n_outputs == 0 || len == 0 || !known {
         return None;
     }
     // A power of two that all distances are multiples of.
@@ -49,9 +53,13 @@ pub(super) fn few_rows(
     let shares = n_vectors.div_ceil(n_vectors.div_ceil(MOST_UNITS));
     let client = &lhs.tensor.client;
     let team = Team::new(&Hardware::of(client), shares, MOST_UNITS);
+    if n_vectors.div_ceil(team.units) > MOST_TURNS {
+        return None;
+    }
     let split = GemvSplit::new(n_rows, n_outputs, team);
     let n_teams = n_rows.div_ceil(split.rows) * n_outputs.div_ceil(split.outputs);
     let output = empty(&lhs.tensor, [n_rows, n_outputs], out_dtype);
+    let largest = (n_outputs * rhs.pitch).max(n_rows * lhs.pitch.max(n_outputs));
     // SAFETY: rows and outputs beyond the last ones are those again and not written; teams without rows
     // end at once; vectors divide the distances between rows and their length.
     unsafe {
@@ -59,7 +67,7 @@ pub(super) fn few_rows(
             client,
             cubes(client, team.n_cubes(n_teams)),
             CubeDim::new_1d(team.cube_units()),
-            AddressType::from_len((n_outputs * rhs.pitch).max(n_rows * n_outputs)),
+            AddressType::from_len(largest),
             vector,
             buffer(&lhs.tensor),
             buffer(&rhs.tensor),

@@ -9,7 +9,7 @@ use cubecl::server::CubeCountSelection;
 /// Bytes that a unit loads at once.
 const VECTOR_BYTES: usize = 16;
 
-/// The memory of a tensor without gaps.
+/// The memory of a tensor, from its first element on.
 pub(in crate::ops) fn buffer(tensor: &CubeTensor) -> BufferArg {
     tensor.clone().into_buffer_arg()
 }

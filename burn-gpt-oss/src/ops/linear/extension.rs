@@ -8,8 +8,8 @@ use super::fusion;
 
 /// Backends that multiply rows with a matrix.
 ///
-/// Shapes: `x` is `[rows, in]`, `weight` `[in, out]`, `grad` `[rows, out]`, all of one dtype. Gradients are
-/// not differentiable themselves.
+/// Shapes: `x` is `[rows, in]`, `weight` `[in, out]`, `grad` `[rows, out]`, all of one dtype but for a frozen
+/// weight, which may be narrower. Gradients are not differentiable themselves.
 #[backend_extension(
     Autodiff,
     Flex: cfg(feature = "flex"),
