@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -19,14 +19,18 @@ fn json_of(output: &Output) -> Value {
     serde_json::from_str(&stdout(output)).expect("one JSON document")
 }
 
-fn run_bytes(args: &[&str], lines: &[u8]) -> Output {
-    let mut child = Command::new(example("generate"))
+fn start(args: &[&str]) -> Child {
+    Command::new(example("generate"))
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the example starts");
+        .expect("the example starts")
+}
+
+fn run_bytes(args: &[&str], lines: &[u8]) -> Output {
+    let mut child = start(args);
     let mut stdin = child.stdin.take().expect("piped");
     // It may refuse to start, and read nothing.
     let _ = stdin.write_all(lines);
@@ -175,13 +179,7 @@ fn lines_that_cannot_be_answered_are_reported_and_passed() {
 #[test]
 fn a_reader_that_is_gone_is_no_failure() {
     for args in [vec!["--json"], vec![]] {
-        let mut child = Command::new(example("generate"))
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the example starts");
+        let mut child = start(&args);
         drop(child.stdout.take());
         let mut stdin = child.stdin.take().expect("piped");
         // It may have ended before it has read all.

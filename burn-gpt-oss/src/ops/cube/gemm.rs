@@ -1,7 +1,7 @@
 //! Products of matrices, alone or one for every expert.
 //!
-//! Tensor cores where there are, where rows are whole vectors, and factors of one dtype; else multiply-adds in `f32`. Sums are in
-//! `f32` and have one order for given shapes and offsets.
+//! Tensor cores where there are and rows are whole vectors and factors of one dtype; else multiply-adds in
+//! `f32`. Sums are in `f32` and have one order for given shapes and offsets.
 #![allow(unsafe_code)]
 
 mod element;

@@ -60,8 +60,7 @@ impl Product {
             .as_ref()
             .is_some_and(|routes| routes.n_rows == 0);
         if no_rows || self.n_rows == 0 || self.n_columns == 0 || self.no_terms() {
-            let zeros = zeros(&self.lhs.tensor, shape, dtype);
-            return zeros;
+            return zeros(&self.lhs.tensor, shape, dtype);
         }
         let output = empty(&self.lhs.tensor, shape, dtype);
         let hardware = Hardware::of(&self.lhs.tensor.client);
