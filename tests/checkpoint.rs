@@ -8,10 +8,16 @@ mod golden;
 #[path = "support/model.rs"]
 mod model;
 
+#[path = "checkpoint/bad_json.rs"]
+mod bad_json;
+#[path = "checkpoint/damage.rs"]
+mod damage;
 #[path = "checkpoint/damaged.rs"]
 mod damaged;
 #[path = "checkpoint/failed_saves.rs"]
 mod failed_saves;
+#[path = "checkpoint/misfits.rs"]
+mod misfits;
 #[path = "checkpoint/repacking.rs"]
 mod repacking;
 #[path = "checkpoint/round_trips.rs"]
