@@ -1,6 +1,9 @@
 //! Writes the logits of a checkpoint for random token ids, for `scripts/verify_export.py`:
 //! `cargo run --example export_logits -- DIR FILE.safetensors`.
 
+#[path = "support/terminal.rs"]
+mod terminal;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -59,11 +62,11 @@ fn main() -> Result<()> {
     ];
     safetensors::serialize_to_file(tensors, None, &args.file)
         .with_context(|| args.file.display().to_string())?;
-    println!(
+    terminal::say(format_args!(
         "{}: logits of {} x {} tokens",
         args.file.display(),
         args.batch,
         args.len
-    );
+    ));
     Ok(())
 }

@@ -8,12 +8,16 @@ mod args;
 mod cancel;
 #[path = "generate/chat.rs"]
 mod chat;
+#[path = "support/date.rs"]
+mod date;
 #[path = "support/device.rs"]
 mod device;
 #[path = "tiny/embedded.rs"]
 mod embedded;
 #[path = "generate/screen.rs"]
 mod screen;
+#[path = "support/terminal.rs"]
+mod terminal;
 
 use std::io::{BufRead, ErrorKind, IsTerminal, Read};
 use std::process::ExitCode;
@@ -24,14 +28,18 @@ use clap::Parser;
 use args::Args;
 use cancel::Cancel;
 use chat::Chat;
+use screen::Screen;
+use terminal::warn;
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    match run(&args) {
         Ok(code) => code,
         // A reader that has enough, as `head`, is no failure.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let prompt = args.prompt.as_deref().unwrap_or_default();
+            Screen::new(args.json).refuse(prompt, &error);
             ExitCode::FAILURE
         }
     }
@@ -40,7 +48,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<ExitCode> {
     let mut chat = Chat::open(args, Cancel::install()?)?;
     if args.samples_nothing() {
-        eprintln!("note: at --temperature 0 the other sampling options but the penalty do nothing");
+        warn("note: at --temperature 0 the other sampling options but the penalty do nothing");
     }
     match args.prompt.as_deref() {
         Some("-") => {
@@ -55,24 +63,29 @@ fn run(args: &Args) -> Result<ExitCode> {
 
 /// One answer; 130 if Ctrl-C ended it.
 fn once(chat: &mut Chat<'_>, prompt: &str) -> Result<ExitCode> {
-    Ok(match chat.answer(prompt)? {
-        true => ExitCode::from(130),
-        false => ExitCode::SUCCESS,
-    })
+    match chat.answer(prompt) {
+        Ok(true) => Ok(ExitCode::from(130)),
+        Ok(false) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            chat.screen.check()?;
+            chat.screen.refuse(prompt, &error);
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// A line, an answer, and so on; a failure if one could not be answered that nobody typed.
 fn converse(args: &Args, chat: &mut Chat<'_>) -> Result<ExitCode> {
     let typed = std::io::stdin().is_terminal();
     if !args.json && args.model.is_none() {
-        eprintln!(
+        warn(
             "This is the embedded tiny gpt-oss. It knows small word problems, one per conversation:\n\
              Lisa has 5 coins and gets 4 more. How many coins does Lisa have now?\n\
-             For a real model: cargo run --release --example generate -- --model DIR"
+             For a real model: cargo run --release --example generate -- --model DIR",
         );
     }
     if typed {
-        eprintln!("/new begins another conversation, /exit ends; Ctrl-C ends an answer");
+        warn("/new begins another conversation, /exit ends; Ctrl-C ends an answer");
     }
     let mut code = ExitCode::SUCCESS;
     let mut stdin = std::io::stdin().lock();

@@ -5,12 +5,14 @@
 
 #[path = "tiny/dataset.rs"]
 mod dataset;
+#[path = "support/terminal.rs"]
+mod terminal;
 #[path = "tiny/tokenizer.rs"]
 mod tokenizer;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::Interrupter;
@@ -19,11 +21,12 @@ use burn_gpt_oss::{
     Tokenizer,
 };
 use burn_qat_train::{
-    ChatFormat, ChatRecord, Console, QuantPolicy, TokenizedExample, TrainConfig, insert_quantizers,
-    train,
+    ChatFormat, ChatRecord, Console, DataNotes, QuantPolicy, TokenizedExample, TrainConfig,
+    insert_quantizers, train,
 };
 use clap::Parser;
 use dataset::{Example, Split, pretrain_examples, sft_examples};
+use terminal::say;
 
 #[derive(Parser)]
 #[command(about = "Trains the embedded tiny gpt-oss from scratch")]
@@ -65,19 +68,19 @@ fn main() -> Result<()> {
         .collect();
     let tokenizer_json = tokenizer::train_tokenizer(&texts, args.vocab_size)?;
     let tokenizer = Tokenizer::from_bytes(&tokenizer_json)?;
-    println!(
+    say(format_args!(
         "tokenizer of {} entries from {} texts",
         tokenizer.vocab_size(),
         texts.len()
-    );
+    ));
 
     let config = tiny_config(&tokenizer)?;
     let model = config.init(&device);
-    println!(
+    say(format_args!(
         "{:.2} M parameters, {:.2} M of them in experts",
         Module::num_params(&model) as f64 / 1e6,
         config.num_expert_weights() as f64 / 1e6
-    );
+    ));
     let model = pretrain(&args, model, &examples, &tokenizer)?;
     save(&args, &model, &tokenizer_json)
 }
@@ -97,8 +100,11 @@ fn pretrain(
     };
     let valid = tokens(&pretrain_examples(400, args.seed + 1), &format, tokenizer)?;
     let examples = tokens(examples, &format, tokenizer)?;
-    let log_dir = args.out.with_extension("training");
-    std::fs::create_dir_all(&log_dir).context("the directory of the training log")?;
+    let logs = args.out.with_extension("training");
+    let (base_log, qat_log) = (logs.join("base"), logs.join("qat"));
+    for dir in [&base_log, &qat_log] {
+        std::fs::create_dir_all(dir).context("the directory of the training log")?;
+    }
     let base = TrainConfig {
         steps: args.steps,
         batch_size: args.batch_size,
@@ -117,11 +123,11 @@ fn pretrain(
         ..base.clone()
     };
     let data = || (examples.clone(), valid.clone());
-    let console = || Console::Lines(std::sync::Arc::new(|line: &str| println!("{line}")));
+    let console = || Console::Lines(std::sync::Arc::new(|line: &str| say(line)));
     let interrupter = Interrupter::new();
     let outcome = train(
         "pretrain",
-        &log_dir,
+        &base_log,
         model,
         data(),
         &base,
@@ -129,7 +135,7 @@ fn pretrain(
         interrupter.clone(),
     )?;
     let (model, _) = insert_quantizers(outcome.model, &QuantPolicy::mxfp4_mlp_weight_only())?;
-    Ok(train("QAT", &log_dir, model, data(), &qat, console(), interrupter)?.model)
+    Ok(train("QAT", &qat_log, model, data(), &qat, console(), interrupter)?.model)
 }
 
 fn tokens(
@@ -139,9 +145,12 @@ fn tokens(
 ) -> Result<Vec<TokenizedExample>> {
     let records = examples
         .iter()
-        .map(|example| serde_json::from_value(example.row_json()))
-        .collect::<Result<Vec<ChatRecord>, _>>()?;
-    Ok(format.tokenize_all(&records, tokenizer)?)
+        .map(|example| {
+            let row = example.row_json();
+            ChatRecord::from_json(&row, None, &mut DataNotes::default()).map_err(Error::msg)
+        })
+        .collect::<Result<Vec<ChatRecord>>>()?;
+    Ok(format.tokenize_all(&records, tokenizer)?.examples)
 }
 
 /// The architecture of gpt-oss in small; heads and experts keep their proportions.
@@ -194,10 +203,10 @@ fn save(args: &Args, model: &GptOss, tokenizer_json: &[u8]) -> Result<()> {
         .with_overwrite(true)
         .with_companions(companions.path())
         .save(model, &args.out, |_| {})?;
-    println!(
+    say(format_args!(
         "{} bytes of tensors in {}",
         report.bytes,
         report.dir.display()
-    );
+    ));
     Ok(())
 }

@@ -3,10 +3,16 @@
 
 #[path = "recipe/args.rs"]
 mod args;
+#[path = "recipe/checks.rs"]
+mod checks;
+#[path = "recipe/conclusion.rs"]
+mod conclusion;
 #[path = "recipe/console.rs"]
 mod console;
 #[path = "tiny/dataset.rs"]
 mod dataset;
+#[path = "support/date.rs"]
+mod date;
 #[path = "support/device.rs"]
 mod device;
 #[path = "tiny/embedded.rs"]
@@ -19,11 +25,16 @@ mod output;
 mod run;
 #[path = "recipe/settings.rs"]
 mod settings;
+#[path = "recipe/stages.rs"]
+mod stages;
+#[path = "support/terminal.rs"]
+mod terminal;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
+use terminal::say;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
@@ -31,27 +42,35 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::SUCCESS,
         Ok(true) => ExitCode::from(130),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            terminal::fail(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Runs the recipe; true if Ctrl-C ended it early.
+/// Runs the recipe; true if Ctrl-C or another signal ended it early.
 fn recipe(args: &args::Args) -> Result<bool> {
     if args.model.is_none() {
-        println!(
+        say(
             "This is the embedded tiny gpt-oss. For the real one: cargo run --example qat_gpt_oss_20b \
-             -- --model DIR --data FILE.jsonl (see docs/checkpoints.md and docs/data.md)\n"
+             -- --model DIR --data FILE.jsonl (see docs/checkpoints.md and docs/data.md)\n",
         );
     }
     let cancel = console::Cancel::install()?;
     let mut run = run::Run::prepare(args, cancel.clone())?;
     run.announce();
-    run.stages()?;
+    let ended = run.stages();
     run.conclude();
+    ended?;
     if cancel.pressed() {
-        println!("stopped by Ctrl-C; the rows above are what was reached");
+        say("stopped by a signal; the rows above are what was reached");
+    }
+    if let Some(failure) = terminal::stdout_failure() {
+        let results = run.out().join("results.md");
+        bail!(
+            "standard output: {failure}; the results are in {}",
+            results.display()
+        );
     }
     Ok(cancel.pressed())
 }

@@ -6,6 +6,9 @@ mod o200k;
 #[path = "synthetic/tensors.rs"]
 mod tensors;
 
+#[path = "support/terminal.rs"]
+mod terminal;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -92,11 +95,11 @@ fn main() -> Result<()> {
     )?;
     dir.commit()?;
     bar.finish_and_clear();
-    println!(
+    terminal::say(format_args!(
         "{}: {:.2} GB in {n_shards} files",
         args.dir.display(),
         total as f64 / 1e9
-    );
+    ));
     Ok(())
 }
 

@@ -23,7 +23,7 @@ mod system;
 mod turn;
 
 pub use block::AnalysisPolicy;
-pub use completion::{Completion, parse_completion};
+pub use completion::{Completion, parse_completion, parse_completion_until};
 pub use conversation::{Conversation, FunctionTool};
 pub use encoder::{HarmonyDecoder, HarmonyEncoder, stop_tokens};
 pub use harmony::{MessageSpan, Rendered, SpanSource, render_completion, render_training};

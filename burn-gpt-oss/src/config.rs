@@ -1,9 +1,12 @@
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use crate::GptOssError;
-use crate::config_json::{ConfigJson, RopeScalingJson};
+use crate::config_json::{ConfigJson, rope};
 
 /// Kind of attention of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -31,6 +34,8 @@ pub struct RopeConfig {
     pub original_max_position_embeddings: usize,
     /// Whether the interpolation bounds are rounded to whole dimensions (false for gpt-oss).
     pub truncate: bool,
+    /// The factor on cosine and sine; `None` is YaRN's `0.1 ln(factor) + 1`.
+    pub attention_factor: Option<f64>,
 }
 
 /// Architecture of a gpt-oss model, as in the published config.json.
@@ -118,6 +123,7 @@ impl GptOssConfig {
                 beta_slow: 1.0,
                 original_max_position_embeddings: 4096,
                 truncate: false,
+                attention_factor: None,
             },
             rms_norm_eps: 1e-5,
             swiglu_limit: 7.0,
@@ -211,7 +217,7 @@ impl GptOssConfig {
         {
             set("eos_token_id", json!(id));
         }
-        RopeScalingJson::write(&self.rope, &mut doc);
+        rope::write(&self.rope, &mut doc);
         match &self.quantization_config {
             Some(value) => doc.insert("quantization_config".into(), value.clone()),
             None => doc.remove("quantization_config"),
@@ -269,6 +275,9 @@ pub(crate) fn alternating_layers(n: usize) -> Vec<LayerType> {
     (0..n).map(|layer| kinds[layer % 2]).collect()
 }
 
+/// How a file begins that Git LFS left in place of the real one.
+pub(crate) const LFS_POINTER: &str = "version https://git-lfs";
+
 /// Reads one JSON document, and nothing after it.
 pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
     text: &'a str,
@@ -280,6 +289,11 @@ pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
         key: if key == "?" { ".".into() } else { key },
         message: error.to_string(),
     };
+    if text.starts_with(LFS_POINTER) {
+        return Err(GptOssError::LfsPointer { path: path.into() });
+    }
+    // Editors on Windows write a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let parsed = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| json_error(error.path().to_string(), error.inner()))?;
@@ -287,71 +301,4 @@ pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
         .end()
         .map_err(|error| json_error(".".into(), &error))?;
     Ok(parsed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameter_counts_match_the_published_ones() {
-        let small = GptOssConfig::gpt_oss_20b();
-        assert_eq!(small.num_expert_weights(), 19_110_297_600);
-        assert_eq!(small.num_dense_weights(), 1_804_459_584);
-        let large = GptOssConfig::gpt_oss_120b();
-        assert_eq!(
-            large.num_expert_weights() + large.num_dense_weights(),
-            116_829_156_672
-        );
-    }
-
-    #[test]
-    fn presets_survive_a_round_trip() {
-        let config = GptOssConfig::gpt_oss_20b();
-        let read = GptOssConfig::from_json(&config.to_json().to_string()).expect("own output");
-        assert_eq!(read.to_json(), config.to_json());
-        assert_eq!(read.rope, config.rope);
-    }
-
-    #[test]
-    fn new_rope_form_and_unknown_keys_are_kept() {
-        let mut doc = GptOssConfig::gpt_oss_20b().to_json();
-        let map = doc.as_object_mut().expect("object");
-        let mut rope = map.remove("rope_scaling").expect("published form");
-        rope["rope_theta"] = map.remove("rope_theta").expect("published form");
-        map.insert("rope_parameters".into(), rope);
-        map.insert("my_key".into(), json!([1, 2]));
-        let config = GptOssConfig::from_json(&doc.to_string()).expect("new form");
-        assert_eq!(config.rope, GptOssConfig::gpt_oss_20b().rope);
-        assert_eq!(config.to_json(), doc);
-    }
-
-    #[test]
-    fn unsupported_values_name_their_key() {
-        for (key, value) in [
-            ("hidden_act", json!("gelu")),
-            ("tie_word_embeddings", json!(true)),
-            ("attention_bias", json!(false)),
-            ("model_type", json!("llama")),
-            (
-                "rope_scaling",
-                json!({"rope_type": "linear", "factor": 2.0}),
-            ),
-            ("num_experts_per_tok", json!(64)),
-            ("num_hidden_layers", json!(10_000_000)),
-            ("rms_norm_eps", json!(-1.0)),
-            ("rope_scaling", json!({"rope_type": "yarn", "factor": 0.0})),
-            ("layer_types", json!(["full_attention"])),
-            ("head_dim", json!(63)),
-            ("num_key_value_heads", json!(7)),
-            ("quantization_config", json!({"quant_method": "awq"})),
-        ] {
-            let mut doc = GptOssConfig::gpt_oss_20b().to_json();
-            doc[key] = value;
-            let error = GptOssConfig::from_json(&doc.to_string())
-                .expect_err(key)
-                .to_string();
-            assert!(error.contains(key), "{key}: {error}");
-        }
-    }
 }

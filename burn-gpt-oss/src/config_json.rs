@@ -1,10 +1,13 @@
 //! The shape of config.json and the checks on it.
 
+pub(crate) mod rope;
+
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::GptOssError;
 use crate::config::{GptOssConfig, LayerType, RopeConfig, alternating_layers};
+use rope::{RopeContext, RopeJson};
 
 /// Keys of config.json this crate reads. Absent optional keys take the published values.
 #[derive(Deserialize)]
@@ -22,10 +25,11 @@ pub(crate) struct ConfigJson {
     sliding_window: usize,
     layer_types: Option<Vec<LayerType>>,
     max_position_embeddings: usize,
-    initial_context_length: Option<usize>,
+    original_max_position_embeddings: Option<usize>,
+    partial_rotary_factor: Option<f64>,
     rope_theta: Option<f64>,
-    rope_scaling: Option<RopeScalingJson>,
-    rope_parameters: Option<RopeScalingJson>,
+    rope_scaling: Option<RopeJson>,
+    rope_parameters: Option<RopeJson>,
     rms_norm_eps: Option<f64>,
     swiglu_limit: Option<f64>,
     swiglu_alpha: Option<f64>,
@@ -40,42 +44,6 @@ pub(crate) struct ConfigJson {
     attention_bias: Option<bool>,
     attention_dropout: Option<f64>,
     tie_word_embeddings: Option<bool>,
-}
-
-/// `rope_scaling` (published) or `rope_parameters` (transformers 5, with `rope_theta` inside).
-#[derive(Deserialize)]
-pub(crate) struct RopeScalingJson {
-    rope_type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f64>,
-    beta_fast: Option<f64>,
-    beta_slow: Option<f64>,
-    original_max_position_embeddings: Option<usize>,
-    truncate: Option<bool>,
-}
-
-impl RopeScalingJson {
-    /// Writes the parameters in the form the document already uses, else in the published one.
-    pub(crate) fn write(rope: &RopeConfig, doc: &mut Map<String, Value>) {
-        let new_form = doc.contains_key("rope_parameters");
-        let key = if new_form {
-            "rope_parameters"
-        } else {
-            "rope_scaling"
-        };
-        let entry = doc.entry(key).or_insert_with(|| json!({}));
-        entry["beta_fast"] = json!(rope.beta_fast);
-        entry["beta_slow"] = json!(rope.beta_slow);
-        entry["factor"] = json!(rope.factor);
-        entry["original_max_position_embeddings"] = json!(rope.original_max_position_embeddings);
-        entry["rope_type"] = json!("yarn");
-        entry["truncate"] = json!(rope.truncate);
-        if new_form {
-            entry["rope_theta"] = json!(rope.theta);
-        } else {
-            doc.insert("rope_theta".into(), json!(rope.theta));
-        }
-    }
 }
 
 impl ConfigJson {
@@ -171,43 +139,15 @@ impl ConfigJson {
     }
 
     fn rope(&self) -> Result<RopeConfig, GptOssError> {
-        let (key, json) = match (&self.rope_parameters, &self.rope_scaling) {
-            (Some(json), _) => ("rope_parameters", json),
-            (None, Some(json)) => ("rope_scaling", json),
-            (None, None) => return Err(unsupported("rope_scaling", "YaRN parameters", "absent")),
+        let (parameters, scaling) = (self.rope_parameters.as_ref(), self.rope_scaling.as_ref());
+        let (key, json) = RopeJson::one_of(parameters, scaling)?;
+        let context = RopeContext {
+            rope_theta: self.rope_theta,
+            max_position_embeddings: self.max_position_embeddings,
+            original_max_position_embeddings: self.original_max_position_embeddings,
+            partial_rotary_factor: self.partial_rotary_factor,
         };
-        if json.rope_type.as_deref() != Some("yarn") {
-            let key = format!("{key}.rope_type");
-            return Err(unsupported(
-                &key,
-                "\"yarn\"",
-                format!("{:?}", json.rope_type),
-            ));
-        }
-        let original = json
-            .original_max_position_embeddings
-            .or(self.initial_context_length);
-        let rope = RopeConfig {
-            theta: json.rope_theta.or(self.rope_theta).unwrap_or(150_000.0),
-            factor: json.factor.unwrap_or(32.0),
-            beta_fast: json.beta_fast.unwrap_or(32.0),
-            beta_slow: json.beta_slow.unwrap_or(1.0),
-            original_max_position_embeddings: original.unwrap_or(4096),
-            truncate: json.truncate.unwrap_or(true),
-        };
-        for (name, value) in [
-            ("rope_theta", rope.theta),
-            ("factor", rope.factor),
-            ("beta_fast", rope.beta_fast),
-            ("beta_slow", rope.beta_slow),
-            (
-                "original_max_position_embeddings",
-                rope.original_max_position_embeddings as f64,
-            ),
-        ] {
-            require_positive(&format!("{key}.{name}"), value)?;
-        }
-        Ok(rope)
+        json.config(key, &context)
     }
 
     fn check_numbers(&self) -> Result<(), GptOssError> {

@@ -56,6 +56,67 @@ pub enum GptOssError {
         /// What is wrong, with expected and found sizes where they are known.
         message: String,
     },
+    /// Git LFS left a pointer in place of the file.
+    #[error(
+        "{}: is a Git LFS pointer, not the file itself; run `git lfs pull` in that directory, or download \
+         the file",
+        path.display()
+    )]
+    LfsPointer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A checkpoint was written to while it was in use.
+    #[error(
+        "{}: was changed while it was in use; what was read from it may be mixed, start again",
+        path.display()
+    )]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A directory holds one file of weights and the index of others.
+    #[error(
+        "{}: exists beside {}, which lists other files (`{shard}`); programs differ in which they load, \
+         so remove the one that is out of date",
+        single.display(), index.display()
+    )]
+    AmbiguousFiles {
+        /// The single file.
+        single: PathBuf,
+        /// The index.
+        index: PathBuf,
+        /// A file that the index lists.
+        shard: String,
+    },
+    /// The tensors are laid out as another program does.
+    #[error("{}: holds {layout} (`{tensor}`); {hint}", path.display())]
+    ForeignLayout {
+        /// The directory.
+        path: PathBuf,
+        /// What it is.
+        layout: &'static str,
+        /// The tensor that shows it.
+        tensor: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A stored weight is NaN or infinite.
+    #[error(
+        "{}: tensor `{tensor}` holds {value} in row {row:?}; the checkpoint is damaged, \
+         download or convert it again",
+        path.display()
+    )]
+    NonFiniteWeight {
+        /// The file.
+        path: PathBuf,
+        /// The tensor as it is named there.
+        tensor: String,
+        /// Indices of the row in all axes but the last.
+        row: Vec<usize>,
+        /// The value.
+        value: f32,
+    },
     /// The index names a shard that is not in the directory.
     #[error(
         "{}: shard not found, although the index places {tensors} tensors there (first: `{first}`); \

@@ -24,7 +24,7 @@ pub use chat::{
     AnalysisPolicy, BuiltinTool, Completion, CompletionEvent, CompletionPart, CompletionStream,
     Conversation, FunctionTool, HarmonyDecoder, HarmonyEncoder, LossMask, Message, MessageSpan,
     ReasoningEffort, Rendered, Role, SpanSource, SystemContent, parse_completion,
-    render_completion, render_training, stop_tokens,
+    parse_completion_until, render_completion, render_training, stop_tokens,
 };
 pub use checkpoint::{
     CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, OutputDirectory,

@@ -5,8 +5,9 @@ use crate::ops::rotary_embedding;
 
 /// YaRN rotary position embedding with half-split pairs `(j, j + head_dim / 2)`.
 ///
-/// Angles are float32 products `position * inv_freq`, and the concentration `0.1 ln(factor) + 1`
-/// multiplies both tables, as in the reference implementations.
+/// Angles are float32 products `position * inv_freq`, and the concentration (`0.1 ln(factor) + 1`
+/// unless the configuration gives an `attention_factor`) multiplies both tables, as in the reference
+/// implementations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     inv_freq: Vec<f32>,
@@ -39,10 +40,10 @@ impl Rope {
                 (freq * (1.0 - ramp) + freq / rope.factor * ramp) as f32
             })
             .collect();
-        let concentration = if rope.factor <= 1.0 {
-            1.0
-        } else {
-            0.1 * rope.factor.ln() + 1.0
+        let concentration = match rope.attention_factor {
+            Some(factor) => factor,
+            None if rope.factor <= 1.0 => 1.0,
+            None => 0.1 * rope.factor.ln() + 1.0,
         };
         Self {
             inv_freq,
@@ -55,7 +56,7 @@ impl Rope {
         &self.inv_freq
     }
 
-    /// The factor on both tables, `0.1 ln(factor) + 1`.
+    /// The factor on both tables.
     pub fn concentration(&self) -> f64 {
         self.concentration
     }

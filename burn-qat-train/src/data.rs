@@ -2,10 +2,16 @@
 
 mod batch;
 mod example;
+mod foreign;
 mod jsonl;
 mod loader;
+mod message;
+mod notes;
+mod record;
 
 pub use batch::{MicroBatch, StepBatch};
-pub use example::{ChatFormat, TokenizedExample};
-pub use jsonl::{ChatRecord, read_jsonl};
+pub use example::{ChatFormat, Tokenized, TokenizedExample};
+pub use jsonl::{BadRows, ChatDataset, read_jsonl};
 pub use loader::StepLoader;
+pub use notes::{DataNote, DataNotes};
+pub use record::ChatRecord;

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use burn_gpt_oss::GptOssError;
 use thiserror::Error;
 
+use crate::train::StageOutcome;
+
 /// Everything that can go wrong while fine-tuning, evaluating and exporting.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -56,25 +58,49 @@ pub enum QatError {
         /// What was given.
         found: String,
     },
+    /// Another run writes to the same place.
+    #[error("{}: another run is writing here; choose another directory or wait for its end", path.display())]
+    InUse {
+        /// The file or directory.
+        path: PathBuf,
+    },
     /// The loss became NaN or infinite.
     #[error(
-        "{stage}: the loss is {loss} at step {step}; lower the learning rate or check the data \
-         (the last good checkpoint was kept)"
+        "{stage}: the {split} loss is {loss} at step {step}; lower the learning rate or check the data \
+         ({})", kept_words(*kept_step)
     )]
     Diverged {
         /// The training stage.
         stage: String,
+        /// `training` or `validation`.
+        split: &'static str,
         /// Optimizer step, from 1.
         step: usize,
         /// The loss.
         loss: f64,
+        /// Step of the best evaluation before, if there was one.
+        kept_step: Option<usize>,
+        /// Its model, until it is taken.
+        kept: Option<Box<StageOutcome>>,
     },
-    /// Burn's training loop stopped on an error.
-    #[error("{stage}: training failed: {message}")]
-    Training {
+    /// Burn's training loop stopped on an error, such as a full disk.
+    #[error("{stage}: training stopped: {message} ({})", kept_words(*kept_step))]
+    Stopped {
         /// The training stage.
         stage: String,
         /// The message of the loop.
+        message: String,
+        /// Step of the model that was kept.
+        kept_step: Option<usize>,
+        /// The model, until it is taken.
+        kept: Option<Box<StageOutcome>>,
+    },
+    /// A computation of a stage failed on its device, or its files cannot be used.
+    #[error("{stage}: {message}")]
+    Training {
+        /// The training stage.
+        stage: String,
+        /// What failed.
         message: String,
     },
     /// An export does not hold the values that were trained.
@@ -95,12 +121,35 @@ pub enum QatError {
         /// The value read back.
         found: f32,
     },
+    /// The file system has too little space for a run.
+    #[error(
+        "{}: this run writes about {needed}, {available} are free; choose another directory or make room",
+        path.display()
+    )]
+    Disk {
+        /// The output directory.
+        path: PathBuf,
+        /// What is going to be written.
+        needed: String,
+        /// What is free.
+        available: String,
+    },
     /// The machine has too little memory for a run.
     #[error("{0}")]
     Memory(String),
 }
 
 impl QatError {
+    /// Takes the model out of an error of training that left one; the message still tells of it.
+    pub fn take_kept(&mut self) -> Option<StageOutcome> {
+        match self {
+            Self::Diverged { kept, .. } | Self::Stopped { kept, .. } => {
+                kept.take().map(|kept| *kept)
+            }
+            _ => None,
+        }
+    }
+
     /// Wraps an error of the operating system together with its path.
     pub(crate) fn io(
         path: impl Into<PathBuf>,
@@ -112,5 +161,12 @@ impl QatError {
             action,
             source,
         }
+    }
+}
+
+fn kept_words(step: Option<usize>) -> String {
+    match step {
+        Some(step) => format!("the weights of step {step} were kept"),
+        None => "no weights were kept: no evaluation had succeeded before".into(),
     }
 }

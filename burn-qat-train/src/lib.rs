@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod data;
+mod disk;
 mod error;
 mod evaluate;
 mod export;
@@ -12,8 +13,10 @@ mod report;
 mod train;
 
 pub use data::{
-    ChatFormat, ChatRecord, MicroBatch, StepBatch, StepLoader, TokenizedExample, read_jsonl,
+    BadRows, ChatDataset, ChatFormat, ChatRecord, DataNote, DataNotes, MicroBatch, StepBatch,
+    StepLoader, Tokenized, TokenizedExample, read_jsonl,
 };
+pub use disk::check_disk;
 pub use error::QatError;
 pub use evaluate::{
     EvalData, EvalOptions, EvalProgress, EvalReport, Language, LossReport, PassRate, Verdict,

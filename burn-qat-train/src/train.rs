@@ -1,9 +1,11 @@
 //! SFT and QAT on Burn's `SupervisedTraining`.
 
 mod adamw;
+mod best_model;
 mod clip;
 mod config;
 mod discard;
+mod ending;
 mod history;
 mod loss;
 mod metrics;
@@ -19,9 +21,10 @@ pub use adamw::{AdamWBackend, AdamWUpdated};
 pub use adamw::{AdamWFactors, adamw};
 pub use clip::clip_global_norm;
 pub use config::TrainConfig;
+pub use ending::StageOutcome;
 pub use history::{History, TrainPoint, ValidPoint};
 pub use loss::micro_batch_loss;
 pub use renderer::{Console, StageProgress};
-pub use run::{StageOutcome, train};
+pub use run::train;
 pub use schedule::WarmupCosine;
 pub use step::{FineTune, StepOutput};

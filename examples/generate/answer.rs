@@ -7,14 +7,28 @@ use burn_gpt_oss::{
     CompletionEvent, CompletionPart, CompletionStream, Finish, Generation, Step, StopStrings,
     Tokenizer,
 };
+use serde::Serialize;
 
 use crate::screen::Screen;
+
+/// A message of an answer.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Said {
+    #[serde(skip)]
+    pub part: Option<CompletionPart>,
+    pub channel: Option<String>,
+    pub recipient: Option<String>,
+    /// False for text that does not follow the format.
+    pub well_formed: bool,
+    pub text: String,
+}
 
 /// An answer and how long it took.
 #[derive(Default)]
 pub struct Answer {
-    pub thinking: String,
-    pub content: String,
+    pub messages: Vec<Said>,
+    /// All tokens as text, special ones in their spelling.
+    pub raw: String,
     pub n_tokens: usize,
     pub finish: Option<Finish>,
     /// Whether a stop string ended it.
@@ -27,15 +41,15 @@ impl Answer {
     /// Runs a generation to its end, or until `cancelled` says so.
     pub fn of(
         mut generation: Generation<'_>,
-        tokenizer: &Tokenizer,
+        (tokenizer, stop_tokens): (&Tokenizer, &[u32]),
         stop: StopStrings,
         screen: &mut Screen,
         cancelled: impl Fn() -> bool,
     ) -> Result<Self> {
         let start = Instant::now();
-        let mut answer = Self::default();
+        let (mut answer, mut tokens) = (Self::default(), Vec::new());
         let mut reader = Reader {
-            stream: CompletionStream::new(tokenizer),
+            stream: CompletionStream::new(tokenizer).with_stop_tokens(stop_tokens),
             part: CompletionPart::Other,
             stop,
         };
@@ -45,11 +59,12 @@ impl Answer {
             };
             match step {
                 Step::Prefill { done, total } => screen.progress(done, total),
-                Step::Tokens(tokens) => {
+                Step::Tokens(new) => {
                     answer.first.get_or_insert_with(|| start.elapsed());
-                    for new in tokens {
+                    for new in new {
                         answer.n_tokens += 1;
                         answer.finish = new.finish;
+                        tokens.push(new.token);
                         let events = reader.stream.push(new.token);
                         reader.read(events, &mut answer, screen);
                     }
@@ -62,6 +77,7 @@ impl Answer {
             reader.release(&mut answer, screen);
         }
         answer.total = start.elapsed();
+        answer.raw = tokenizer.decode(&tokens);
         screen.end();
         Ok(answer)
     }
@@ -75,9 +91,25 @@ impl Answer {
         (rate, first.as_secs_f64())
     }
 
+    /// The reasoning; messages are lines.
+    pub fn thinking(&self) -> String {
+        self.texts(CompletionPart::Thinking)
+    }
+
+    /// The answer proper; messages are lines.
+    pub fn content(&self) -> String {
+        self.texts(CompletionPart::Answer)
+    }
+
+    fn texts(&self, part: CompletionPart) -> String {
+        let of_part = self.messages.iter().filter(|said| said.part == Some(part));
+        let texts: Vec<&str> = of_part.map(|said| said.text.as_str()).collect();
+        texts.join("\n")
+    }
+
     /// Whether it can be a turn of a conversation.
     pub fn is_kept(&self) -> bool {
-        !self.content.is_empty()
+        !self.content().is_empty()
     }
 
     pub fn ending(&self) -> &'static str {
@@ -89,23 +121,9 @@ impl Answer {
         }
     }
 
-    /// Messages of one part are lines.
-    fn begin(&mut self, part: CompletionPart) {
-        let text = match part {
-            CompletionPart::Thinking => &mut self.thinking,
-            CompletionPart::Answer => &mut self.content,
-            CompletionPart::Other => return,
-        };
-        if !text.is_empty() {
-            text.push('\n');
-        }
-    }
-
-    fn add(&mut self, part: CompletionPart, text: &str, screen: &mut Screen) {
-        match part {
-            CompletionPart::Thinking => self.thinking.push_str(text),
-            CompletionPart::Answer => self.content.push_str(text),
-            CompletionPart::Other => {}
+    fn add(&mut self, text: &str, screen: &mut Screen) {
+        if let Some(said) = self.messages.last_mut() {
+            said.text.push_str(text);
         }
         screen.text(text);
     }
@@ -126,19 +144,27 @@ impl Reader<'_> {
                     part,
                     channel,
                     recipient,
+                    well_formed,
                 } => {
                     self.release(answer, screen);
-                    answer.begin(part);
                     self.part = part;
-                    screen.start(part, channel.as_deref(), recipient.as_deref());
+                    let said = Said {
+                        part: Some(part),
+                        channel,
+                        recipient,
+                        well_formed,
+                        text: String::new(),
+                    };
+                    screen.start(&said);
+                    answer.messages.push(said);
                 }
                 // Stop strings are about the answer; thinking may mention them.
                 CompletionEvent::Text(text) if self.part == CompletionPart::Answer => {
                     let pushed = self.stop.push(&text);
-                    answer.add(self.part, &pushed.shown, screen);
+                    answer.add(&pushed.shown, screen);
                     answer.stopped |= pushed.stopped;
                 }
-                CompletionEvent::Text(text) => answer.add(self.part, &text, screen),
+                CompletionEvent::Text(text) => answer.add(&text, screen),
                 CompletionEvent::End => {
                     self.release(answer, screen);
                     screen.end();
@@ -150,6 +176,6 @@ impl Reader<'_> {
     /// What might have become a stop string in this message.
     fn release(&mut self, answer: &mut Answer, screen: &mut Screen) {
         let held = self.stop.finish();
-        answer.add(self.part, &held, screen);
+        answer.add(&held, screen);
     }
 }

@@ -9,6 +9,7 @@ use burn_gpt_oss::{
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 
+use crate::date::PUBLISHED_DATE;
 use crate::device::DeviceName;
 
 /// Chats with a gpt-oss checkpoint in the terminal, or answers one prompt.
@@ -27,7 +28,8 @@ pub struct Args {
     /// the turns of one conversation
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Option<String>,
-    /// Write a JSON object per answer instead of text: prompt, thinking, content, finish (stop token, stop
+    /// Write a JSON object per answer instead of text: prompt, thinking, content, preambles, tool_calls,
+    /// messages (each with channel, recipient, well_formed and text), raw, finish (stop token, stop
     /// string, length or cancelled), kept, prompt_tokens, new_tokens, seconds_to_first_token and
     /// tokens_per_second; or prompt and error
     #[arg(long)]
@@ -41,6 +43,9 @@ pub struct Args {
     /// Leave out the system block that gpt-oss was trained with, as for models tuned without it
     #[arg(long)]
     pub no_system_block: bool,
+    /// Date in the system block, YYYY-MM-DD; the default is that of the training recipe
+    #[arg(long, value_name = "DATE", default_value = PUBLISHED_DATE)]
+    pub date: String,
     /// Most tokens of an answer, thinking included; fewer where the context ends
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_new_tokens: usize,
@@ -120,9 +125,10 @@ impl From<Effort> for ReasoningEffort {
 }
 
 impl Args {
-    /// What the library is asked for.
-    pub fn options(&self, tokenizer: &Tokenizer) -> Result<GenerateOptions> {
+    /// What the library is asked for; `eos` are the tokens at which the checkpoint says an answer ends.
+    pub fn options(&self, tokenizer: &Tokenizer, eos: &[u32]) -> Result<GenerateOptions> {
         let mut stop_tokens = stop_tokens(tokenizer);
+        stop_tokens.extend(eos);
         for spelling in &self.stop_token {
             stop_tokens.push(tokenizer.require_special_token(spelling)?);
         }

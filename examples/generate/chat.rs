@@ -53,7 +53,7 @@ impl<'a> Chat<'a> {
     fn with(dir: &Path, args: &'a Args, cancel: Cancel) -> Result<Self> {
         let reader = CheckpointReader::open(dir)?;
         let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json"))?;
-        let options = args.options(&tokenizer)?;
+        let options = args.options(&tokenizer, &reader.eos_token_ids()?)?;
         args.stop_strings()?;
         let device = args.device.open();
         // Half precision where it is computed with; CPUs only store it.
@@ -106,16 +106,16 @@ impl<'a> Chat<'a> {
         self.cancel.begin();
         let cancel = self.cancel.clone();
         let (stop, screen) = (self.args.stop_strings()?, &mut self.screen);
-        let answer = Answer::of(generation, &self.tokenizer, stop, screen, || {
-            cancel.pressed()
-        });
+        let reading = (&self.tokenizer, options.stop_tokens.as_slice());
+        let answer = Answer::of(generation, reading, stop, screen, || cancel.pressed());
         let cancelled = self.cancel.end();
         let answer = answer?;
         self.screen.conclude(said, prompts[0].len(), &answer);
         self.screen.check()?;
         // Without an answer there is no turn to remember.
         if answer.is_kept() {
-            messages.push(Message::assistant(answer.content).with_thinking(answer.thinking));
+            let message = Message::assistant(answer.content());
+            messages.push(message.with_thinking(answer.thinking()));
             self.messages = messages;
         }
         Ok(cancelled)
@@ -138,7 +138,10 @@ impl<'a> Chat<'a> {
     fn render(&self, messages: &[Message]) -> Result<Vec<u32>> {
         let published = self.args.model.is_some() && !self.args.no_system_block;
         let effort = self.args.reasoning.into();
-        let system = published.then(|| SystemContent::default().with_reasoning_effort(effort));
+        let system = published.then(|| {
+            let system = SystemContent::default().with_reasoning_effort(effort);
+            system.with_date(self.args.date.as_str())
+        });
         let chat = Conversation::from_chat(messages.to_vec(), system)?;
         let policy = AnalysisPolicy::DropBeforeFinal;
         Ok(render_completion(&chat, &self.tokenizer, policy)?)

@@ -3,9 +3,10 @@
 use std::io::{IsTerminal, Write};
 
 use burn_gpt_oss::CompletionPart;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Said};
+use crate::terminal::{fail, json_line, visible, warn};
 
 const DIM: &str = "\x1b[2m";
 const BOLD: &str = "\x1b[1m";
@@ -41,32 +42,30 @@ impl Screen {
     /// Invites the next line.
     pub fn invite(&self) {
         if std::io::stdin().is_terminal() {
-            eprint!("\n> ");
+            self.aside("\n> ");
         }
     }
 
     /// How much of a long prompt was read.
     pub fn progress(&mut self, done: usize, total: usize) {
         if std::io::stderr().is_terminal() && total > 256 {
-            eprint!("\rreading the prompt: {done} of {total} tokens");
+            self.aside(&format!("\rreading the prompt: {done} of {total} tokens"));
             self.progress = true;
         }
     }
 
     /// A message begins.
-    pub fn start(&mut self, part: CompletionPart, channel: Option<&str>, recipient: Option<&str>) {
-        let to = recipient.map_or(String::new(), |recipient| format!(" to {recipient}"));
-        let heading = format!("[{}{to}]", channel.unwrap_or("message"));
-        let style = if part == CompletionPart::Thinking {
-            DIM
-        } else {
-            BOLD
+    pub fn start(&mut self, said: &Said) {
+        let to = match &said.recipient {
+            Some(recipient) => format!(" to {}", visible(recipient)),
+            None => String::new(),
         };
-        let after = if part == CompletionPart::Thinking {
-            DIM
-        } else {
-            ""
-        };
+        let channel = visible(said.channel.as_deref().unwrap_or("message"));
+        let mark = if said.well_formed { "" } else { ", malformed" };
+        let heading = format!("[{channel}{to}{mark}]");
+        let thinking = said.part == Some(CompletionPart::Thinking);
+        let style = if thinking { DIM } else { BOLD };
+        let after = if thinking { DIM } else { "" };
         match self.colours {
             true => self.write(&format!("{style}{heading}{PLAIN}{after} ")),
             false => self.write(&format!("{heading} ")),
@@ -74,7 +73,7 @@ impl Screen {
     }
 
     pub fn text(&mut self, text: &str) {
-        self.write(text);
+        self.write(&visible(text));
     }
 
     /// A message or the whole answer ends.
@@ -89,9 +88,9 @@ impl Screen {
     pub fn refuse(&mut self, prompt: &str, error: &anyhow::Error) {
         if self.json {
             let line = json!({"prompt": prompt, "error": format!("{error:#}")});
-            self.output(&format!("{line}\n"));
+            self.output(&json_line(&line));
         } else {
-            eprintln!("error: {error:#}");
+            fail(error);
         }
     }
 
@@ -102,8 +101,12 @@ impl Screen {
         if self.json {
             let line = json!({
                 "prompt": prompt,
-                "thinking": answer.thinking,
-                "content": answer.content,
+                "thinking": answer.thinking(),
+                "content": answer.content(),
+                "preambles": preambles(answer),
+                "tool_calls": tool_calls(answer),
+                "messages": answer.messages,
+                "raw": answer.raw,
                 "finish": answer.ending(),
                 "kept": answer.is_kept(),
                 "prompt_tokens": prompt_tokens,
@@ -111,7 +114,7 @@ impl Screen {
                 "seconds_to_first_token": first,
                 "tokens_per_second": rate,
             });
-            self.output(&format!("{line}\n"));
+            self.output(&json_line(&line));
             return;
         }
         let why = match answer.ending() {
@@ -123,12 +126,16 @@ impl Screen {
             true => "",
             false => "; without an answer, not remembered",
         };
-        // Figures that nobody reads are no failure.
-        let _ = writeln!(
-            std::io::stderr(),
+        warn(format_args!(
             "\n{prompt_tokens} + {} tokens, {rate:.1} tokens/s, first token after {first:.2} s{why}{kept}",
             answer.n_tokens
-        );
+        ));
+    }
+
+    /// Something on standard error that is no line; a failure there is none here.
+    fn aside(&self, text: &str) {
+        let mut err = std::io::stderr().lock();
+        let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
     }
 
     fn write(&mut self, text: &str) {
@@ -149,9 +156,27 @@ impl Screen {
 
     fn clear_progress(&mut self) {
         if std::mem::take(&mut self.progress) {
-            eprint!("\r\x1b[K");
+            self.aside("\r\x1b[K");
         }
     }
+}
+
+/// What the model says to the user before it calls a tool.
+fn preambles(answer: &Answer) -> Vec<&str> {
+    let is_preamble =
+        |said: &&Said| said.channel.as_deref() == Some("commentary") && said.recipient.is_none();
+    let preambles = answer.messages.iter().filter(is_preamble);
+    preambles.map(|said| said.text.as_str()).collect()
+}
+
+/// The calls, with the arguments as the model wrote them.
+fn tool_calls(answer: &Answer) -> Vec<Value> {
+    let call = |said: &Said| {
+        let recipient = said.recipient.as_deref()?;
+        let name = recipient.strip_prefix("functions.").unwrap_or(recipient);
+        Some(json!({"recipient": recipient, "name": name, "arguments": said.text}))
+    };
+    answer.messages.iter().filter_map(call).collect()
 }
 
 /// See <https://no-color.org>.

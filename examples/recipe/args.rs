@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use burn_gpt_oss::LossMask;
 use clap::{Parser, ValueEnum};
 
+use crate::date::PUBLISHED_DATE;
 use crate::device::DeviceName;
 
 /// Fine-tunes a gpt-oss model so that it keeps its quality in MXFP4: SFT, then PTQ for comparison,
@@ -107,12 +108,15 @@ pub struct Args {
     )]
     pub quantize: String,
 
-    /// Longest sequence in tokens; longer conversations are cut
+    /// Longest sequence in tokens, at most the model's context; longer conversations are cut
     #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Data")]
     pub max_length: usize,
     /// Share of the dataset kept for validation (the embedded dataset has its own split)
     #[arg(long, value_name = "X", default_value_t = 0.1, help_heading = "Data")]
     pub eval_fraction: f64,
+    /// Leave out rows of the dataset that cannot be used, and count them
+    #[arg(long, help_heading = "Data")]
+    pub skip_bad_rows: bool,
     /// Which tokens are trained: assistant_with_inner_starts, assistant, final_only, last_turn or all
     #[arg(long, value_name = "MASK", default_value = "assistant_with_inner_starts", value_parser = loss_mask, help_heading = "Data")]
     pub loss_mask: LossMask,
@@ -123,7 +127,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "DATE",
-        default_value = "2025-08-05",
+        default_value = PUBLISHED_DATE,
         help_heading = "Data"
     )]
     pub date: String,

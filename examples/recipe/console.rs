@@ -2,8 +2,8 @@
 
 use std::io::IsTerminal;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,10 +12,16 @@ use burn_gpt_oss::CheckpointProgress;
 use burn_qat_train::{Console, EvalProgress};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Set by the first Ctrl-C; the second ends the process at once.
+use crate::terminal::{say, warn};
+
+/// Signals that come within this time are one.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
+/// Set by the first Ctrl-C, SIGTERM or SIGHUP; a second one ends the process at once.
 #[derive(Clone)]
 pub struct Cancel {
     pressed: Arc<AtomicBool>,
+    first: Arc<OnceLock<Instant>>,
     interrupter: Interrupter,
 }
 
@@ -24,20 +30,26 @@ impl Cancel {
     pub fn install() -> Result<Self> {
         let cancel = Self {
             pressed: Arc::new(AtomicBool::new(false)),
+            first: Arc::default(),
             interrupter: Interrupter::new(),
         };
         let handler = cancel.clone();
         ctrlc::set_handler(move || {
+            let since = handler.first.get_or_init(Instant::now).elapsed();
             if handler.pressed.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
+                // A closed terminal and a stopped service send two signals at once and mean one.
+                if since > SAME_SIGNAL {
+                    std::process::exit(130);
+                }
+                return;
             }
-            eprintln!("\nstopping after this step; press Ctrl-C again to quit at once");
+            warn("\nstopping after this step; press Ctrl-C again to quit at once");
             handler.interrupter.stop(Some("Ctrl-C"));
         })?;
         Ok(cancel)
     }
 
-    /// Whether Ctrl-C was pressed.
+    /// Whether the run is to stop.
     pub fn pressed(&self) -> bool {
         self.pressed.load(Ordering::SeqCst)
     }
@@ -61,7 +73,7 @@ impl Cancel {
 pub fn training() -> Console {
     match std::io::stderr().is_terminal() {
         true => Console::Terminal,
-        false => Console::Lines(Arc::new(|line| println!("{line}"))),
+        false => Console::Lines(Arc::new(|line| say(line))),
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use burn_gpt_oss::{OutputDirectory, Tokenizer};
-use burn_qat_train::{ChatFormat, ChatRecord, TokenizedExample, read_jsonl};
+use anyhow::{Context, Error, Result, bail};
+use burn_gpt_oss::{CheckpointReader, GptOssConfig, OutputDirectory, Tokenizer};
+use burn_qat_train::{BadRows, ChatFormat, ChatRecord, DataNotes, TokenizedExample, read_jsonl};
 use rand::seq::SliceRandom;
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::args::Args;
 use crate::dataset::{Example, Split, sft_examples, write_jsonl};
 use crate::embedded;
+use crate::terminal::warn;
 
 /// Conversations of the embedded dataset.
 const EMBEDDED_TRAIN: usize = 2000;
@@ -63,43 +64,74 @@ pub fn original(args: &Args, out: &Path) -> Result<PathBuf> {
     Ok(target)
 }
 
+/// The architecture, before anything large is opened.
+pub fn config(given: Option<&CheckpointReader>) -> Result<GptOssConfig> {
+    match given {
+        Some(reader) => Ok(reader.config().clone()),
+        None => Ok(GptOssConfig::from_json(embedded::CONFIG)?),
+    }
+}
+
 /// Reads or generates the conversations and tokenizes them.
 pub fn data(args: &Args, format: &ChatFormat, tokenizer: &Tokenizer) -> Result<Data> {
-    let mut generated = None;
-    let (train, valid) = match &args.data {
-        Some(path) => given(path, args)?,
+    match &args.data {
+        Some(path) => given(path, args, format, tokenizer),
         None if args.model.is_some() => {
             bail!("--model needs --data: the embedded dataset is made for the embedded model")
         }
         None => {
-            let [train, valid] = generated.insert(generate(args));
-            (records(train)?, records(valid)?)
+            let generated = generate(args);
+            let (train, valid) = (records(&generated[0])?, records(&generated[1])?);
+            Ok(Data {
+                train: format.tokenize_all(&train, tokenizer)?.examples,
+                valid: format.tokenize_all(&valid, tokenizer)?.examples,
+                valid_records: valid,
+                generated: Some(generated),
+            })
         }
-    };
-    Ok(Data {
-        train: format.tokenize_all(&train, tokenizer)?,
-        valid: format.tokenize_all(&valid, tokenizer)?,
-        valid_records: valid,
-        generated,
-    })
+    }
 }
 
-type Records = (Vec<ChatRecord>, Vec<ChatRecord>);
-
-fn given(path: &Path, args: &Args) -> Result<Records> {
-    let mut records = read_jsonl(path)?;
-    records.shuffle(&mut StdRng::seed_from_u64(args.seed));
-    let valid = (records.len() as f64 * args.eval_fraction).ceil() as usize;
-    if valid == 0 || valid >= records.len() {
+/// The file, split at random. What cannot be used is told before anything is refused for want of it.
+fn given(path: &Path, args: &Args, format: &ChatFormat, tokenizer: &Tokenizer) -> Result<Data> {
+    let bad_rows = match args.skip_bad_rows {
+        true => BadRows::Skip,
+        false => BadRows::Refuse,
+    };
+    let dataset = read_jsonl(path, bad_rows)?;
+    tell(&dataset.notes);
+    let tokenized = format.tokenize_all(&dataset.records, tokenizer)?;
+    tell(&tokenized.notes);
+    let records = tokenized
+        .indices
+        .iter()
+        .map(|i| dataset.records[*i].clone());
+    let mut rows: Vec<_> = records.zip(tokenized.examples).collect();
+    rows.shuffle(&mut StdRng::seed_from_u64(args.seed));
+    let valid = (rows.len() as f64 * args.eval_fraction).ceil() as usize;
+    if valid == 0 || valid >= rows.len() {
         bail!(
-            "{}: {} conversations leave nothing for {}; use more data or another --eval-fraction",
+            "{}: {} usable conversations leave nothing for {}; use more data or another --eval-fraction",
             path.display(),
-            records.len(),
+            rows.len(),
             if valid == 0 { "validation" } else { "training" }
         );
     }
-    let train = records.split_off(valid);
-    Ok((train, records))
+    let train = rows.split_off(valid);
+    let (valid_records, valid) = rows.into_iter().unzip();
+    Ok(Data {
+        train: train.into_iter().map(|(_, example)| example).collect(),
+        valid,
+        valid_records,
+        generated: None,
+    })
+}
+
+/// Prints what a user should know about the rows.
+pub fn tell(notes: &DataNotes) {
+    for note in notes.iter() {
+        warn(format_args!("note: {note}"));
+    }
 }
 
 fn generate(args: &Args) -> [Vec<Example>; 2] {
@@ -115,8 +147,9 @@ fn generate(args: &Args) -> [Vec<Example>; 2] {
 }
 
 fn records(examples: &[Example]) -> Result<Vec<ChatRecord>> {
-    examples
-        .iter()
-        .map(|example| Ok(serde_json::from_value(example.row_json())?))
-        .collect()
+    let record = |example: &Example| {
+        let row = example.row_json();
+        ChatRecord::from_json(&row, None, &mut DataNotes::default()).map_err(Error::msg)
+    };
+    examples.iter().map(record).collect()
 }

@@ -1,11 +1,14 @@
 //! The output directory and what lies in it at the end.
 
+use std::ffi::OsString;
+use std::fs::{DirEntry, File, TryLockError};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use burn_gpt_oss::OutputDirectory;
-use burn_qat_train::{Curve, History, ResultTable, loss_plot};
+use burn_qat_train::{Curve, History, QatError, ResultTable, loss_plot};
 use serde_json::json;
 
 use crate::args::Args;
@@ -28,16 +31,91 @@ const CONTENTS: [&str; 13] = [
     "logs",
 ];
 
-/// The output directory: refused if it is occupied and may not be overwritten.
-pub fn check(args: &Args) -> Result<PathBuf> {
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => PathBuf::from("runs").join(timestamp()),
+/// Locked while a run owns its directory.
+const LOCK: &str = ".lock";
+
+/// An output directory that belongs to this run until it is dropped.
+pub struct Output {
+    path: PathBuf,
+    /// The system takes the lock back when the process ends, however it ends.
+    _lock: File,
+}
+
+impl Output {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Creates the directory that the arguments name, or one of its own for this run, without the
+    /// results of an earlier run.
+    pub fn create(args: &Args) -> Result<Self> {
+        let Some(out) = &args.out else {
+            return Self::create_new();
+        };
+        std::fs::create_dir_all(out)
+            .with_context(|| format!("{}: cannot be created", out.display()))?;
+        let output = Self::lock(out.clone())?;
+        // Another run may have come and gone since the first look.
+        check(args)?;
+        for name in CONTENTS {
+            remove(&out.join(name))?;
+        }
+        Ok(output)
+    }
+
+    /// `runs/<time>`, with a number behind it if another run began in the same second.
+    fn create_new() -> Result<Self> {
+        let runs = Path::new("runs");
+        std::fs::create_dir_all(runs).context("runs: cannot be created")?;
+        let time = timestamp();
+        for attempt in 1.. {
+            let name = match attempt {
+                1 => time.clone(),
+                _ => format!("{time}_{attempt}"),
+            };
+            let out = runs.join(name);
+            match std::fs::create_dir(&out) {
+                Ok(()) => return Self::lock(out),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let what = format!("{}: cannot be created", out.display());
+                    return Err(Error::new(error).context(what));
+                }
+            }
+        }
+        bail!("runs: no name is left")
+    }
+
+    fn lock(path: PathBuf) -> Result<Self> {
+        let name = path.join(LOCK);
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&name)
+            .with_context(|| name.display().to_string())?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(QatError::InUse { path }.into()),
+            // Some file systems have no locks.
+            Err(TryLockError::Error(_)) | Ok(()) => {}
+        }
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+/// Refuses an output directory that is occupied and may not be overwritten, belongs to a run that is
+/// going on, or holds what is read.
+pub fn check(args: &Args) -> Result<()> {
+    let Some(out) = &args.out else {
+        return Ok(());
     };
-    OutputDirectory::check(&out, args.overwrite)?;
-    let occupied = out
-        .read_dir()
-        .is_ok_and(|mut entries| entries.next().is_some());
+    let entries = |entry: std::io::Result<DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().to_str() != Some(LOCK))
+    };
+    let occupied = out.read_dir().is_ok_and(|mut list| list.any(entries));
+    if occupied || !out.is_dir() {
+        OutputDirectory::check(out, args.overwrite)?;
+    }
     ensure!(
         !occupied || out.join("recipe.json").is_file(),
         "{}: --overwrite replaces the results of an earlier run, but there is no recipe.json of one; \
@@ -46,12 +124,12 @@ pub fn check(args: &Args) -> Result<PathBuf> {
     );
     for input in [&args.model, &args.data].into_iter().flatten() {
         ensure!(
-            !inside(input, &out),
+            !inside(input, out),
             "{}: lies in the output directory, whose contents are replaced; choose another one",
             input.display()
         );
     }
-    Ok(out)
+    Ok(())
 }
 
 /// Whether a path is a directory or lies in it, links resolved.
@@ -62,18 +140,13 @@ fn inside(path: &Path, dir: &Path) -> bool {
     }
 }
 
-/// Creates the output directory, without the results of an earlier run.
-pub fn create(out: &Path) -> Result<()> {
-    for name in CONTENTS {
-        let path = out.join(name);
-        let removed = match path.is_dir() {
-            true => std::fs::remove_dir_all(&path),
-            false if path.exists() => std::fs::remove_file(&path),
-            false => Ok(()),
-        };
-        removed.with_context(|| format!("{}: cannot be replaced", path.display()))?;
-    }
-    std::fs::create_dir_all(out).with_context(|| format!("{}: cannot be created", out.display()))
+fn remove(path: &Path) -> Result<()> {
+    let removed = match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false if path.exists() => std::fs::remove_file(path),
+        false => Ok(()),
+    };
+    removed.with_context(|| format!("{}: cannot be replaced", path.display()))
 }
 
 /// `2026-11-21_03-45-10`, UTC.
@@ -104,9 +177,9 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
 pub fn write_recipe(out: &Path, args: &Args, settings: &Settings, original: &Path) -> Result<()> {
     let recipe = json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "command": std::env::args().collect::<Vec<_>>(),
-        "model": original,
-        "data": args.data,
+        "command": command(),
+        "model": original.display().to_string(),
+        "data": args.data.as_ref().map(|path| path.display().to_string()),
         "seed": args.seed,
         "sft": settings.sft,
         "qat": settings.qat,
@@ -117,6 +190,12 @@ pub fn write_recipe(out: &Path, args: &Args, settings: &Settings, original: &Pat
         "max_new_tokens": settings.eval.max_new_tokens,
     });
     write(&out.join("recipe.json"), &format!("{recipe:#}\n"))
+}
+
+/// The command line as text; a path in it need not be UTF-8.
+fn command() -> Vec<String> {
+    let displayed = |word: OsString| word.to_string_lossy().into_owned();
+    std::env::args_os().map(displayed).collect()
 }
 
 /// Writes the table as Markdown and JSON.
@@ -170,6 +249,24 @@ fn curve(name: &str, start: usize, history: &History) -> Curve {
     }
 }
 
+/// Writes a file as a whole: a reader, or a full disk, never leaves half of it.
 fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| path.display().to_string())
+    let name = || path.display().to_string();
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(name)?;
+    file.write_all(text.as_bytes()).with_context(name)?;
+    file.as_file().sync_all().with_context(name)?;
+    let placed = file.persist(path).with_context(name)?;
+    readable(&placed).with_context(name)
+}
+
+/// Temporary files are private; results are as readable as any new file.
+fn readable(file: &File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    let _ = file;
+    Ok(())
 }

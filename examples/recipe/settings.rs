@@ -1,7 +1,7 @@
 //! Arguments with every default filled in.
 
 use anyhow::{Result, ensure};
-use burn_gpt_oss::SystemContent;
+use burn_gpt_oss::{GptOssConfig, SystemContent};
 use burn_qat_train::{ChatFormat, EvalOptions, QuantPolicy, TrainConfig};
 
 use crate::args::{Args, SystemBlock};
@@ -57,7 +57,12 @@ const EMBEDDED_STEPS: (usize, usize) = (120, 60);
 
 impl Settings {
     /// Decides everything; `n_examples` is the size of the training data, for epochs.
-    pub fn resolve(args: &Args, n_examples: usize) -> Result<Self> {
+    pub fn resolve(args: &Args, format: ChatFormat, n_examples: usize) -> Result<Self> {
+        ensure!(
+            args.max_grad_norm.is_finite() && args.max_grad_norm >= 0.0,
+            "--max-grad-norm is {}, expected 0 (no limit) or a positive number",
+            args.max_grad_norm
+        );
         ensure!(
             (0.0..1.0).contains(&args.eval_fraction),
             "--eval-fraction must be from 0 to below 1"
@@ -98,7 +103,7 @@ impl Settings {
         qat.check()?;
         Ok(Self {
             policy: QuantPolicy::preset(&args.quantize)?,
-            format: chat_format(args, defaults.system),
+            format,
             eval: EvalOptions {
                 batch_size: if embedded { 32 } else { sft.micro_batch_size },
                 parallel: sft.parallel_micro_batches,
@@ -115,20 +120,16 @@ impl Settings {
     }
 }
 
-/// How conversations become tokens, without the rest of the settings.
-pub fn format_of(args: &Args) -> ChatFormat {
+/// How conversations become tokens that a model with this context can be trained on.
+pub fn format_of(args: &Args, config: &GptOssConfig) -> ChatFormat {
     let defaults = if args.model.is_none() { EMBEDDED } else { REAL };
-    chat_format(args, defaults.system)
-}
-
-fn chat_format(args: &Args, system: SystemBlock) -> ChatFormat {
-    let system = match args.system.unwrap_or(system) {
+    let system = match args.system.unwrap_or(defaults.system) {
         SystemBlock::Published => Some(SystemContent::default().with_date(args.date.as_str())),
         SystemBlock::None => None,
     };
     ChatFormat {
         system,
         loss_mask: args.loss_mask,
-        max_length: args.max_length,
+        max_length: args.max_length.min(config.max_position_embeddings),
     }
 }

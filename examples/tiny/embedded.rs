@@ -1,4 +1,5 @@
 //! The embedded tiny model.
+#![allow(dead_code)] // Every example uses a part of it.
 
 use std::path::Path;
 
@@ -6,10 +7,7 @@ use anyhow::{Context, Result};
 
 /// Files of the embedded checkpoint, made by `examples/pretrain_tiny.rs`.
 const FILES: [(&str, &[u8]); 4] = [
-    (
-        "config.json",
-        include_bytes!("../../assets/tiny-gpt-oss/config.json"),
-    ),
+    ("config.json", CONFIG.as_bytes()),
     (
         "generation_config.json",
         include_bytes!("../../assets/tiny-gpt-oss/generation_config.json"),
@@ -20,6 +18,8 @@ const FILES: [(&str, &[u8]); 4] = [
     ),
     ("tokenizer.json", TOKENIZER),
 ];
+/// The configuration of the embedded model.
+pub const CONFIG: &str = include_str!("../../assets/tiny-gpt-oss/config.json");
 /// The tokenizer of the embedded model.
 pub const TOKENIZER: &[u8] = include_bytes!("../../assets/tiny-gpt-oss/tokenizer.json");
 

@@ -69,7 +69,13 @@ fn what_is_shown_is_the_text_of_the_tokens() {
     let (result, shown) = answer(&[], usize::MAX);
     let (_, tokenizer, _) = chat();
     assert_eq!(shown, result.text);
-    assert_eq!(result.text, tokenizer.decode(&result.tokens));
+    let (stop, said) = result.tokens.split_last().expect("tokens");
+    assert_eq!(result.text, tokenizer.decode(said));
+    assert_eq!(
+        stop_tokens(&tokenizer)[0],
+        *stop,
+        "the stop token is no text"
+    );
     assert_eq!(result.finish, Some(Finish::StopToken));
     assert!(
         result.text.contains("<|channel|>final<|message|>"),

@@ -107,6 +107,17 @@ pub(crate) fn blocks(
     Ok(blocks)
 }
 
+impl Conversation {
+    /// Whether it can be rendered.
+    ///
+    /// # Errors
+    /// [`GptOssError::Conversation`] for the first message that cannot, [`GptOssError::Unsupported`] for
+    /// tools.
+    pub fn check(&self) -> Result<(), GptOssError> {
+        blocks(self, AnalysisPolicy::Keep).map(drop)
+    }
+}
+
 fn refuse_tools(conversation: &Conversation) -> Result<(), GptOssError> {
     let builtin = conversation
         .system

@@ -9,18 +9,29 @@ pub struct Completion {
     pub thinking: Option<String>,
     /// The answer: messages in channel `final` or without channel, joined by a newline.
     pub content: Option<String>,
-    /// Whether the model ended its turn with `<|return|>` or `<|call|>`.
+    /// Whether the model ended its turn, usually with `<|return|>` or `<|call|>`.
     pub finished: bool,
 }
 
 /// Reads what a model generated after `<|start|>assistant`, up to the end of its turn.
 ///
-/// Accepts every token sequence: a message that breaks off is kept as far as it goes, one with a
-/// broken header is left out. Tool calls, other channels and messages in the name of other roles are
-/// left out as well.
+/// Accepts every token sequence: a message that breaks off is kept as far as it goes. Tool calls, other
+/// channels, messages in the name of other roles and text that is no message are left out;
+/// [`CompletionStream`](crate::CompletionStream) tells them, too.
 pub fn parse_completion<D: HarmonyDecoder + ?Sized>(tokens: &[u32], decoder: &D) -> Completion {
+    parse_completion_until(tokens, decoder, &[])
+}
+
+/// As [`parse_completion`], for a generation that also ends at other tokens, such as those that
+/// `eos_token_id` of `generation_config.json` lists.
+pub fn parse_completion_until<D: HarmonyDecoder + ?Sized>(
+    tokens: &[u32],
+    decoder: &D,
+    stop_tokens: &[u32],
+) -> Completion {
     let mut completion = Completion::default();
     let mut turn = Turn::new(decoder);
+    turn.add_turn_ends(stop_tokens);
     let mut open = None;
     for (index, &token) in tokens.iter().enumerate() {
         match turn.step(token) {
@@ -30,7 +41,7 @@ pub fn parse_completion<D: HarmonyDecoder + ?Sized>(tokens: &[u32], decoder: &D)
                     completion.add(part, &decoder.decode(&tokens[start..index]));
                 }
             }
-            Step::Content | Step::None => {}
+            Step::Content | Step::None | Step::Unframed(_) | Step::UnframedStart(_) => {}
         }
     }
     if let Some((part, start)) = open {

@@ -46,8 +46,9 @@ impl Conversation {
     /// # Errors
     ///
     /// [`GptOssError::Conversation`] for a system message after the first position, which the template
-    /// would drop without a word, and for an assistant message with a recipient but no channel, where
-    /// the right channel depends on the tool.
+    /// would drop without a word, for an assistant message with a recipient but no channel, where the
+    /// right channel depends on the tool, for a channel that harmony does not have, and for a tool
+    /// message without recipient and channel, which the template derives from the call before it.
     pub fn from_chat(
         messages: Vec<Message>,
         system: Option<SystemContent>,
@@ -70,12 +71,24 @@ fn chat_message(index: usize, mut message: Message) -> Result<Message, GptOssErr
         message: index,
         reason: reason.to_owned(),
     };
+    const CHANNELS: [&str; 3] = ["analysis", "commentary", "final"];
+    let channel = message.channel.as_deref();
+    if let Some(channel) = channel.filter(|channel| !CHANNELS.contains(channel)) {
+        let reason =
+            format!("there is no channel `{channel}`, only analysis, commentary and final");
+        return Err(error(&reason));
+    }
     match message.role {
         Role::System if index == 0 => message.role = Role::Developer,
         Role::System => {
             return Err(error(
-                "a system message must be the first message; \
-                use role developer for later instructions",
+                "a second system message; join it with the first one, or give it role developer",
+            ));
+        }
+        Role::Tool if message.recipient.is_none() || message.channel.is_none() => {
+            return Err(error(
+                "a tool result needs its harmony header: name `functions.NAME`, recipient `assistant`, \
+                channel `commentary`",
             ));
         }
         Role::Assistant if message.channel.is_none() => {
@@ -117,6 +130,20 @@ mod tests {
             matches!(error, GptOssError::Conversation { message: 1, .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_the_template_would_bend_is_refused() {
+        let reason = |message: Message| {
+            let chat = Conversation::from_chat(vec![Message::user("a"), message], None);
+            chat.expect_err("refused").to_string()
+        };
+        let unknown = reason(Message::assistant("b").with_channel("thoughts"));
+        assert!(unknown.contains("thoughts") && unknown.contains("commentary"));
+        let bare = reason(Message::new(Role::Tool, "b").with_name("add"));
+        assert!(bare.contains("functions.NAME"), "{bare}");
+        let whole = vec![Message::user("a"), Message::tool("functions.add", "6")];
+        assert!(Conversation::from_chat(whole, None).is_ok());
     }
 
     #[test]

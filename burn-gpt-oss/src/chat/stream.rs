@@ -1,7 +1,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::header::CompletionPart;
+use super::header::{CompletionPart, Unframed};
 use super::turn::{Step, Turn};
 use crate::{TextStream, Tokenizer};
 
@@ -9,8 +9,9 @@ use crate::{TextStream, Tokenizer};
 /// that passes the text on.
 ///
 /// Accepts every token sequence, as [`parse_completion`](crate::parse_completion) does, and tells the
-/// same: the texts of the messages in a part, joined by newlines, are the text of that part. A message
-/// with a broken header has no events.
+/// same: the texts of the messages in a part, joined by newlines, are the text of that part. Text that
+/// does not follow the format (no `<|message|>`, no header at all) is a message of
+/// [`CompletionPart::Other`] that is not `well_formed`: nothing that a model says is lost.
 ///
 /// ```no_run
 /// # use burn_gpt_oss::{CompletionEvent, CompletionPart, CompletionStream, Tokenizer};
@@ -45,10 +46,13 @@ pub enum CompletionEvent {
         channel: Option<String>,
         /// Whom the message is addressed to, such as `functions.get_weather`.
         recipient: Option<String>,
+        /// False for text without `<|message|>`, a header without `<|start|>` and a channel that
+        /// harmony does not have.
+        well_formed: bool,
     },
     /// More of the message: whole characters, never empty.
     Text(String),
-    /// The message ends with `<|end|>`, `<|return|>` or `<|call|>`. One that breaks off has no end.
+    /// The message ends with `<|end|>` or the end of the turn. One that breaks off has no end.
     End,
 }
 
@@ -61,34 +65,69 @@ impl<'a> CompletionStream<'a> {
         }
     }
 
+    /// Ends the turn at these tokens as at `<|return|>`, `<|call|>` and `<|endoftext|>`: none of them
+    /// is text.
+    pub fn with_stop_tokens(mut self, tokens: &[u32]) -> Self {
+        self.turn.add_turn_ends(tokens);
+        self
+    }
+
     /// What `token` brings: nothing in a header, inside a character and behind the end of the turn.
     pub fn push(&mut self, token: u32) -> Vec<CompletionEvent> {
         match self.turn.step(token) {
-            Step::None => Vec::new(),
+            Step::Content => texts(self.text.push(token)),
+            step => self.events(step),
+        }
+    }
+
+    /// What a generation that breaks off leaves: a text of U+FFFD if a character has begun, and text
+    /// that was no message; else nothing.
+    pub fn finish(&mut self) -> Vec<CompletionEvent> {
+        let mut events = texts(self.text.finish());
+        let step = self.turn.finish();
+        events.extend(self.events(step));
+        events
+    }
+
+    fn events(&mut self, step: Step) -> Vec<CompletionEvent> {
+        match step {
+            Step::None | Step::Content => Vec::new(),
             Step::Start(header) => vec![CompletionEvent::Start {
                 part: header.part,
                 channel: header.channel,
                 recipient: header.recipient,
+                well_formed: header.well_formed,
             }],
-            Step::Content => texts(self.text.push(token)),
+            Step::UnframedStart(unframed) => unframed_events(unframed),
+            Step::Unframed(unframed) => {
+                let mut events = unframed_events(unframed);
+                events.push(CompletionEvent::End);
+                events
+            }
             Step::End => {
-                let mut events = self.finish();
+                let mut events = texts(self.text.finish());
                 events.push(CompletionEvent::End);
                 events
             }
         }
     }
 
-    /// What a generation that breaks off leaves: a text of U+FFFD if a character has begun, else
-    /// nothing.
-    pub fn finish(&mut self) -> Vec<CompletionEvent> {
-        texts(self.text.finish())
-    }
-
-    /// Whether the model has ended its turn with `<|return|>` or `<|call|>`.
+    /// Whether the model has ended its turn, usually with `<|return|>` or `<|call|>`.
     pub fn is_finished(&self) -> bool {
         self.turn.is_finished()
     }
+}
+
+fn unframed_events(unframed: Unframed) -> Vec<CompletionEvent> {
+    let start = CompletionEvent::Start {
+        part: CompletionPart::Other,
+        channel: unframed.channel,
+        recipient: None,
+        well_formed: false,
+    };
+    let mut events = vec![start];
+    events.extend(texts(unframed.text));
+    events
 }
 
 fn texts(text: String) -> Vec<CompletionEvent> {

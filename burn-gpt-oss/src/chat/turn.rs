@@ -1,5 +1,8 @@
-use super::encoder::{CALL, END, HarmonyDecoder, MESSAGE, RETURN, START};
-use super::header::Header;
+use super::encoder::{CALL, END, ENDOFTEXT, HarmonyDecoder, MESSAGE, RETURN, START};
+use super::header::{Header, Unframed};
+
+/// Tokens after which a header without `<|message|>` is taken for text.
+const LONGEST_HEADER: usize = 48;
 
 /// Follows what a model generates after `<|start|>assistant`, token by token, up to the end of its
 /// turn. Accepts every sequence.
@@ -22,6 +25,10 @@ pub(crate) enum Step {
     Content,
     /// The end of the message.
     End,
+    /// The end of text that no `<|message|>` made a message of.
+    Unframed(Unframed),
+    /// The beginning of such text; its end is not in sight.
+    UnframedStart(Unframed),
 }
 
 #[derive(Debug)]
@@ -31,9 +38,20 @@ enum State {
     /// In the header, of which these are the tokens so far.
     Header {
         tokens: Vec<u32>,
-        role_is_given: bool,
+        begun: Begun,
     },
     Content,
+}
+
+/// How a header began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// By the prompt, which names the role.
+    ByPrompt,
+    /// By `<|start|>`; a role follows.
+    ByStart,
+    /// By something else than `<|start|>` behind the end of a message.
+    WithoutStart,
 }
 
 /// The special tokens that delimit messages, those present.
@@ -42,29 +60,35 @@ struct Markers {
     start: Option<u32>,
     message: Option<u32>,
     end: Option<u32>,
-    turn_ends: [Option<u32>; 2],
+    turn_ends: Vec<u32>,
 }
 
 impl<'a, D: HarmonyDecoder + ?Sized> Turn<'a, D> {
     pub(crate) fn new(decoder: &'a D) -> Self {
         let special = |text| decoder.special_token(text);
+        let turn_ends = [RETURN, CALL, ENDOFTEXT].into_iter().filter_map(special);
         Self {
             decoder,
             markers: Markers {
                 start: special(START),
                 message: special(MESSAGE),
                 end: special(END),
-                turn_ends: [RETURN, CALL].map(special),
+                turn_ends: turn_ends.collect(),
             },
             state: State::Header {
                 tokens: Vec::new(),
-                role_is_given: true,
+                begun: Begun::ByPrompt,
             },
             finished: false,
         }
     }
 
-    /// Whether `<|return|>` or `<|call|>` has ended the turn. Later tokens belong to nothing.
+    /// Ends the turn at these tokens, too.
+    pub(crate) fn add_turn_ends(&mut self, tokens: &[u32]) {
+        self.markers.turn_ends.extend(tokens);
+    }
+
+    /// Whether a token has ended the turn. Later tokens belong to nothing.
     pub(crate) fn is_finished(&self) -> bool {
         self.finished
     }
@@ -74,32 +98,65 @@ impl<'a, D: HarmonyDecoder + ?Sized> Turn<'a, D> {
             return Step::None;
         }
         let id = Some(token);
-        self.finished = self.markers.turn_ends.contains(&id);
+        self.finished = self.markers.turn_ends.contains(&token);
         if self.finished || id == self.markers.end {
-            return match std::mem::replace(&mut self.state, State::Between) {
-                State::Content => Step::End,
-                State::Header { .. } | State::Between => Step::None,
-            };
+            return self.leave(State::Between);
+        }
+        if matches!(self.state, State::Content) {
+            return Step::Content;
+        }
+        if id == self.markers.start {
+            return self.leave(header(Vec::new(), Begun::ByStart));
         }
         match &mut self.state {
-            State::Content => return Step::Content,
-            _ if id == self.markers.start => {
-                self.state = State::Header {
-                    tokens: Vec::new(),
-                    role_is_given: false,
-                };
-            }
-            State::Header {
-                tokens,
-                role_is_given,
-            } if id == self.markers.message => {
-                let header = Header::read(tokens, *role_is_given, self.decoder);
+            State::Header { tokens, begun } if id == self.markers.message => {
+                let header = Header::read(tokens, *begun, self.decoder);
                 self.state = State::Content;
-                return Step::Start(header);
+                Step::Start(header)
             }
-            State::Header { tokens, .. } => tokens.push(token),
-            State::Between => {}
+            State::Header { tokens, begun } => {
+                tokens.push(token);
+                if tokens.len() < LONGEST_HEADER {
+                    return Step::None;
+                }
+                let text = Unframed::read(tokens, *begun, self.decoder);
+                self.state = State::Content;
+                text.map_or(Step::None, Step::UnframedStart)
+            }
+            State::Between | State::Content => {
+                self.state = header(vec![token], Begun::WithoutStart);
+                // A lone `<|message|>` is a header without channel.
+                match id == self.markers.message {
+                    true => {
+                        self.state = State::Content;
+                        Step::Start(Header::read(&[], Begun::WithoutStart, self.decoder))
+                    }
+                    false => Step::None,
+                }
+            }
         }
-        Step::None
     }
+
+    /// What the end of the tokens leaves of a header.
+    pub(crate) fn finish(&mut self) -> Step {
+        match self.state {
+            State::Header { .. } => self.leave(State::Between),
+            State::Between | State::Content => Step::None,
+        }
+    }
+
+    fn leave(&mut self, next: State) -> Step {
+        match std::mem::replace(&mut self.state, next) {
+            State::Content => Step::End,
+            State::Header { tokens, begun } => {
+                let text = Unframed::read(&tokens, begun, self.decoder);
+                text.map_or(Step::None, Step::Unframed)
+            }
+            State::Between => Step::None,
+        }
+    }
+}
+
+fn header(tokens: Vec<u32>, begun: Begun) -> State {
+    State::Header { tokens, begun }
 }

@@ -8,6 +8,7 @@ use safetensors::Dtype;
 pub(super) trait Weight: Copy + Send + Sync + Default + 'static {
     fn from_f32(value: f32) -> Self;
     fn from_bf16(value: bf16) -> Self;
+    fn to_f32(self) -> f32;
 }
 
 impl Weight for f32 {
@@ -17,6 +18,9 @@ impl Weight for f32 {
     fn from_bf16(value: bf16) -> Self {
         value.to_f32()
     }
+    fn to_f32(self) -> f32 {
+        self
+    }
 }
 
 impl Weight for bf16 {
@@ -25,6 +29,9 @@ impl Weight for bf16 {
     }
     fn from_bf16(value: bf16) -> Self {
         value
+    }
+    fn to_f32(self) -> f32 {
+        bf16::to_f32(self)
     }
 }
 
@@ -92,17 +99,22 @@ pub(super) fn encode_bf16(values: &[f32]) -> Vec<u8> {
 pub(super) fn first_overflow(values: &[f32]) -> Option<usize> {
     /// Largest float32 magnitude that rounds to a finite BF16 value.
     const LARGEST: f32 = f32::from_bits(0x7f7f_7fff);
-    let overflows = |value: &f32| value.is_nan() || value.abs() > LARGEST;
+    first_of(values, |value| value.is_nan() || value.abs() > LARGEST)
+}
+
+/// The first value that is NaN or infinite.
+pub(super) fn first_non_finite<T: Weight>(values: &[T]) -> Option<usize> {
+    first_of(values, |value| !value.to_f32().is_finite())
+}
+
+/// The first value of a kind that hardly ever occurs.
+fn first_of<T: Weight>(values: &[T], is: impl Fn(T) -> bool + Sync) -> Option<usize> {
     values
         .par_chunks(1 << 14)
         .enumerate()
-        .filter(|(_, chunk)| {
-            !chunk
-                .iter()
-                .fold(true, |all, value| all & !overflows(value))
-        })
+        .filter(|(_, chunk)| chunk.iter().fold(false, |any, value| any | is(*value)))
         .find_first(|_| true)
-        .and_then(|(i, chunk)| Some((i << 14) + chunk.iter().position(overflows)?))
+        .and_then(|(i, chunk)| Some((i << 14) + chunk.iter().position(|value| is(*value))?))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 mod parameters;
 
 use burn::tensor::{Bytes, Device, FloatDType};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4Ref};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4Ref, e8m0};
 use half::bf16;
 
-use super::convert::{Weight, decode, transpose};
+use super::convert::{Weight, decode, first_non_finite, transpose};
 use super::{CheckpointForm, CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
 use crate::GptOssError;
 use crate::model::GptOss;
@@ -15,7 +15,8 @@ impl CheckpointReader {
     /// offered; one tensor at a time is held besides the model.
     ///
     /// # Errors
-    /// Mismatching tensors, and [`GptOssError::Unsupported`] for a dtype other than F32 and BF16.
+    /// Mismatching tensors, [`GptOssError::NonFiniteWeight`], and [`GptOssError::Unsupported`] for a
+    /// dtype other than F32 and BF16.
     pub fn load(
         &self,
         device: &Device,
@@ -47,7 +48,8 @@ impl CheckpointReader {
     /// On Flex these matrices are the mapped file itself: nothing is read before it is used, and the model
     /// needs the memory of the file, which the system shares between processes and can take back. The
     /// files must not be changed in place while the model lives. On other devices they are copied, and
-    /// decoded where a device does not have their type.
+    /// decoded where a device does not have their type. Weights that stay in the file are not searched
+    /// for NaN; what a NaN reaches fails where it is used.
     ///
     /// # Errors
     /// Those of [`load`](Self::load).
@@ -75,7 +77,12 @@ impl CheckpointReader {
         for (layer, block) in model.layers.iter_mut().enumerate() {
             for (name, weight) in block.mlp.experts.weights_mut() {
                 let path = format!("layers.{layer}.mlp.experts.{name}");
-                let spec = self.packed_spec(&path)?;
+                let spec = match (self.packed_spec(&path), dense) {
+                    (Ok(spec), _) => spec,
+                    // Some layers of a checkpoint may be dense; they are loaded with the rest.
+                    (Err(_), Dense::Stored) => continue,
+                    (Err(error), Dense::Decoded) => return Err(error),
+                };
                 *weight = self.packed_tensor(spec, dense, device)?.into();
                 bytes_done += self.stored_len(spec);
                 progress(CheckpointProgress {
@@ -110,12 +117,29 @@ impl CheckpointReader {
         let copy = |bytes: &Bytes| Bytes::from_bytes_vec(bytes.to_vec());
         let bytes = match dense {
             Dense::Stored => (codes, scales),
-            Dense::Decoded => (copy(&codes), copy(&scales)),
+            Dense::Decoded => {
+                self.check_scales(spec, &scales)?;
+                (copy(&codes), copy(&scales))
+            }
         };
         let tensor = Fp4Tensor::from_bytes(Fp4Scheme::mxfp4(), shape, bytes, &[], device)
             .map_err(GptOssError::fp4(&spec.name))?;
         self.release_packed(spec);
         Ok(tensor)
+    }
+
+    /// Fails at the first block scale that means NaN.
+    fn check_scales(&self, spec: &TensorSpec, scales: &[u8]) -> Result<(), GptOssError> {
+        let tensor = format!("{}_scales", spec.name);
+        match scales.iter().position(|byte| *byte == e8m0::NAN) {
+            None => Ok(()),
+            Some(index) => Err(GptOssError::NonFiniteWeight {
+                path: self.file_of(&tensor),
+                row: row_of(index, self.raw(&tensor)?.shape),
+                tensor,
+                value: f32::NAN,
+            }),
+        }
     }
 
     fn release_packed(&self, spec: &TensorSpec) {
@@ -133,14 +157,16 @@ impl CheckpointReader {
         progress: impl FnMut(CheckpointProgress<'_>),
     ) -> Result<GptOss, GptOssError> {
         let loader = Loader::new(self, (device, dtype), dense, bytes_done, progress);
-        match dtype {
+        let model = match dtype {
             FloatDType::F32 => loader.run::<f32>(model),
             FloatDType::BF16 => loader.run::<bf16>(model),
             other => Err(GptOssError::Unsupported {
                 what: format!("loading weights as {other:?}"),
                 hint: "load as F32 or BF16".into(),
             }),
-        }
+        }?;
+        self.check_unchanged()?;
+        Ok(model)
     }
 
     /// The values of one parameter in the module's layout, as float32.
@@ -161,6 +187,10 @@ impl CheckpointReader {
                 .dequantize_along(1, &mut values)
                 .map_err(GptOssError::fp4(&spec.name))?;
             self.release_packed(spec);
+            // The blocks of a row are a column of the decoded matrix.
+            let (inputs, outputs) = (spec.shape[1], spec.shape[2]);
+            let row = |index: usize| vec![index / (inputs * outputs), index % outputs];
+            self.check_finite(&format!("{}_scales", spec.name), &values, row)?;
             return Ok(values);
         }
         let raw = self.raw(&spec.name)?;
@@ -171,10 +201,29 @@ impl CheckpointReader {
             found: format!("{:?}", raw.dtype),
         })?;
         self.release(&spec.name);
+        self.check_finite(&spec.name, &values, |index| row_of(index, raw.shape))?;
         Ok(match (spec.layout, raw.shape) {
             (TensorLayout::Transposed, [rows, cols]) => transpose(&values, *rows, *cols),
             _ => values,
         })
+    }
+
+    /// Fails at the first NaN or infinite value, before anything is computed with it.
+    fn check_finite<T: Weight>(
+        &self,
+        tensor: &str,
+        values: &[T],
+        row: impl Fn(usize) -> Vec<usize>,
+    ) -> Result<(), GptOssError> {
+        match first_non_finite(values) {
+            None => Ok(()),
+            Some(index) => Err(GptOssError::NonFiniteWeight {
+                path: self.file_of(tensor),
+                tensor: tensor.to_owned(),
+                row: row(index),
+                value: values[index].to_f32(),
+            }),
+        }
     }
 
     /// The packed form of an expert matrix, `[experts, out, in]`, borrowed from the file.
@@ -200,4 +249,16 @@ impl CheckpointReader {
             false => len(&spec.name),
         }
     }
+}
+
+/// Indices of an element in all axes but the last.
+fn row_of(index: usize, shape: &[usize]) -> Vec<usize> {
+    let (mut rest, mut row) = (index, Vec::with_capacity(shape.len()));
+    for size in shape.iter().rev() {
+        row.push(rest % size);
+        rest /= size;
+    }
+    row.reverse();
+    row.pop();
+    row
 }

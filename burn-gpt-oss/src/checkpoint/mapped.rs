@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use burn::tensor::{AllocationProperty, Bytes};
 use memmap2::Mmap;
@@ -12,6 +13,7 @@ use memmap2::UncheckedAdvice;
 use safetensors::tensor::{Metadata, SafeTensors};
 
 use crate::GptOssError;
+use crate::config::LFS_POINTER;
 
 /// A safetensors file mapped into memory, its header checked.
 pub(super) struct MappedFile {
@@ -21,6 +23,9 @@ pub(super) struct MappedFile {
     map: Arc<Mmap>,
     /// The same memory, for tensors that outlive the reader.
     shared: bytes::Bytes,
+    file: File,
+    /// Length and time of the last change when the file was opened.
+    opened: (u64, Option<SystemTime>),
 }
 
 /// An owner of mapped memory among others.
@@ -38,6 +43,9 @@ impl MappedFile {
         // SAFETY: the map is private to this reader and the tensors on it, and only read. A file that another process
         // shortens meanwhile ends this process with SIGBUS, as with every memory-mapped reader.
         let map = unsafe { Mmap::map(&file) }.map_err(GptOssError::io(path, "memory map"))?;
+        if map.starts_with(LFS_POINTER.as_bytes()) {
+            return Err(GptOssError::LfsPointer { path: path.into() });
+        }
         let (header, metadata) =
             SafeTensors::read_metadata(&map).map_err(|error| GptOssError::Safetensors {
                 path: path.to_path_buf(),
@@ -50,7 +58,21 @@ impl MappedFile {
             data_start: 8 + header,
             shared: bytes::Bytes::from_owner(Share(map.clone())),
             map,
+            opened: version(&file).map_err(GptOssError::io(path, "stat"))?,
+            file,
         })
+    }
+
+    /// Fails if the file was written to since it was opened. One that was replaced by another file is
+    /// not: the map keeps the old one.
+    pub fn check_unchanged(&self) -> Result<(), GptOssError> {
+        let now = version(&self.file).map_err(GptOssError::io(&self.path, "stat"))?;
+        match now == self.opened {
+            true => Ok(()),
+            false => Err(GptOssError::FileChanged {
+                path: self.path.clone(),
+            }),
+        }
     }
 
     /// Bytes at offsets relative to the data section.
@@ -80,6 +102,11 @@ impl MappedFile {
     /// There is no such hint.
     #[cfg(not(unix))]
     pub fn release(&self, _range: Range<usize>) {}
+}
+
+fn version(file: &File) -> std::io::Result<(u64, Option<SystemTime>)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.len(), metadata.modified().ok()))
 }
 
 /// Adds expected and found sizes, which the parser's own message lacks.

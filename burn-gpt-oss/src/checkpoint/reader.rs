@@ -3,12 +3,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Bytes;
 use safetensors::Dtype;
-use serde::Deserialize;
 
 use super::mapped::MappedFile;
-use super::{CheckpointForm, TensorLayout, TensorSpec, tensor_specs};
+use super::{CheckpointForm, TensorLayout, TensorSpec, files, foreign, tensor_specs};
 use crate::GptOssError;
-use crate::config::{GptOssConfig, parse};
+use crate::config::GptOssConfig;
 
 /// An opened checkpoint directory. Files are mapped, nothing is decoded yet.
 ///
@@ -34,27 +33,18 @@ pub struct RawTensor<'a> {
     pub bytes: &'a [u8],
 }
 
-/// `model.safetensors.index.json`.
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
 impl CheckpointReader {
     /// Opens a directory with `config.json` and `model.safetensors`, or the shards listed in
     /// `model.safetensors.index.json`.
     ///
     /// # Errors
-    /// Every missing, malformed or mismatching file and tensor, by name.
+    /// Every missing, malformed or mismatching file and tensor, by name; both a single file and the
+    /// index of other files; the tensors of another program's layout.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, GptOssError> {
         let dir = dir.as_ref();
         let config = GptOssConfig::from_file(dir.join("config.json"))?;
-        let index = dir.join("model.safetensors.index.json");
-        let (files, locations) = if index.exists() {
-            open_shards(dir, &index)?
-        } else {
-            open_single(dir)?
-        };
+        let (files, locations) = files::open(dir)?;
+        foreign::refuse(dir, locations.keys().map(String::as_str))?;
         let specs = tensor_specs(&config);
         let reader = Self {
             dir: dir.to_path_buf(),
@@ -116,6 +106,14 @@ impl CheckpointReader {
             Ok(metadata.len())
         };
         self.files.iter().map(len).sum()
+    }
+
+    /// Fails if one of the files was written to since they were opened.
+    ///
+    /// # Errors
+    /// [`GptOssError::FileChanged`].
+    pub fn check_unchanged(&self) -> Result<(), GptOssError> {
+        self.files.iter().try_for_each(MappedFile::check_unchanged)
     }
 
     /// Whether the experts' matrix is stored as `_blocks` and `_scales`.
@@ -250,73 +248,4 @@ fn check_dtype(
         expected: if packed { "U8" } else { "BF16, F16 or F32" }.into(),
         found: format!("{found:?}"),
     })
-}
-
-type Files = (Vec<MappedFile>, BTreeMap<String, usize>);
-
-fn open_single(dir: &Path) -> Result<Files, GptOssError> {
-    let path = dir.join("model.safetensors");
-    if !path.exists() {
-        return Err(GptOssError::MissingFile {
-            path,
-            hint: "a checkpoint holds model.safetensors, or model.safetensors.index.json and the \
-                   shards it lists"
-                .into(),
-        });
-    }
-    let file = MappedFile::open(&path)?;
-    let locations = file
-        .metadata
-        .tensors()
-        .into_keys()
-        .map(|name| (name, 0))
-        .collect();
-    Ok((vec![file], locations))
-}
-
-fn open_shards(dir: &Path, index: &Path) -> Result<Files, GptOssError> {
-    let text = std::fs::read_to_string(index).map_err(GptOssError::io(index, "read"))?;
-    let parsed: Index = parse(&text, index)?;
-
-    // Shards are taken from the index alone: published shard names do not follow one pattern.
-    let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (tensor, file) in &parsed.weight_map {
-        by_file.entry(file).or_default().push(tensor);
-    }
-    let (mut files, mut locations) = (Vec::new(), BTreeMap::new());
-    for (name, tensors) in by_file {
-        let is_name = Path::new(name).file_name().is_some_and(|file| file == name);
-        if !is_name || name.contains(['/', '\\']) {
-            let message = format!("`{name}` must be a file name without directories");
-            let key = format!("weight_map.{}", tensors[0]);
-            return Err(GptOssError::Json {
-                path: index.into(),
-                key,
-                message,
-            });
-        }
-        let path = dir.join(name);
-        if !path.is_file() {
-            let first = tensors[0].to_string();
-            return Err(GptOssError::MissingShard {
-                path,
-                tensors: tensors.len(),
-                first,
-            });
-        }
-        let file = MappedFile::open(&path)?;
-        for tensor in tensors {
-            if file.metadata.info(tensor).is_none() {
-                return Err(GptOssError::MissingTensor {
-                    path,
-                    tensor: tensor.into(),
-                    hint: "the index places it there; index and shard belong to different versions"
-                        .into(),
-                });
-            }
-            locations.insert(tensor.to_string(), files.len());
-        }
-        files.push(file);
-    }
-    Ok((files, locations))
 }

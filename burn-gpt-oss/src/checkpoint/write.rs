@@ -112,6 +112,8 @@ impl<'a> CheckpointWriter<'a> {
         check: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<SaveReport, E> {
         let (output, report) = self.write(model, target.as_ref(), progress)?;
+        self.source
+            .map_or(Ok(()), CheckpointReader::check_unchanged)?;
         check(output.path())?;
         output.commit()?;
         Ok(report)

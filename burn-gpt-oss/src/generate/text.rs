@@ -9,9 +9,9 @@ use crate::{GptOssError, TextStream, Tokenizer};
 /// A continuation as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GeneratedText {
-    /// The text, special tokens in their spelling; without the stop string.
+    /// The text, special tokens in their spelling; without the stop token and the stop string.
     pub text: String,
-    /// All generated tokens, those of a stop string included.
+    /// All generated tokens, stop token and those of a stop string included.
     pub tokens: Vec<u32>,
     /// Why it ended; [`Finish::Ended`] at a stop string, `None` if it was cancelled.
     pub finish: Option<Finish>,
@@ -50,7 +50,12 @@ pub fn generate_text(
             for new in tokens {
                 result.tokens.push(new.token);
                 result.finish = new.finish;
-                let pushed = stop.push(&stream.push(new.token));
+                // The token that ends an answer is no part of it.
+                let text = match new.finish {
+                    Some(Finish::StopToken) => stream.finish(),
+                    _ => stream.push(new.token),
+                };
+                let pushed = stop.push(&text);
                 shown.push_str(&pushed.shown);
                 if pushed.stopped {
                     result.finish = Some(Finish::Ended);

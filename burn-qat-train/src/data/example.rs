@@ -3,7 +3,7 @@ use burn_gpt_oss::{
     SystemContent, render_completion, render_training,
 };
 
-use super::ChatRecord;
+use super::{ChatRecord, DataNotes};
 use crate::QatError;
 
 /// How chat records become tokens.
@@ -37,8 +37,19 @@ impl TokenizedExample {
     }
 }
 
+/// A dataset as tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokenized {
+    /// The conversations with targets, in order.
+    pub examples: Vec<TokenizedExample>,
+    /// The index of each among the records.
+    pub indices: Vec<usize>,
+    /// Which were cut or dropped.
+    pub notes: DataNotes,
+}
+
 impl ChatFormat {
-    /// Tokens and loss mask of a record; `None` if nothing of it is trained within `max_length`.
+    /// Tokens and loss mask of a record, up to `max_length`; it may have no target.
     ///
     /// # Errors
     /// A conversation that cannot be rendered.
@@ -46,20 +57,36 @@ impl ChatFormat {
         &self,
         record: &ChatRecord,
         encoder: &impl HarmonyEncoder,
-    ) -> Result<Option<TokenizedExample>, GptOssError> {
-        let conversation = self.conversation(record.messages.clone())?;
-        let policy = AnalysisPolicy::Keep;
-        let rendered = render_training(&conversation, encoder, self.loss_mask, policy)?;
-        let mut example = TokenizedExample {
-            tokens: rendered.tokens,
-            loss_mask: rendered.loss_mask,
-        };
+    ) -> Result<TokenizedExample, GptOssError> {
+        let mut example = self.render(record, encoder)?;
         example.tokens.truncate(self.max_length);
         example.loss_mask.truncate(self.max_length);
-        Ok((example.n_targets() > 0).then_some(example))
+        Ok(example)
     }
 
-    /// Tokens of all records that have targets.
+    fn render(
+        &self,
+        record: &ChatRecord,
+        encoder: &impl HarmonyEncoder,
+    ) -> Result<TokenizedExample, GptOssError> {
+        let conversation = self.conversation(record, record.messages.clone())?;
+        let policy = AnalysisPolicy::Keep;
+        let rendered = render_training(&conversation, encoder, self.loss_mask, policy)?;
+        let mut loss_mask = rendered.loss_mask;
+        for span in rendered.spans {
+            let untrained = |index| record.untrained.binary_search(&index).is_ok();
+            if span.message.is_some_and(untrained) {
+                loss_mask[span.tokens].fill(false);
+            }
+        }
+        Ok(TokenizedExample {
+            tokens: rendered.tokens,
+            loss_mask,
+        })
+    }
+
+    /// Tokens of all records that have targets. Those that exceed `max_length` are cut at their end;
+    /// those that have no target then are dropped. The notes count both.
     ///
     /// # Errors
     /// The first record that cannot be rendered, by its line or number, or no usable record at all.
@@ -67,11 +94,11 @@ impl ChatFormat {
         &self,
         records: &[ChatRecord],
         encoder: &impl HarmonyEncoder,
-    ) -> Result<Vec<TokenizedExample>, QatError> {
-        let mut examples = Vec::with_capacity(records.len());
+    ) -> Result<Tokenized, QatError> {
+        let mut tokenized = Tokenized::default();
         for (i, record) in records.iter().enumerate() {
             let example = self
-                .tokenize(record, encoder)
+                .render(record, encoder)
                 .map_err(|error| QatError::Dataset {
                     path: match record.line {
                         Some(line) => format!("dataset line {line}"),
@@ -80,16 +107,65 @@ impl ChatFormat {
                     .into(),
                     message: error.to_string(),
                 })?;
-            examples.extend(example);
+            if self.system.is_none() && record.reasoning_effort.is_some() {
+                let text = "`reasoning_effort` has no place without a system block";
+                tokenized.notes.add(text, record.line);
+            }
+            let example = self.cut(example, record.line, &mut tokenized.notes);
+            if let Some(example) = example {
+                tokenized.examples.push(example);
+                tokenized.indices.push(i);
+            }
         }
-        if examples.is_empty() {
+        let whole = |record: &ChatRecord| self.render(record, encoder).map(|e| e.n_targets());
+        let has_targets = |record| whole(record).is_ok_and(|targets| targets > 0);
+        if tokenized.examples.is_empty() && !records.iter().any(has_targets) {
+            return Err(QatError::Dataset {
+                path: "dataset".into(),
+                message: format!(
+                    "none of {} conversations has a trained token",
+                    records.len()
+                ),
+            });
+        }
+        if tokenized.examples.is_empty() {
             return Err(QatError::Setting {
                 key: "max_length",
                 expected: "room for at least one trained token of a conversation".into(),
                 found: self.max_length.to_string(),
             });
         }
-        Ok(examples)
+        Ok(tokenized)
+    }
+
+    /// The beginning of a conversation, if there is a target in it.
+    fn cut(
+        &self,
+        mut example: TokenizedExample,
+        line: Option<usize>,
+        notes: &mut DataNotes,
+    ) -> Option<TokenizedExample> {
+        let (n_tokens, whole) = (example.tokens.len(), example.n_targets());
+        example.tokens.truncate(self.max_length);
+        example.loss_mask.truncate(self.max_length);
+        let (kept, limit) = (example.n_targets(), self.max_length);
+        match (whole, kept) {
+            (0, _) => notes.add("conversations without a trained token, dropped", line),
+            (_, 0) => {
+                let text =
+                    format!("conversations whose first {limit} tokens are all prompt, dropped");
+                notes.add(text, line);
+            }
+            _ if n_tokens > limit => {
+                let text = match kept < whole {
+                    true => format!("conversations cut within an answer, at {limit} tokens"),
+                    false => format!("conversations cut behind the last answer, at {limit} tokens"),
+                };
+                notes.add(text, line);
+            }
+            _ => {}
+        }
+        (kept > 0).then_some(example)
     }
 
     /// The prompt of a record: everything before its last assistant message, and the start of the next
@@ -108,11 +184,19 @@ impl ChatFormat {
             .iter()
             .rposition(is_answer)
             .unwrap_or(messages.len());
-        let before = self.conversation(messages[..end].to_vec())?;
+        let before = self.conversation(record, messages[..end].to_vec())?;
         render_completion(&before, encoder, AnalysisPolicy::Keep)
     }
 
-    fn conversation(&self, messages: Vec<Message>) -> Result<Conversation, GptOssError> {
-        Conversation::from_chat(messages, self.system.clone())
+    fn conversation(
+        &self,
+        record: &ChatRecord,
+        messages: Vec<Message>,
+    ) -> Result<Conversation, GptOssError> {
+        let mut system = self.system.clone();
+        if let (Some(system), Some(effort)) = (&mut system, record.reasoning_effort) {
+            system.reasoning_effort = Some(effort);
+        }
+        Conversation::from_chat(messages, system)
     }
 }

@@ -1,100 +1,126 @@
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use burn_gpt_oss::Message;
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::{ChatRecord, DataNotes, foreign};
 use crate::QatError;
 
-/// One line of a chat dataset, in the shape of HuggingFaceH4/Multilingual-Thinking: `messages` with
-/// `role`, `content` and optional `thinking`. Other columns are ignored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChatRecord {
-    /// The conversation; the first message may be of role `system`.
-    pub messages: Vec<Message>,
-    /// Language the analysis is written in, as `French`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reasoning_language: Option<String>,
-    /// What a right final answer must contain; only used by the evaluation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer: Option<String>,
-    /// Line of the file it was read from, from 1; for messages.
-    #[serde(skip)]
-    pub line: Option<usize>,
+/// What a file of conversations holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChatDataset {
+    /// The conversations, in the order of the file.
+    pub records: Vec<ChatRecord>,
+    /// Keys that are not used, rows that were skipped, contents that look wrong.
+    pub notes: DataNotes,
 }
 
-/// Reads a JSONL file. Blank lines are skipped.
+/// What becomes of a row that cannot be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BadRows {
+    /// It ends the reading.
+    #[default]
+    Refuse,
+    /// It is left out and counted.
+    Skip,
+}
+
+/// Reads a JSONL file: one JSON object with `messages` per line, in UTF-8. Blank lines are skipped.
+/// The keys are those of [`ChatRecord::from_json`].
 ///
 /// # Errors
-/// The first bad line by number: malformed JSON, an unknown role, a conversation without messages or
-/// without an assistant message; and a file without any line.
-pub fn read_jsonl(path: impl AsRef<Path>) -> Result<Vec<ChatRecord>, QatError> {
+/// The first bad line by number, with what it is and how to mend it, unless bad rows are skipped: no
+/// JSON, another shape, an unknown role, what would change the training and is not offered. A file that
+/// is no JSONL at all, and one without a usable line.
+pub fn read_jsonl(path: impl AsRef<Path>, bad_rows: BadRows) -> Result<ChatDataset, QatError> {
     let path = path.as_ref();
-    let file = std::fs::File::open(path).map_err(QatError::io(path, "open"))?;
-    let mut records = Vec::new();
-    for (i, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(QatError::io(path, "read"))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let mut record = parse_line(&line).map_err(|message| QatError::DatasetLine {
-            path: path.to_path_buf(),
-            line: i + 1,
-            message,
-        })?;
-        record.line = Some(i + 1);
-        records.push(record);
-    }
-    if records.is_empty() {
-        let message = "no conversations; expected one JSON object with `messages` per line".into();
+    let file = File::open(path).map_err(QatError::io(path, "open"))?;
+    let mut file = BufReader::with_capacity(1 << 16, file);
+    let start = file.fill_buf().map_err(QatError::io(path, "read"))?;
+    if let Some(message) = foreign::describe_file(start) {
         return Err(QatError::Dataset {
             path: path.to_path_buf(),
             message,
         });
     }
-    Ok(records)
+    let mut dataset = ChatDataset::default();
+    let (mut bytes, mut line) = (Vec::new(), 0);
+    loop {
+        bytes.clear();
+        if file
+            .read_until(b'\n', &mut bytes)
+            .map_err(QatError::io(path, "read"))?
+            == 0
+        {
+            break;
+        }
+        line += 1;
+        match read_line(&bytes, line, &mut dataset.notes) {
+            Ok(Some(record)) => dataset.records.push(record),
+            Ok(None) => {}
+            Err(_) if bad_rows == BadRows::Skip => {
+                dataset
+                    .notes
+                    .add("rows skipped because they cannot be used", Some(line));
+            }
+            Err(message) => {
+                return Err(QatError::DatasetLine {
+                    path: path.to_path_buf(),
+                    line,
+                    message,
+                });
+            }
+        }
+    }
+    if dataset.records.is_empty() {
+        return Err(QatError::Dataset {
+            path: path.to_path_buf(),
+            message: "no conversation that can be used; expected one JSON object with `messages` per line"
+                .into(),
+        });
+    }
+    Ok(dataset)
 }
 
-fn parse_line(line: &str) -> Result<ChatRecord, String> {
-    let record: ChatRecord =
-        serde_json::from_str(line).map_err(|error| format!("not a chat record: {error}"))?;
-    if !record
-        .messages
-        .iter()
-        .any(|message| message.role == burn_gpt_oss::Role::Assistant)
-    {
-        return Err("`messages` has no message of role `assistant` to learn from".into());
+fn read_line(
+    bytes: &[u8],
+    line: usize,
+    notes: &mut DataNotes,
+) -> Result<Option<ChatRecord>, String> {
+    // Editors on Windows write a byte order mark at the beginning.
+    let bytes = match line {
+        1 => bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes),
+        _ => bytes,
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        format!(
+            "byte {} of the line is 0x{:02x}, which is no UTF-8; the file may be Latin-1 or Windows-1252, \
+             convert: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW",
+            at + 1,
+            bytes[at]
+        )
+    })?;
+    if text.trim().is_empty() {
+        return Ok(None);
     }
-    Ok(record)
+    let row: Value = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
+    let mut row_notes = DataNotes::default();
+    let mut record = ChatRecord::from_json(&row, Some(line), &mut row_notes)?;
+    record.line = Some(line);
+    notes.extend(row_notes);
+    Ok(Some(record))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn published_rows_parse_and_extra_columns_are_ignored() {
-        let line = r#"{"reasoning_language":"French","developer":"d","user":"u","analysis":"a",
-            "final":"f","messages":[
-            {"role":"system","content":"reasoning language: French\n\nd","thinking":null},
-            {"role":"user","content":"u","thinking":null},
-            {"role":"assistant","content":"f","thinking":"a"}]}"#;
-        let record = parse_line(line).expect("a published row");
-        assert_eq!(record.messages.len(), 3);
-        assert_eq!(record.messages[2].thinking.as_deref(), Some("a"));
-    }
-
-    #[test]
-    fn bad_lines_say_what_is_wrong() {
-        let role =
-            parse_line(r#"{"messages":[{"role":"robot","content":"x"}]}"#).expect_err("role");
-        assert!(
-            role.contains("robot") && role.contains("assistant"),
-            "{role}"
-        );
-        let key = parse_line(r#"{"text":"x"}"#).expect_err("key");
-        assert!(key.contains("messages"), "{key}");
-        let turn = parse_line(r#"{"messages":[{"role":"user","content":"x"}]}"#).expect_err("turn");
-        assert!(turn.contains("assistant"), "{turn}");
-    }
+fn not_json(text: &str, error: &serde_json::Error) -> String {
+    let convert = match text.trim_start().as_bytes().first() {
+        _ if !error.is_eof() => return format!("not JSON: {error}"),
+        Some(b'[') => {
+            "this is the beginning of a JSON array over several lines; convert: jq -c '.[]'"
+        }
+        Some(b'{') => "this is the beginning of an object over several lines; convert: jq -c .",
+        _ => return format!("not JSON: {error}"),
+    };
+    format!("one object per line is needed, {convert} FILE > NEW")
 }

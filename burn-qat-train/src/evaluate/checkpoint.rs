@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::tensor::{Device, FloatDType};
 use burn_gpt_oss::{
     CheckpointForm, CheckpointReader, GenerateOptions, Generated, GptOss, Step, Tokenizer,
-    generate, parse_completion, stop_tokens,
+    generate, parse_completion_until, stop_tokens,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,10 @@ pub fn evaluate_checkpoint(
     )?;
     let Some(loss) = loss else { return Ok(None) };
     let prompts = |done| observe(EvalProgress::Prompts(done));
-    let Some(pass_rate) = pass_rate(&model, &tokenizer, data, options, device, prompts)? else {
+    let mut stops = stop_tokens(&tokenizer);
+    stops.extend(reader.eos_token_ids()?);
+    let Some(pass_rate) = pass_rate(&model, (&tokenizer, &stops), data, options, device, prompts)?
+    else {
         return Ok(None);
     };
     let (form, bytes_on_disk) = (reader.form(), reader.file_len()?);
@@ -102,7 +105,7 @@ pub fn evaluate_checkpoint(
 
 fn pass_rate(
     model: &GptOss,
-    tokenizer: &Tokenizer,
+    (tokenizer, stops): (&Tokenizer, &[u32]),
     data: &EvalData,
     options: EvalOptions,
     device: &Device,
@@ -115,7 +118,7 @@ fn pass_rate(
         .collect::<Result<_, _>>()?;
     let generation = GenerateOptions {
         max_new_tokens: options.max_new_tokens,
-        stop_tokens: stop_tokens(tokenizer),
+        stop_tokens: stops.to_vec(),
         batch_size: options.batch_size,
         ..GenerateOptions::default()
     };
@@ -150,7 +153,8 @@ fn pass_rate(
         .iter()
         .zip(&answers)
         .filter(|(record, answer)| {
-            judge(record, &parse_completion(&answer.tokens, tokenizer)).passed()
+            let completion = parse_completion_until(&answer.tokens, tokenizer, stops);
+            judge(record, &completion).passed()
         })
         .count();
     Ok(Some(PassRate::new(passed, prompts.len())))

@@ -79,9 +79,8 @@ mod tests {
             messages: vec![Message::system(format!(
                 "reasoning language: {language}\n\nBe brief."
             ))],
-            reasoning_language: None,
             answer: answer.map(str::to_string),
-            line: None,
+            ..ChatRecord::default()
         }
     }
 

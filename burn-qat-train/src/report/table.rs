@@ -1,6 +1,6 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::evaluate::EvalReport;
 use crate::memory::gigabytes;
@@ -12,7 +12,8 @@ pub struct ResultRow {
     pub name: String,
     /// Optimizer steps behind it, those of the original model excluded.
     pub steps: usize,
-    /// The evaluated directory.
+    /// The evaluated directory; in JSON as it is displayed, since a path need not be UTF-8.
+    #[serde(serialize_with = "displayed")]
     pub dir: PathBuf,
     /// Its figures.
     #[serde(flatten)]
@@ -37,12 +38,21 @@ impl ResultTable {
         Some(self.row(ptq)?.report.loss.loss - self.row(sft)?.report.loss.loss)
     }
 
+    /// What [`ptq_gap`](Self::ptq_gap) must exceed to be more than noise: two standard errors of the
+    /// difference between the two rows on the same batches, and 1 % of the loss, below which runs that
+    /// differ in their seed alone differ, too.
+    pub fn gap_noise(&self, sft: &str, ptq: &str) -> Option<f64> {
+        let (sft, ptq) = (&self.row(sft)?.report.loss, &self.row(ptq)?.report.loss);
+        let error = sft.standard_error_of_difference(ptq).unwrap_or(0.0);
+        Some((2.0 * error).max(0.01 * sft.loss))
+    }
+
     /// The share of the gap that `qat` wins back; above 1 if it ends below `sft`,
-    /// `None` where there is no gap.
+    /// `None` where the gap is no more than noise.
     pub fn recovered(&self, sft: &str, ptq: &str, qat: &str) -> Option<f64> {
         let won = self.row(ptq)?.report.loss.loss - self.row(qat)?.report.loss.loss;
         let gap = self.ptq_gap(sft, ptq)?;
-        (gap > 0.0).then(|| won / gap)
+        (gap > self.gap_noise(sft, ptq)?).then(|| won / gap)
     }
 
     /// A Markdown table whose columns also line up as plain text.
@@ -82,6 +92,10 @@ impl ResultTable {
     }
 }
 
+fn displayed<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
 fn line(cells: &[String], widths: &[usize]) -> String {
     let padded: Vec<String> = cells
         .iter()
@@ -105,4 +119,58 @@ fn rule(widths: &[usize]) -> String {
         })
         .collect();
     format!("| {} |", cells.join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::{LossReport, PassRate};
+    use burn_gpt_oss::CheckpointForm;
+
+    fn row(name: &str, loss: f64) -> ResultRow {
+        ResultRow {
+            name: name.into(),
+            steps: 1,
+            dir: name.into(),
+            report: EvalReport {
+                loss: LossReport {
+                    loss,
+                    perplexity: loss.exp(),
+                    n_targets: 200,
+                    // Batches that differ by 0.01 from each other.
+                    batches: vec![((loss - 0.01) * 100.0, 100), ((loss + 0.01) * 100.0, 100)],
+                },
+                pass_rate: PassRate::new(1, 2),
+                form: CheckpointForm::Mxfp4,
+                bytes_on_disk: 1,
+            },
+        }
+    }
+
+    fn recovered(sft: f64, ptq: f64, qat: f64) -> Option<f64> {
+        let rows = vec![row("sft", sft), row("ptq", ptq), row("qat", qat)];
+        ResultTable { rows }.recovered("sft", "ptq", "qat")
+    }
+
+    #[test]
+    fn a_gap_within_the_noise_is_no_gap() {
+        let share = recovered(0.076, 0.212, 0.074).expect("a gap");
+        assert!((share - 138.0 / 136.0).abs() < 1e-9, "{share}");
+        // "1843 %" of 0.0003 nats.
+        assert_eq!(recovered(0.0760, 0.0763, 0.0710), None);
+        assert_eq!(recovered(0.0760, 0.0755, 0.0710), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_that_are_no_text_are_displayed() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = std::ffi::OsStr::from_bytes(b"run\xff");
+        let row = ResultRow {
+            dir: dir.into(),
+            ..row("sft", 1.0)
+        };
+        let json = serde_json::to_value(&row).expect("any path");
+        assert_eq!(json["dir"], "run\u{fffd}");
+    }
 }

@@ -108,9 +108,19 @@ impl TrainConfig {
             )?;
         }
         if let Some(norm) = self.max_grad_norm {
-            require("max_grad_norm", norm > 0.0, "a positive number", norm)?;
+            let holds = norm.is_finite() && norm > 0.0;
+            require("max_grad_norm", holds, "a positive number", norm)?;
         }
-        Ok(())
+        for (key, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
+            let holds = (0.0..1.0).contains(&beta);
+            require(key, holds, "a number from 0 to below 1", beta)?;
+        }
+        let epsilon = self.epsilon;
+        let holds = epsilon.is_finite() && epsilon > 0.0;
+        require("epsilon", holds, "a positive number", epsilon)?;
+        let decay = self.weight_decay;
+        let holds = decay.is_finite() && decay >= 0.0;
+        require("weight_decay", holds, "0 or a positive number", decay)
     }
 }
 

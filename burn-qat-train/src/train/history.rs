@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{LineWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -79,9 +79,23 @@ struct State {
 }
 
 impl RunLog {
-    /// Starts a log that writes one JSON object per step and per evaluation to a file.
+    /// Starts a log that writes one JSON object per step and per evaluation to a file. The file is
+    /// locked, so that two runs do not write into one.
     pub fn create(stage: &str, path: &Path, valid_batches: usize) -> Result<Self, QatError> {
-        let file = File::create(path).map_err(QatError::io(path, "create"))?;
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let file = file.map_err(QatError::io(path, "create"))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(QatError::InUse { path: path.into() });
+            }
+            // Some file systems have no locks.
+            Err(TryLockError::Error(_)) | Ok(()) => {}
+        }
+        file.set_len(0).map_err(QatError::io(path, "truncate"))?;
         Ok(Self(Arc::new(Mutex::new(State {
             stage: stage.into(),
             started: Instant::now(),
@@ -97,6 +111,20 @@ impl RunLog {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the last evaluation is the best one.
+    pub fn last_is_best(&self) -> bool {
+        let history = &self.lock().history;
+        let best = history.best_interval();
+        best.is_some_and(|best| best + 1 == history.valid.len())
+    }
+
+    /// Optimizer steps behind the evaluation of an interval, from 1.
+    pub fn step_of(&self, interval: usize) -> Option<usize> {
+        let state = self.lock();
+        let point = state.history.valid.get(interval.checked_sub(1)?)?;
+        Some(point.step)
     }
 
     /// The curves so far, after flushing the file.

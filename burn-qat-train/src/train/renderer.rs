@@ -40,11 +40,17 @@ pub struct StageProgress {
     started: Instant,
     last_line: Instant,
     interrupter: Interrupter,
-    divergence: Divergence,
+    divergence: Arc<Mutex<Option<Divergence>>>,
 }
 
-/// Step and loss at which training diverged, shared with the caller.
-pub(super) type Divergence = Arc<Mutex<Option<(usize, f64)>>>;
+/// Where a loss was no longer finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Divergence {
+    pub split: &'static str,
+    /// Optimizer steps begun.
+    pub step: usize,
+    pub loss: f64,
+}
 
 impl StageProgress {
     pub(super) fn new(
@@ -52,7 +58,7 @@ impl StageProgress {
         stage: &str,
         total_steps: usize,
         interrupter: Interrupter,
-        divergence: Divergence,
+        divergence: Arc<Mutex<Option<Divergence>>>,
     ) -> Self {
         let bar = match console {
             Console::Terminal => ProgressBar::new(total_steps as u64).with_style(style()),
@@ -119,6 +125,20 @@ impl StageProgress {
         }
     }
 
+    /// Stops the loop at a loss that is not finite.
+    fn check(&self, split: &'static str, step: usize, loss: f64) {
+        if loss.is_finite() {
+            return;
+        }
+        let divergence = Divergence { split, step, loss };
+        let mut first = self
+            .divergence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(divergence);
+        self.interrupter.stop(Some("the loss is not finite"));
+    }
+
     fn name(&self, state: &MetricState) -> Option<(String, f64)> {
         let MetricState::Numeric(entry, Some(value)) = state else {
             return None;
@@ -142,13 +162,8 @@ impl MetricsRendererTraining for StageProgress {
         let Some((name, value)) = self.name(&state) else {
             return;
         };
-        if name == LOSS && !value.is_finite() {
-            let mut divergence = self
-                .divergence
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            divergence.get_or_insert((self.step + 1, value));
-            self.interrupter.stop(Some("the loss is not finite"));
+        if name == LOSS {
+            self.check("training", self.step + 1, value);
         }
         self.train.insert(name, value);
     }
@@ -157,6 +172,7 @@ impl MetricsRendererTraining for StageProgress {
         if let Some((name, value)) = self.name(&state)
             && name == LOSS
         {
+            self.check("validation", self.step, value);
             self.valid_loss = Some(value);
         }
     }

@@ -3,34 +3,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::DataLoader;
 use burn::module::Module;
-use burn::store::ModuleRecord;
 use burn::tensor::Device;
-use burn::train::checkpoint::{FileCheckpointer, MetricCheckpointingStrategy};
 use burn::train::metric::LearningRateMetric;
-use burn::train::metric::store::{Aggregate, Direction, Split};
 use burn::train::{ExecutionStrategy, Interrupter, Learner, SupervisedTraining};
 use burn_gpt_oss::GptOss;
 
 use super::adamw::adamw;
+use super::best_model::{BestModel, SaveTheBest};
 use super::discard::Discard;
+use super::ending::Ending;
 use super::history::RunLog;
 use super::metrics::StepMetric;
-use super::{Console, FineTune, History, StageProgress, TrainConfig, WarmupCosine};
+use super::{Console, FineTune, StageOutcome, StageProgress, TrainConfig, WarmupCosine};
 use crate::QatError;
 use crate::data::{StepLoader, TokenizedExample};
-
-/// What a training stage ended with.
-#[derive(Debug)]
-pub struct StageOutcome {
-    /// The model with the lowest validation loss, without gradients; quantizers stay attached.
-    pub model: GptOss,
-    /// The curves.
-    pub history: History,
-    /// Optimizer steps behind `model`.
-    pub best_step: usize,
-    /// Whether the stage was stopped before its last step.
-    pub interrupted: bool,
-}
 
 /// Trains a model: SFT as it is, QAT when quantizers were inserted. The model with the lowest
 /// validation loss is kept in `dir` while training and returned at the end.
@@ -38,7 +24,9 @@ pub struct StageOutcome {
 /// `dir` receives `metrics.jsonl` and must exist.
 ///
 /// # Errors
-/// Settings out of range, a loss that is not finite, and failures of files and devices.
+/// Settings out of range, a directory that another run writes to, failures of files and devices, and
+/// [`QatError::Diverged`] for a training or validation loss that is not finite. What had been learned
+/// until then comes with the error.
 pub fn train(
     stage: &str,
     dir: &Path,
@@ -57,6 +45,7 @@ pub fn train(
     let (train_loader, valid_loader) = loaders(data, config, &device);
     let metrics_path = dir.join("metrics.jsonl");
     let log = RunLog::create(stage, &metrics_path, valid_loader.num_items())?;
+    let best = BestModel::new(dir, log.clone())?;
     let divergence = Arc::new(Mutex::new(None));
     let progress = StageProgress::new(
         console,
@@ -75,13 +64,8 @@ pub fn train(
         .with_metric_logger(log.clone())
         .with_application_logger(None)
         .with_interrupter(interrupter)
-        .with_custom_checkpointers(FileCheckpointer::new(dir, "model"), Discard, Discard)
-        .with_checkpointing_strategy(MetricCheckpointingStrategy::new(
-            &StepMetric::loss(),
-            Aggregate::Mean,
-            Direction::Lowest,
-            Split::Valid,
-        ))
+        .with_custom_checkpointers(best.clone(), Discard, Discard)
+        .with_checkpointing_strategy(SaveTheBest(log.clone()))
         .with_training_strategy(ExecutionStrategy::single(device.autodiff()).into())
         .renderer(Box::new(progress));
     if config.gradient_checkpointing && !config.recompute_layers {
@@ -90,31 +74,21 @@ pub fn train(
     let model = FineTune::new(model.train(), config);
     let result = training.launch(Learner::new(model, adamw(config), schedule(config)));
 
-    if let Some((step, loss)) = *divergence.lock().unwrap_or_else(PoisonError::into_inner) {
-        return Err(QatError::Diverged {
-            stage: stage.into(),
-            step,
-            loss,
-        });
+    let end = Ending {
+        stage,
+        steps: config.steps,
+        history: log.finish(&metrics_path)?,
+        best,
+        last: result.model,
+    };
+    let divergence = *divergence.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(divergence) = divergence {
+        return Err(end.diverged(divergence));
     }
-    if let Some(error) = result.error {
-        return Err(QatError::Training {
-            stage: stage.into(),
-            message: error.to_string(),
-        });
+    match result.error {
+        Some(error) => Err(end.stopped(error.to_string())),
+        None => end.outcome(),
     }
-    let history = log.finish(&metrics_path)?;
-    let (model, best_step) = best_model(dir, stage, result.model, &history)?;
-    Ok(StageOutcome {
-        model: model.model,
-        best_step,
-        interrupted: history.train.len() < config.steps
-            || history
-                .valid
-                .last()
-                .is_none_or(|point| point.step < config.steps),
-        history,
-    })
 }
 
 fn check_examples(key: &'static str, examples: &[TokenizedExample]) -> Result<(), QatError> {
@@ -165,32 +139,4 @@ fn schedule(
     } = *config;
     let schedule = WarmupCosine::new(learning_rate, min_lr_ratio, warmup_ratio, steps);
     burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler::new(schedule)
-}
-
-/// The kept model if it is better than the last one, and the steps behind it.
-fn best_model(
-    dir: &Path,
-    stage: &str,
-    last: FineTune,
-    history: &History,
-) -> Result<(FineTune, usize), QatError> {
-    let Some(best) = history.best_interval() else {
-        return Ok((last, history.train.len()));
-    };
-    let path = dir.join(format!("model-{}.bpk", best + 1));
-    let step = history.valid[best].step;
-    if step == history.train.len() {
-        let _ = std::fs::remove_file(&path);
-        return Ok((last, step));
-    }
-    let record = ModuleRecord::load(path.clone()).map_err(|error| QatError::Training {
-        stage: stage.into(),
-        message: format!(
-            "{}: the best model cannot be read back: {error}",
-            path.display()
-        ),
-    })?;
-    let model = last.load_record(record);
-    let _ = std::fs::remove_file(&path);
-    Ok((model, step))
 }

@@ -32,6 +32,25 @@ fn start(part: CompletionPart, channel: &str, recipient: &str) -> CompletionEven
         part,
         channel: named(channel),
         recipient: named(recipient),
+        well_formed: true,
+    }
+}
+
+/// The same message, not as harmony writes it.
+fn malformed(start: CompletionEvent) -> CompletionEvent {
+    match start {
+        CompletionEvent::Start {
+            part,
+            channel,
+            recipient,
+            ..
+        } => CompletionEvent::Start {
+            part,
+            channel,
+            recipient,
+            well_formed: false,
+        },
+        other => other,
     }
 }
 
@@ -65,7 +84,14 @@ fn headers_say_whom_a_message_is_for() {
     let tokenizer = small_tokenizer();
     for (header, expected) in [
         ("", start(CompletionPart::Answer, "", "")),
-        ("<|channel|>", start(CompletionPart::Other, "", "")),
+        (
+            "<|channel|>",
+            malformed(start(CompletionPart::Other, "", "")),
+        ),
+        (
+            "<|channel|>wisdom",
+            malformed(start(CompletionPart::Other, "wisdom", "")),
+        ),
         (
             "<|channel|>commentary to=functions.f <|constrain|>json",
             start(CompletionPart::Other, "commentary", "functions.f"),
@@ -76,7 +102,7 @@ fn headers_say_whom_a_message_is_for() {
         ),
         (
             "<|channel|>to=f final",
-            start(CompletionPart::Other, "", "f"),
+            malformed(start(CompletionPart::Other, "", "f")),
         ),
         (
             "<|channel|>final <|constrain|>json",
@@ -104,6 +130,90 @@ fn what_breaks_off_has_no_end() {
     let ended = [&expected[..], &[CompletionEvent::End]].concat();
     assert_eq!(events(&tokenizer, &tokens), ended);
     assert_eq!(events(&tokenizer, &tokens[1..]), []);
+}
+
+/// What models say that do not follow the format: it is told, and marked.
+#[test]
+fn text_outside_of_messages_is_told() {
+    let tokenizer = small_tokenizer();
+    let other = |channel| malformed(start(CompletionPart::Other, channel, ""));
+    let said = |channel, said| vec![other(channel), text(said), CompletionEvent::End];
+    for (completion, expected) in [
+        ("Hello.<|return|>", said("", "Hello.")),
+        ("Hello.", said("", "Hello.")),
+        ("<|channel|>final Sorry.<|return|>", said("final", "Sorry.")),
+        (
+            "<|channel|>final Sorry.<|endoftext|>",
+            said("final", "Sorry."),
+        ),
+        ("<|end|> oops <|start|>assistant", said("", " oops ")),
+        ("<|start|>assistant lost<|end|>", said("", " lost")),
+        // Headers and nothing more, and what only separates messages.
+        ("<|channel|>final<|return|>", vec![]),
+        ("<|start|>assistant<|channel|>fin", vec![]),
+        ("<|end|>\n<|start|>assistant", vec![]),
+        ("", vec![]),
+    ] {
+        let tokens = tokens(&tokenizer, completion);
+        assert_eq!(events(&tokenizer, &tokens), expected, "{completion}");
+    }
+}
+
+#[test]
+fn a_message_without_start_keeps_its_part() {
+    let tokenizer = small_tokenizer();
+    let completion = "<|message|>a<|end|><|channel|>final<|message|>b<|return|>";
+    let expected = [
+        start(CompletionPart::Answer, "", ""),
+        text("a"),
+        CompletionEvent::End,
+        malformed(start(CompletionPart::Answer, "final", "")),
+        text("b"),
+        CompletionEvent::End,
+    ];
+    let tokens = tokens(&tokenizer, completion);
+    assert_eq!(events(&tokenizer, &tokens), expected);
+}
+
+/// Long texts do not wait for their end.
+#[test]
+fn long_text_without_header_arrives_while_it_comes() {
+    let tokenizer = small_tokenizer();
+    let long = "word ".repeat(40);
+    let tokens = tokens(&tokenizer, &format!("{long}<|return|>"));
+    let mut stream = CompletionStream::new(&tokenizer);
+    let first: Vec<_> = tokens[..100]
+        .iter()
+        .flat_map(|token| stream.push(*token))
+        .collect();
+    assert_eq!(first[0], malformed(start(CompletionPart::Other, "", "")));
+    let rest = tokens[100..].iter().flat_map(|token| stream.push(*token));
+    let said: String = first
+        .iter()
+        .cloned()
+        .chain(rest)
+        .filter_map(|event| match event {
+            CompletionEvent::Text(text) => Some(text),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said, long);
+}
+
+#[test]
+fn given_stop_tokens_end_the_turn_and_are_no_text() {
+    let tokenizer = small_tokenizer();
+    let tokens = tokens(&tokenizer, "<|message|>ab");
+    let (stop, before) = (tokens[tokens.len() - 1], &tokens[..tokens.len() - 1]);
+    let mut stream = CompletionStream::new(&tokenizer).with_stop_tokens(&[stop]);
+    let told: Vec<_> = before
+        .iter()
+        .chain([&stop, &stop])
+        .flat_map(|token| stream.push(*token))
+        .collect();
+    let answer = start(CompletionPart::Answer, "", "");
+    assert_eq!(told, [answer, text("a"), CompletionEvent::End]);
+    assert!(stream.is_finished());
 }
 
 /// The completion that a reader of the events puts together.

@@ -1,0 +1,114 @@
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::module::Module;
+use burn::store::ModuleRecord;
+use burn::tensor::Bytes;
+use burn::train::checkpoint::{
+    Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
+};
+use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
+
+use super::history::RunLog;
+use super::metrics::LOSS;
+use crate::QatError;
+
+/// Name of the record in the directory of a stage.
+const FILE: &str = "best-model.bpk";
+
+/// Keeps the weights of the best evaluation in one file, which a better one replaces as a whole.
+#[derive(Clone)]
+pub(super) struct BestModel {
+    path: PathBuf,
+    /// Optimizer steps behind the weights in the file.
+    saved: Arc<Mutex<Option<usize>>>,
+    log: RunLog,
+}
+
+impl BestModel {
+    /// Keeps nothing yet; a file of an earlier run is removed.
+    pub fn new(dir: &Path, log: RunLog) -> Result<Self, QatError> {
+        let path = dir.join(FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(QatError::io(path, "remove")(error));
+            }
+            _ => {}
+        }
+        Ok(Self {
+            path,
+            saved: Arc::default(),
+            log,
+        })
+    }
+
+    /// The file and the optimizer steps behind it, once something was kept.
+    pub fn saved(&self) -> Option<(PathBuf, usize)> {
+        let saved = *self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        saved.map(|step| (self.path.clone(), step))
+    }
+
+    /// The kept weights in a model of the same kind. They are read into memory at once: records are
+    /// otherwise read when they are used, and the file may be gone then.
+    pub fn load<M: Module>(&self, model: M) -> Result<M, QatError> {
+        let bytes = std::fs::read(&self.path).map_err(QatError::io(&self.path, "read"))?;
+        let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes));
+        let record = record.map_err(|error| QatError::Training {
+            stage: "best model".into(),
+            message: format!("{}: cannot be read back: {error}", self.path.display()),
+        })?;
+        Ok(model.load_record(record))
+    }
+
+    fn write(&self, record: ModuleRecord) -> Result<(), CheckpointerError> {
+        let partial = self.path.with_extension("bpk.partial");
+        let written = record.save(&partial).map_err(CheckpointerError::Record);
+        let placed = written.and_then(|()| {
+            let file = std::fs::File::open(&partial).map_err(CheckpointerError::IOError)?;
+            file.sync_all().map_err(CheckpointerError::IOError)?;
+            std::fs::rename(&partial, &self.path).map_err(CheckpointerError::IOError)
+        });
+        if placed.is_err() {
+            // What is there of it is of no use; the error is the one that counts.
+            let _ = std::fs::remove_file(&partial);
+        }
+        placed
+    }
+}
+
+impl Checkpointer<ModuleRecord> for BestModel {
+    fn save(&self, interval: usize, record: ModuleRecord) -> Result<(), CheckpointerError> {
+        let step = self.log.step_of(interval);
+        self.write(record)?;
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = step;
+        Ok(())
+    }
+
+    fn delete(&self, _interval: usize) -> Result<(), CheckpointerError> {
+        Ok(())
+    }
+
+    fn restore(&self, interval: usize) -> Result<ModuleRecord, CheckpointerError> {
+        Err(CheckpointerError::Unknown(format!(
+            "interval {interval} is not restored by this loop"
+        )))
+    }
+}
+
+/// Saves when the last evaluation was the best one so far.
+pub(super) struct SaveTheBest(pub RunLog);
+
+impl CheckpointingStrategy for SaveTheBest {
+    fn checkpointing(
+        &mut self,
+        interval: usize,
+        store: &EventStoreClient,
+    ) -> Vec<CheckpointingAction> {
+        // Metrics are logged on another thread: its answer comes after all that was sent before.
+        let _ = store.find_metric(LOSS, interval, Aggregate::Mean, &Split::Valid);
+        match self.0.last_is_best() {
+            true => vec![CheckpointingAction::Save],
+            false => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+use std::path::PathBuf;
+
+use burn_gpt_oss::GptOss;
+
+use super::best_model::BestModel;
+use super::renderer::Divergence;
+use super::{FineTune, History};
+use crate::QatError;
+
+/// What a training stage ended with.
+#[derive(Debug)]
+pub struct StageOutcome {
+    /// The model with the lowest validation loss, without gradients; quantizers stay attached. Without
+    /// an evaluation it is the last one.
+    pub model: GptOss,
+    /// The curves.
+    pub history: History,
+    /// Optimizer steps behind `model`; 0 if nothing was trained.
+    pub best_step: usize,
+    /// Whether the stage was stopped before its last step.
+    pub interrupted: bool,
+    /// A file with the weights of `model`, kept for the case that saving it elsewhere fails.
+    pub record: Option<PathBuf>,
+}
+
+impl StageOutcome {
+    /// Removes the file, once the model is saved elsewhere.
+    pub fn discard_record(&mut self) {
+        if let Some(path) = self.record.take() {
+            // What stays behind does no harm.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// The end of a training loop, whatever its reason.
+pub(super) struct Ending<'a> {
+    pub stage: &'a str,
+    pub steps: usize,
+    pub history: History,
+    pub best: BestModel,
+    pub last: FineTune,
+}
+
+impl Ending<'_> {
+    /// The best model: the last one, unless an evaluation before was better.
+    pub fn outcome(self) -> Result<StageOutcome, QatError> {
+        let best = self.history.best_interval();
+        let best = best.map(|interval| self.history.valid[interval].step);
+        let trained = self.history.train.len();
+        match self.best.saved() {
+            Some((_, saved)) if best == Some(saved) && saved < trained => {
+                let model = self.best.load(self.last.clone())?;
+                Ok(self.with(model, saved))
+            }
+            _ => {
+                let last = self.last.clone();
+                Ok(self.with(last, trained))
+            }
+        }
+    }
+
+    /// The error of a loss that is not finite; the last weights are of no use then.
+    pub fn diverged(self, divergence: Divergence) -> QatError {
+        let stage = self.stage.to_string();
+        let kept = match self.best.saved() {
+            Some((_, saved)) => match self.best.load(self.last.clone()) {
+                Ok(model) => Some(Box::new(self.with(model, saved))),
+                Err(error) => return error,
+            },
+            None => None,
+        };
+        QatError::Diverged {
+            stage,
+            split: divergence.split,
+            step: divergence.step,
+            loss: divergence.loss,
+            kept_step: kept.as_ref().map(|outcome| outcome.best_step),
+            kept,
+        }
+    }
+
+    /// The error of a loop that could not go on.
+    pub fn stopped(self, message: String) -> QatError {
+        let (stage, trained) = (self.stage.to_string(), self.history.train.len());
+        let kept = match trained {
+            0 => None,
+            // Reading the file can fail on the same disk; the last weights are in memory.
+            _ => self.outcome().ok().map(Box::new),
+        };
+        QatError::Stopped {
+            stage,
+            message,
+            kept_step: kept.as_ref().map(|outcome| outcome.best_step),
+            kept,
+        }
+    }
+
+    fn with(self, model: FineTune, step: usize) -> StageOutcome {
+        let saved = self.best.saved();
+        let record = saved.filter(|(_, saved)| *saved == step);
+        let evaluated = self.history.valid.last().map(|point| point.step);
+        StageOutcome {
+            model: model.model,
+            best_step: step,
+            interrupted: evaluated.is_none_or(|step| step < self.steps),
+            history: self.history,
+            record: record.map(|(path, _)| path),
+        }
+    }
+}

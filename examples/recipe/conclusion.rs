@@ -1,0 +1,76 @@
+//! The last lines of a run: the table and what it says.
+
+use std::path::Path;
+
+use burn_qat_train::ResultTable;
+
+use crate::run::{ORIGINAL, PTQ, QAT, SFT};
+use crate::terminal::say;
+
+/// Prints the table, what it says, and where the results are.
+pub fn print(table: &ResultTable, out: &Path, vocab_size: usize) {
+    if table.rows.is_empty() {
+        return;
+    }
+    say(format_args!("\n{}\n", table.to_markdown()));
+    if let Some(cost) = cost_of_rounding(table) {
+        say(cost);
+    }
+    let warning = warning(table, vocab_size);
+    if let Some(warning) = &warning {
+        say(warning);
+    }
+    say(format_args!(
+        "results  {}",
+        out.join("results.md").display()
+    ));
+    if out.join("loss.svg").exists() {
+        say(format_args!("curves   {}", out.join("loss.svg").display()));
+    }
+    if table.row(QAT).is_some() {
+        let readiness = match warning {
+            Some(_) => "MXFP4; see the warning above",
+            None => "MXFP4, ready to serve",
+        };
+        say(format_args!(
+            "model    {} ({readiness})",
+            out.join("sft_qat").display()
+        ));
+    }
+}
+
+fn cost_of_rounding(table: &ResultTable) -> Option<String> {
+    let (gap, noise) = (table.ptq_gap(SFT, PTQ)?, table.gap_noise(SFT, PTQ)?);
+    table.row(QAT)?;
+    Some(match table.recovered(SFT, PTQ, QAT) {
+        Some(recovered) => format!(
+            "Quantizing after SFT costs {gap:.4} nats of validation loss; QAT wins back {:.0} % of it.",
+            recovered * 100.0
+        ),
+        None => format!(
+            "Quantizing after SFT costs nothing measurable here ({gap:+.4} nats, less than {noise:.4} is \
+             noise): there is nothing to win back."
+        ),
+    })
+}
+
+/// What is wrong with the trained models, if something is.
+fn warning(table: &ResultTable, vocab_size: usize) -> Option<String> {
+    let original = table.row(ORIGINAL)?.report.loss.loss;
+    let last = table.row(QAT).or(table.row(SFT))?;
+    let (name, loss) = (&last.name, last.report.loss.loss);
+    // As good as guessing among all tokens.
+    let chance = (vocab_size as f64).ln();
+    if loss > 0.9 * chance {
+        return Some(format!(
+            "WARNING: {name} has a validation loss of {loss:.4}, and guessing has {chance:.4}: the model was \
+             destroyed. Lower the learning rate or check the data; do not serve it."
+        ));
+    }
+    (loss > original).then(|| {
+        format!(
+            "WARNING: {name} ended worse than it began, {loss:.4} instead of {original:.4}. Lower the learning \
+             rate or check the data."
+        )
+    })
+}

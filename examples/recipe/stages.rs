@@ -1,0 +1,195 @@
+//! The recipe, stage by stage.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Error, Result, anyhow};
+use burn::tensor::FloatDType;
+use burn_gpt_oss::{CheckpointForm, CheckpointWriter, GptOss};
+use burn_qat_train::{
+    History, QatError, StageOutcome, TrainConfig, export_mxfp4, insert_quantizers, train,
+};
+
+use crate::console::{self, Bar};
+use crate::output;
+use crate::run::{LONGER, LONGER_PTQ, ORIGINAL, PTQ, QAT, Run, SFT, print_quantized};
+use crate::terminal::say;
+
+/// A stage that has ended, and why it could not go on, if it could not.
+struct Ended {
+    outcome: StageOutcome,
+    failure: Option<QatError>,
+}
+
+impl Run {
+    /// All stages. Returns early, with what was reached, when the run is to stop. What a stage learned is
+    /// saved before an error of it is returned.
+    pub fn stages(&mut self) -> Result<()> {
+        let original = self.original.clone();
+        self.evaluate(ORIGINAL, 0, &original)?;
+        if self.cancel.pressed() {
+            say("stopped before the first optimizer step: nothing was trained");
+            return Ok(());
+        }
+        let bar = Bar::new("loading");
+        let model = self
+            .source
+            .load(&self.device, FloatDType::F32, |p| bar.checkpoint(&p))?;
+        bar.finish();
+        let sft = self.train(SFT, "sft", model, self.settings.sft.clone())?;
+        if sft.outcome.best_step == 0 {
+            say("stopped before the first optimizer step: nothing was trained");
+            return Ok(());
+        }
+        let sft = self.finish(SFT, 0, sft, Self::save_bf16)?;
+        self.plot(&[(SFT, 0, &sft.history)])?;
+        if self.cancel.pressed() {
+            return Ok(());
+        }
+
+        let (ptq, quantized) = insert_quantizers(sft.model.clone(), &self.settings.policy)?;
+        print_quantized(&self.settings.policy.name, &quantized);
+        let ptq_dir = self.export("sft_ptq", &ptq)?;
+        self.evaluate(PTQ, sft.best_step, &ptq_dir)?;
+        if self.cancel.pressed() {
+            return Ok(());
+        }
+
+        let start = sft.best_step;
+        let qat = self.train(QAT, "sft_qat", ptq, self.settings.qat.clone())?;
+        if qat.outcome.best_step == 0 {
+            return Ok(());
+        }
+        let qat = self.finish(QAT, start, qat, Self::export)?;
+        self.plot(&[(SFT, 0, &sft.history), (QAT, start, &qat.history)])?;
+        if self.cancel.pressed() {
+            return Ok(());
+        }
+        self.control(sft, start, &qat.history)
+    }
+
+    /// The same steps once more without quantizers: what more training alone would have given.
+    fn control(&mut self, sft: StageOutcome, start: usize, qat: &History) -> Result<()> {
+        let longer = self.train(LONGER, "sft_longer", sft.model, self.settings.qat.clone())?;
+        if longer.outcome.best_step == 0 {
+            return Ok(());
+        }
+        let longer = self.finish(LONGER, start, longer, Self::save_bf16)?;
+        if self.cancel.pressed() {
+            return Ok(());
+        }
+        let steps = start + longer.best_step;
+        let (longer_ptq, _) = insert_quantizers(longer.model, &self.settings.policy)?;
+        let longer_ptq_dir = self.export("sft_longer_ptq", &longer_ptq)?;
+        self.evaluate(LONGER_PTQ, steps, &longer_ptq_dir)?;
+        let curves = [
+            (SFT, 0, &sft.history),
+            (QAT, start, qat),
+            (LONGER, start, &longer.history),
+        ];
+        self.plot(&curves)
+    }
+
+    /// Trains a stage. An error that leaves a model comes with it, to be saved first.
+    fn train(
+        &self,
+        name: &'static str,
+        dir: &'static str,
+        model: GptOss,
+        config: TrainConfig,
+    ) -> Result<Ended> {
+        let logs = self.out().join("logs").join(dir);
+        std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
+        let data = (self.data.train.clone(), self.data.valid.clone());
+        let (console, interrupter) = (console::training(), self.cancel.interrupter());
+        match train(name, &logs, model, data, &config, console, interrupter) {
+            Ok(outcome) => Ok(Ended {
+                outcome,
+                failure: None,
+            }),
+            Err(mut error) => match error.take_kept() {
+                Some(outcome) => Ok(Ended {
+                    outcome,
+                    failure: Some(error),
+                }),
+                None => Err(error.into()),
+            },
+        }
+    }
+
+    /// Saves and evaluates what a stage ended with, then returns the error it ended with.
+    fn finish(
+        &mut self,
+        name: &str,
+        start: usize,
+        ended: Ended,
+        save: fn(&Self, &str, &GptOss) -> Result<PathBuf>,
+    ) -> Result<StageOutcome> {
+        let Ended {
+            mut outcome,
+            failure,
+        } = ended;
+        let saved = save(self, directory(name), &outcome.model);
+        let dir = saved.map_err(|error| with_record(error, &outcome))?;
+        outcome.discard_record();
+        let evaluated = self.evaluate(name, start + outcome.best_step, &dir);
+        match failure {
+            Some(failure) => {
+                let what = format!(
+                    "{} holds the model of step {}",
+                    dir.display(),
+                    outcome.best_step
+                );
+                Err(anyhow!(failure).context(what))
+            }
+            None => evaluated.map(|()| outcome),
+        }
+    }
+
+    fn save_bf16(&self, dir: &str, model: &GptOss) -> Result<PathBuf> {
+        let dir = self.out().join(dir);
+        let bar = Bar::new("saving BF16");
+        CheckpointWriter::new(CheckpointForm::Bf16)
+            .with_source(&self.source)
+            .save(model, &dir, |p| bar.checkpoint(&p))?;
+        bar.finish();
+        Ok(dir)
+    }
+
+    fn export(&self, dir: &str, model: &GptOss) -> Result<PathBuf> {
+        let dir = self.out().join(dir);
+        let bar = Bar::new("exporting MXFP4");
+        let report = export_mxfp4(model, &dir, &self.source, false, |p| bar.checkpoint(&p))?;
+        bar.finish();
+        say(format_args!(
+            "exported {}: {} quantized weights read back, all bits equal to the trained ones",
+            dir.display(),
+            report.verified_weights
+        ));
+        Ok(dir)
+    }
+
+    fn plot(&self, stages: &[(&str, usize, &History)]) -> Result<()> {
+        let ptq = self.table.row(PTQ).map(|row| row.report.loss.loss);
+        output::write_plot(self.out(), stages, ptq)
+    }
+}
+
+/// The directory of a stage's model.
+fn directory(name: &str) -> &'static str {
+    match name {
+        SFT => "sft",
+        QAT => "sft_qat",
+        _ => "sft_longer",
+    }
+}
+
+/// Says where the weights are that could not be saved.
+fn with_record(error: Error, outcome: &StageOutcome) -> Error {
+    match &outcome.record {
+        Some(path) => error.context(format!(
+            "the model was not saved; its weights are kept in {} (a Burn record)",
+            path.display()
+        )),
+        None => error,
+    }
+}
