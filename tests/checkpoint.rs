@@ -16,6 +16,8 @@ mod damage;
 mod damaged;
 #[path = "checkpoint/failed_saves.rs"]
 mod failed_saves;
+#[path = "checkpoint/in_the_wild.rs"]
+mod in_the_wild;
 #[path = "checkpoint/misfits.rs"]
 mod misfits;
 #[path = "checkpoint/repacking.rs"]

@@ -47,6 +47,11 @@ fn cost_of_rounding(table: &ResultTable) -> Option<String> {
             "Quantizing after SFT costs {gap:.4} nats of validation loss; QAT wins back {:.0} % of it.",
             recovered * 100.0
         ),
+        None if gap < -noise => format!(
+            "Quantizing after SFT costs nothing here, the validation loss is {:.4} nats lower: there is \
+             nothing to win back.",
+            -gap
+        ),
         None => format!(
             "Quantizing after SFT costs nothing measurable here ({gap:+.4} nats, less than {noise:.4} is \
              noise): there is nothing to win back."

@@ -242,23 +242,3 @@ fn overwriting_touches_nothing_but_earlier_results() {
     mentions(&refusal(&args), &["model", "lies in the output directory"]);
     assert_eq!(entries(dir.path()), ["model", "recipe.json", "train.jsonl"]);
 }
-
-#[test]
-fn prompts_too_long_for_the_context() {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let model = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny-gpt-oss"));
-    let data = dataset(dir.path(), &[LINE; 20]);
-    let out = text(&dir.path().join("out"));
-    let args = [
-        "--model",
-        &model,
-        "--data",
-        &data,
-        "--out",
-        &out,
-        "--max-new-tokens",
-        "5000",
-    ];
-    mentions(&refusal(&args), &["dataset line", "5000", "context"]);
-    assert_eq!(entries(dir.path()), ["data.jsonl"]);
-}

@@ -148,7 +148,7 @@ fn ctrl_c_ends_with_what_was_reached() {
     let rest: Vec<String> = lines.collect();
     let status = child.wait().expect("the example ends");
     assert_eq!(status.code(), Some(130), "{rest:?}");
-    mentions(&rest.join("\n"), &["Original", "stopped by Ctrl-C"]);
+    mentions(&rest.join("\n"), &["Original", "stopped by a signal"]);
     let reader = CheckpointReader::open(out.join("sft")).expect("what SFT had reached");
     assert_eq!(reader.form(), CheckpointForm::Bf16);
 }

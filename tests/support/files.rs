@@ -131,3 +131,13 @@ pub fn copy_of(directory: &str) -> TempDir {
     }
     copy
 }
+
+/// Copies a directory of the repository.
+pub fn copy_tree(from: &str, to: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
+    std::fs::create_dir_all(to).expect("a directory");
+    for name in entries(&source) {
+        let bytes = std::fs::read(source.join(&name)).expect("readable");
+        std::fs::write(to.join(name), bytes).expect("written");
+    }
+}

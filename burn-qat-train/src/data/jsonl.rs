@@ -45,7 +45,7 @@ pub fn read_jsonl(path: impl AsRef<Path>, bad_rows: BadRows) -> Result<ChatDatas
         });
     }
     let mut dataset = ChatDataset::default();
-    let (mut bytes, mut line) = (Vec::new(), 0);
+    let (mut bytes, mut line, mut skipped) = (Vec::new(), 0, None);
     loop {
         bytes.clear();
         if file
@@ -59,10 +59,11 @@ pub fn read_jsonl(path: impl AsRef<Path>, bad_rows: BadRows) -> Result<ChatDatas
         match read_line(&bytes, line, &mut dataset.notes) {
             Ok(Some(record)) => dataset.records.push(record),
             Ok(None) => {}
-            Err(_) if bad_rows == BadRows::Skip => {
-                dataset
-                    .notes
-                    .add("rows skipped because they cannot be used", Some(line));
+            Err(message) if bad_rows == BadRows::Skip => {
+                let text = skipped.get_or_insert_with(|| {
+                    format!("rows skipped that cannot be used, the first because {message}")
+                });
+                dataset.notes.add(text.as_str(), Some(line));
             }
             Err(message) => {
                 return Err(QatError::DatasetLine {
