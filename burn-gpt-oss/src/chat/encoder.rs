@@ -7,7 +7,6 @@ pub(crate) const CHANNEL: &str = "<|channel|>";
 pub(crate) const RETURN: &str = "<|return|>";
 pub(crate) const CALL: &str = "<|call|>";
 pub(crate) const CONSTRAIN: &str = "<|constrain|>";
-pub(crate) const ENDOFTEXT: &str = "<|endoftext|>";
 
 const REQUIRED: [&str; 5] = [START, END, MESSAGE, CHANNEL, RETURN];
 

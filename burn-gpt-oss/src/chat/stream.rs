@@ -65,8 +65,7 @@ impl<'a> CompletionStream<'a> {
         }
     }
 
-    /// Ends the turn at these tokens as at `<|return|>`, `<|call|>` and `<|endoftext|>`: none of them
-    /// is text.
+    /// Ends the turn at these tokens as at `<|return|>` and `<|call|>`: none of them is text.
     pub fn with_stop_tokens(mut self, tokens: &[u32]) -> Self {
         self.turn.add_turn_ends(tokens);
         self

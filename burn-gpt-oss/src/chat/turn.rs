@@ -1,4 +1,4 @@
-use super::encoder::{CALL, END, ENDOFTEXT, HarmonyDecoder, MESSAGE, RETURN, START};
+use super::encoder::{CALL, END, HarmonyDecoder, MESSAGE, RETURN, START};
 use super::header::{Header, Unframed};
 
 /// Tokens after which a header without `<|message|>` is taken for text.
@@ -66,7 +66,7 @@ struct Markers {
 impl<'a, D: HarmonyDecoder + ?Sized> Turn<'a, D> {
     pub(crate) fn new(decoder: &'a D) -> Self {
         let special = |text| decoder.special_token(text);
-        let turn_ends = [RETURN, CALL, ENDOFTEXT].into_iter().filter_map(special);
+        let turn_ends = [RETURN, CALL].into_iter().filter_map(special);
         Self {
             decoder,
             markers: Markers {

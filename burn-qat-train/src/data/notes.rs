@@ -95,7 +95,7 @@ mod tests {
         notes.add("empty answer", None);
         let told: Vec<String> = notes.iter().map(ToString::to_string).collect();
         let expected = [
-            "`id` is not used: 4 times (lines 2, 5, 9, ...)",
+            "`id` is not used: 4 times (lines 2, 5, 7, ...)",
             "empty answer: once",
         ];
         assert_eq!(told, expected);

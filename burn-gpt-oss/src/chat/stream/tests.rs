@@ -129,7 +129,13 @@ fn what_breaks_off_has_no_end() {
     tokens.push(tokenizer.special_token("<|return|>").unwrap());
     let ended = [&expected[..], &[CompletionEvent::End]].concat();
     assert_eq!(events(&tokenizer, &tokens), ended);
-    assert_eq!(events(&tokenizer, &tokens[1..]), []);
+    // Without the marker of a header it is text outside of all messages.
+    let expected = [
+        malformed(start(CompletionPart::Other, "", "")),
+        text("a\u{fffd}"),
+        CompletionEvent::End,
+    ];
+    assert_eq!(events(&tokenizer, &tokens[1..]), expected);
 }
 
 /// What models say that do not follow the format: it is told, and marked.
@@ -142,10 +148,6 @@ fn text_outside_of_messages_is_told() {
         ("Hello.<|return|>", said("", "Hello.")),
         ("Hello.", said("", "Hello.")),
         ("<|channel|>final Sorry.<|return|>", said("final", "Sorry.")),
-        (
-            "<|channel|>final Sorry.<|endoftext|>",
-            said("final", "Sorry."),
-        ),
         ("<|end|> oops <|start|>assistant", said("", " oops ")),
         ("<|start|>assistant lost<|end|>", said("", " lost")),
         // Headers and nothing more, and what only separates messages.
