@@ -103,8 +103,8 @@ fn one_directory_takes_one_run_after_the_other() {
     let second = run(dir.path(), &short).expect("a model");
     assert!(first.history.train.len() > second.history.train.len());
     let log = std::fs::read_to_string(dir.path().join("metrics.jsonl")).expect("a log");
-    let parsed = log.lines().map(serde_json::from_str::<serde_json::Value>);
-    assert_eq!(parsed.map(|line| line.expect("JSON")).count(), 8 + 2);
+    let parsed: Result<Vec<serde_json::Value>, _> = log.lines().map(serde_json::from_str).collect();
+    assert_eq!(parsed.expect("JSON").len(), 8 + 2);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Checkpoint directories in the published format: `config.json`, safetensors shards with or
 //! without an index, experts in MXFP4 or BF16.
 
+mod companions;
 mod convert;
 mod directory;
 mod encode;
@@ -16,7 +17,8 @@ mod write;
 
 use crate::config::GptOssConfig;
 
-pub use directory::{OutputDirectory, carry_over};
+pub use companions::carry_over;
+pub use directory::OutputDirectory;
 pub use names::{TensorLayout, TensorSpec, checkpoint_name, tensor_specs};
 pub use reader::{CheckpointReader, RawTensor};
 pub use write::{CheckpointWriter, SaveReport};

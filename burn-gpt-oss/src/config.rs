@@ -144,15 +144,14 @@ impl GptOssConfig {
     /// A missing or malformed file, and every unsupported value, named by its key.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, GptOssError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => GptOssError::MissingFile {
+        if !path.exists() {
+            return Err(GptOssError::MissingFile {
                 path: path.to_path_buf(),
                 hint: "a checkpoint directory holds config.json beside its safetensors files"
                     .into(),
-            },
-            _ => GptOssError::io(path, "read")(source),
-        })?;
-        Self::from_json_named(&text, path)
+            });
+        }
+        Self::from_json_named(&read_text(path)?, path)
     }
 
     /// Reads the text of a `config.json`.
@@ -277,6 +276,20 @@ pub(crate) fn alternating_layers(n: usize) -> Vec<LayerType> {
 
 /// How a file begins that Git LFS left in place of the real one.
 pub(crate) const LFS_POINTER: &str = "version https://git-lfs";
+
+/// Reads a file of JSON, which is in UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<String, GptOssError> {
+    let bytes = std::fs::read(path).map_err(GptOssError::io(path, "read"))?;
+    let encoding = match bytes.as_slice() {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
+        _ => "not UTF-8",
+    };
+    String::from_utf8(bytes).map_err(|_| GptOssError::Json {
+        path: path.to_path_buf(),
+        key: ".".into(),
+        message: format!("the file is {encoding}, JSON in UTF-8 is needed"),
+    })
+}
 
 /// Reads one JSON document, and nothing after it.
 pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(

@@ -140,7 +140,7 @@ impl ConfigJson {
 
     fn rope(&self) -> Result<RopeConfig, GptOssError> {
         let (parameters, scaling) = (self.rope_parameters.as_ref(), self.rope_scaling.as_ref());
-        let (key, json) = RopeJson::one_of(parameters, scaling)?;
+        let (key, json) = RopeJson::one_of(parameters, scaling, self.rope_theta)?;
         let context = RopeContext {
             rope_theta: self.rope_theta,
             max_position_embeddings: self.max_position_embeddings,

@@ -112,7 +112,7 @@ pub enum GptOssError {
         path: PathBuf,
         /// The tensor as it is named there.
         tensor: String,
-        /// Indices of the row in all axes but the last.
+        /// Indices of the row in all axes but the last; of a vector the index of the value.
         row: Vec<usize>,
         /// The value.
         value: f32,

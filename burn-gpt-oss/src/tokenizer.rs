@@ -15,6 +15,7 @@ use byte_alphabet::spelled_bytes;
 
 use crate::GptOssError;
 use crate::chat::{HarmonyDecoder, HarmonyEncoder, missing_special_tokens};
+use crate::config::LFS_POINTER;
 
 /// The tokenizer of a gpt-oss checkpoint: o200k byte-level BPE with the special tokens of harmony.
 ///
@@ -50,6 +51,11 @@ impl Tokenizer {
     }
 
     fn parse(bytes: &[u8], path: PathBuf) -> Result<Self, GptOssError> {
+        if bytes.starts_with(LFS_POINTER.as_bytes()) {
+            return Err(GptOssError::LfsPointer { path });
+        }
+        // Editors on Windows write a byte order mark.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|error| tokenizer_error(&path, format!("not a valid tokenizer: {error}")))?;
         refuse_plain_markers(&inner, &path)?;

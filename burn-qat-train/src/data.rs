@@ -3,6 +3,7 @@
 mod batch;
 mod example;
 mod foreign;
+mod json;
 mod jsonl;
 mod loader;
 mod message;

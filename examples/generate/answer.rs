@@ -16,6 +16,9 @@ use crate::screen::Screen;
 pub struct Said {
     #[serde(skip)]
     pub part: Option<CompletionPart>,
+    /// Absent for the assistant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     pub channel: Option<String>,
     pub recipient: Option<String>,
     /// False for text that does not follow the format.
@@ -142,6 +145,7 @@ impl Reader<'_> {
             match event {
                 CompletionEvent::Start {
                     part,
+                    role,
                     channel,
                     recipient,
                     well_formed,
@@ -150,6 +154,7 @@ impl Reader<'_> {
                     self.part = part;
                     let said = Said {
                         part: Some(part),
+                        role,
                         channel,
                         recipient,
                         well_formed,

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use burn::tensor::{Device, FloatDType};
 use burn_fp4::PackedProductMode;
 use burn_gpt_oss::{
-    AnalysisPolicy, CheckpointReader, Conversation, GenerateOptions, Generation, GptOss, Message,
-    PromptCache, SystemContent, Tokenizer, render_completion,
+    AnalysisPolicy, CheckpointReader, Conversation, GenerateOptions, Generation, GptOss,
+    GptOssError, Message, PromptCache, SystemContent, Tokenizer, render_completion,
 };
 use tempfile::TempDir;
 
@@ -24,6 +24,7 @@ const EMBEDDED_SYSTEM: &str = "reasoning language: English\n\nYou are a helpful 
 pub struct Chat<'a> {
     args: &'a Args,
     device: Device,
+    reader: CheckpointReader,
     model: GptOss,
     tokenizer: Tokenizer,
     options: GenerateOptions,
@@ -73,6 +74,7 @@ impl<'a> Chat<'a> {
         let mut chat = Self {
             args,
             device,
+            reader,
             model: model.with_packed_products(mode),
             tokenizer,
             options,
@@ -109,7 +111,7 @@ impl<'a> Chat<'a> {
         let reading = (&self.tokenizer, options.stop_tokens.as_slice());
         let answer = Answer::of(generation, reading, stop, screen, || cancel.pressed());
         let cancelled = self.cancel.end();
-        let answer = answer?;
+        let answer = answer.map_err(|error| self.explained(error))?;
         self.screen.conclude(said, prompts[0].len(), &answer);
         self.screen.check()?;
         // Without an answer there is no turn to remember.
@@ -119,6 +121,18 @@ impl<'a> Chat<'a> {
             self.messages = messages;
         }
         Ok(cancelled)
+    }
+
+    /// An answer that breaks down may be the fault of a weight, which was not searched for when it was
+    /// loaded.
+    fn explained(&self, error: Error) -> Error {
+        if !matches!(error.downcast_ref(), Some(GptOssError::Logits { .. })) {
+            return error;
+        }
+        match self.reader.check_weights() {
+            Err(cause) => error.context(cause.to_string()),
+            Ok(()) => error,
+        }
     }
 
     /// As many new tokens as there is room for, if they are fewer than asked for.

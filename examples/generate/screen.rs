@@ -62,7 +62,11 @@ impl Screen {
         };
         let channel = visible(said.channel.as_deref().unwrap_or("message"));
         let mark = if said.well_formed { "" } else { ", malformed" };
-        let heading = format!("[{channel}{to}{mark}]");
+        let role = match &said.role {
+            Some(role) => format!("{} in ", visible(role)),
+            None => String::new(),
+        };
+        let heading = format!("[{role}{channel}{to}{mark}]");
         let thinking = said.part == Some(CompletionPart::Thinking);
         let style = if thinking { DIM } else { BOLD };
         let after = if thinking { DIM } else { "" };
@@ -165,7 +169,8 @@ impl Screen {
 fn preambles(answer: &Answer) -> Vec<&str> {
     let is_preamble =
         |said: &&Said| said.channel.as_deref() == Some("commentary") && said.recipient.is_none();
-    let preambles = answer.messages.iter().filter(is_preamble);
+    let own = answer.messages.iter().filter(|said| said.well_formed);
+    let preambles = own.filter(is_preamble);
     preambles.map(|said| said.text.as_str()).collect()
 }
 

@@ -66,7 +66,7 @@ fn warning(table: &ResultTable, vocab_size: usize) -> Option<String> {
     let (name, loss) = (&last.name, last.report.loss.loss);
     // As good as guessing among all tokens.
     let chance = (vocab_size as f64).ln();
-    if loss > 0.9 * chance {
+    if loss > original && loss > 0.9 * chance {
         return Some(format!(
             "WARNING: {name} has a validation loss of {loss:.4}, and guessing has {chance:.4}: the model was \
              destroyed. Lower the learning rate or check the data; do not serve it."

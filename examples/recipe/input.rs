@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use burn_gpt_oss::{CheckpointReader, GptOssConfig, OutputDirectory, Tokenizer};
-use burn_qat_train::{BadRows, ChatFormat, ChatRecord, DataNotes, TokenizedExample, read_jsonl};
+use burn_qat_train::{
+    BadRows, ChatFormat, ChatRecord, DataNotes, QatError, TokenizedExample, read_jsonl,
+};
 use rand::seq::SliceRandom;
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::args::Args;
 use crate::dataset::{Example, Split, sft_examples, write_jsonl};
 use crate::embedded;
-use crate::terminal::warn;
+use crate::terminal::{visible, warn};
 
 /// Conversations of the embedded dataset.
 const EMBEDDED_TRAIN: usize = 2000;
@@ -98,7 +100,12 @@ fn given(path: &Path, args: &Args, format: &ChatFormat, tokenizer: &Tokenizer) -
         true => BadRows::Skip,
         false => BadRows::Refuse,
     };
-    let dataset = read_jsonl(path, bad_rows)?;
+    let dataset = read_jsonl(path, bad_rows).map_err(|error| match error {
+        QatError::DatasetLine { .. } => {
+            anyhow!("{error} (--skip-bad-rows leaves such rows out and counts them)")
+        }
+        other => other.into(),
+    })?;
     tell(&dataset.notes);
     let tokenized = format.tokenize_all(&dataset.records, tokenizer)?;
     tell(&tokenized.notes);
@@ -130,7 +137,7 @@ fn given(path: &Path, args: &Args, format: &ChatFormat, tokenizer: &Tokenizer) -
 /// Prints what a user should know about the rows.
 pub fn tell(notes: &DataNotes) {
     for note in notes.iter() {
-        warn(format_args!("note: {note}"));
+        warn(format_args!("note: {}", visible(&note.to_string())));
     }
 }
 

@@ -56,7 +56,7 @@ impl Output {
             .with_context(|| format!("{}: cannot be created", out.display()))?;
         let output = Self::lock(out.clone())?;
         // Another run may have come and gone since the first look.
-        check(args)?;
+        check_contents(args, out)?;
         for name in CONTENTS {
             remove(&out.join(name))?;
         }
@@ -109,6 +109,15 @@ pub fn check(args: &Args) -> Result<()> {
     let Some(out) = &args.out else {
         return Ok(());
     };
+    if let Ok(lock) = File::open(out.join(LOCK))
+        && let Err(TryLockError::WouldBlock) = lock.try_lock_shared()
+    {
+        return Err(QatError::InUse { path: out.clone() }.into());
+    }
+    check_contents(args, out)
+}
+
+fn check_contents(args: &Args, out: &Path) -> Result<()> {
     let entries = |entry: std::io::Result<DirEntry>| {
         entry.is_ok_and(|entry| entry.file_name().to_str() != Some(LOCK))
     };

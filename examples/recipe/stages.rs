@@ -128,10 +128,19 @@ impl Run {
             mut outcome,
             failure,
         } = ended;
-        let saved = save(self, directory(name), &outcome.model);
-        let dir = saved.map_err(|error| with_record(error, &outcome))?;
+        let dir = match save(self, directory(name), &outcome.model) {
+            Ok(dir) => dir,
+            Err(error) => return Err(self.unsaved(error, failure, &mut outcome, name)),
+        };
         outcome.discard_record();
-        let evaluated = self.evaluate(name, start + outcome.best_step, &dir);
+        let (steps, rows) = (start + outcome.best_step, self.table.rows.len());
+        let evaluated = self.evaluate(name, steps, &dir);
+        if self.table.rows.len() == rows {
+            say(format_args!(
+                "saved {}: the model of step {steps}, not evaluated",
+                dir.display()
+            ));
+        }
         match failure {
             Some(failure) => {
                 let what = format!(
@@ -142,6 +151,26 @@ impl Run {
                 Err(anyhow!(failure).context(what))
             }
             None => evaluated.map(|()| outcome),
+        }
+    }
+
+    /// Keeps the weights of a model that could not be saved, and says where, and what went wrong before.
+    fn unsaved(
+        &self,
+        error: Error,
+        failure: Option<QatError>,
+        outcome: &mut StageOutcome,
+        name: &str,
+    ) -> Error {
+        let logs = self.out().join("logs").join(directory(name));
+        let kept = match outcome.keep_record(&logs) {
+            Ok(path) => format!("its weights are kept in {} (a Burn record)", path.display()),
+            Err(error) => format!("nor could its weights be kept: {error}"),
+        };
+        let error = error.context(format!("the model was not saved; {kept}"));
+        match failure {
+            Some(failure) => error.context(failure.to_string()),
+            None => error,
         }
     }
 
@@ -180,16 +209,5 @@ fn directory(name: &str) -> &'static str {
         SFT => "sft",
         QAT => "sft_qat",
         _ => "sft_longer",
-    }
-}
-
-/// Says where the weights are that could not be saved.
-fn with_record(error: Error, outcome: &StageOutcome) -> Error {
-    match &outcome.record {
-        Some(path) => error.context(format!(
-            "the model was not saved; its weights are kept in {} (a Burn record)",
-            path.display()
-        )),
-        None => error,
     }
 }

@@ -109,7 +109,7 @@ fn weights_that_are_no_numbers_are_named_with_their_row() {
             &nan[..],
             ["NaN", "row [2, 4]"],
         ),
-        (DENSE, "model.norm.weight", 3, &nan[..], ["NaN", "row []"]),
+        (DENSE, "model.norm.weight", 3, &nan[..], ["NaN", "row [3]"]),
         // A scale of 255 makes the block NaN.
         (
             SINGLE,

@@ -156,6 +156,23 @@ fn errors_do_not_move_the_cursor() {
     mentions(&error, &["model.norm.weight"]);
 }
 
+/// A weight that is NaN is not searched for at the start; where it breaks an answer, it is named.
+#[test]
+fn a_broken_weight_is_named_where_it_breaks_an_answer() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let model = dir.path().join("model");
+    copy_tree("assets/tiny-gpt-oss", &model);
+    crate::files::edit_tensors(&model.join("model.safetensors"), |tensors| {
+        let head = tensors.get_mut("lm_head.weight").expect("the head");
+        head.bytes[..2].copy_from_slice(&[0xc0, 0x7f]);
+    });
+    let ended = Command::new(example("generate"))
+        .args(["--model", &text(&model), "--prompt", "a"])
+        .output()
+        .expect("the example starts");
+    mentions(&error_of(&ended), &["lm_head.weight", "row [0]", "logit"]);
+}
+
 /// Rotations that differ give different answers: an ignored key would give the same.
 #[test]
 fn keys_of_the_rotation_are_not_ignored() {

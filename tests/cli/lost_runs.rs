@@ -22,9 +22,15 @@ fn inputs(dir: &Path) -> [String; 4] {
 /// The recipe with little to evaluate.
 fn recipe(dir: &Path, out: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(binary());
+    let [model, model_value, data, data_value] = inputs(dir);
+    if !args.contains(&"--model") {
+        command.args([model, model_value]);
+    }
+    if !args.contains(&"--data") {
+        command.args([data, data_value]);
+    }
     command
         .current_dir(dir)
-        .args(inputs(dir))
         .args([
             "--prompts",
             "1",
@@ -110,6 +116,7 @@ fn signals_between_evaluations_leave_a_model() {
         let status = child.wait().expect("the example ends");
         assert_eq!(status.code(), Some(130), "{signal}: {said}");
         mentions(&said, &["Original", "stopped by a signal"]);
+        mentions(&said, &["saved", "out/sft: the model of step"]);
         CheckpointReader::open(out.join("sft")).expect(signal);
     }
 }
@@ -279,6 +286,61 @@ fn divergence_leaves_the_best_model_and_no_false_claims() {
     assert!(out.join("sft_ptq").exists() && !out.join("sft_qat").exists());
 }
 
+/// The source may be touched, moved or removed while the training goes on.
+#[test]
+fn the_source_is_not_needed_at_the_end() {
+    for change in ["touch", "move"] {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (model, out) = (dir.path().join("model"), dir.path().join("out"));
+        crate::files::copy_tree("assets/tiny-gpt-oss", &model);
+        let args = [
+            "--model",
+            &text(&model),
+            "--sft-steps",
+            "1000",
+            "--eval-steps",
+            "999",
+        ];
+        let mut child = recipe(dir.path(), &out, &args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the example starts");
+        wait_for_lines(&out.join("logs/sft/metrics.jsonl"), 1);
+        match change {
+            "touch" => {
+                let file = std::fs::File::options()
+                    .append(true)
+                    .open(model.join("model.safetensors"));
+                file.and_then(|file| file.set_modified(std::time::SystemTime::now()))
+                    .expect("a touch");
+            }
+            _ => std::fs::rename(&model, dir.path().join("moved")).expect("a move"),
+        }
+        let pid = child.id().to_string();
+        let kill = Command::new("kill").args(["-s", "TERM", &pid]).status();
+        kill.expect("kill");
+        assert_eq!(child.wait().expect("an end").code(), Some(130), "{change}");
+        CheckpointReader::open(out.join("sft")).expect(change);
+        for name in ["tokenizer.json", "generation_config.json"] {
+            assert!(out.join("sft").join(name).is_file(), "{change}: {name}");
+        }
+    }
+}
+
+/// A bad start that gets better is no destroyed model.
+#[test]
+fn a_bad_start_is_not_the_fault_of_the_training() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let out = dir.path().join("out");
+    let data = text(&case("data_markup").join("data.jsonl"));
+    let mut command = recipe(dir.path(), &out, &["--smoke", "--data", &data]);
+    let said = output(&mut command).stdout;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(loss_of(&results(&out), 0) > 7.0, "a bad start");
+    assert!(!said.contains("WARNING"), "{said}");
+}
+
 /// A model that guesses is not "ready to serve".
 #[test]
 fn a_run_that_ends_worse_than_it_began_says_so() {
@@ -295,9 +357,16 @@ fn a_run_that_ends_worse_than_it_began_says_so() {
 /// Saving fails after the training: the weights stay.
 #[test]
 fn a_failed_save_keeps_the_weights() {
+    for eval_steps in ["3", "1000"] {
+        failed_save(eval_steps);
+    }
+}
+
+/// With an evaluation, and with none before the signal.
+fn failed_save(eval_steps: &str) {
     let dir = tempfile::tempdir().expect("temporary directory");
     let out = dir.path().join("out");
-    let args = ["--sft-steps", "12", "--eval-steps", "3"];
+    let args = ["--sft-steps", "1000", "--eval-steps", eval_steps];
     let child = recipe(dir.path(), &out, &args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -305,6 +374,11 @@ fn a_failed_save_keeps_the_weights() {
         .expect("the example starts");
     wait_for_lines(&out.join("logs/sft/metrics.jsonl"), 1);
     std::fs::write(out.join("sft"), "in the way").expect("a file");
+    let pid = child.id().to_string();
+    Command::new("kill")
+        .args(["-s", "TERM", &pid])
+        .status()
+        .expect("kill");
     let ended = child.wait_with_output().expect("an end");
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     let error = String::from_utf8_lossy(&ended.stderr).into_owned();

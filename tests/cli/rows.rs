@@ -151,9 +151,57 @@ fn bad_rows_can_be_left_out_and_are_counted() {
     assert_eq!(code, Some(0), "{notes}");
     mentions(
         &notes,
-        &["rows skipped", "tools", "4 times (lines 3, 4, 5, ...)"],
+        &[
+            "row skipped",
+            "tools",
+            "2 times (lines 3, 4)",
+            "(line 5)",
+            "(line 6)",
+        ],
     );
     mentions(&said, &["1 conversations to train on, 1 held out"]);
+}
+
+/// If nothing is left, the reason is not left out, too.
+#[test]
+fn a_file_of_bad_rows_says_why() {
+    let data = case("data_sharegpt").join("data.jsonl");
+    let (code, _, error) = recipe(&data, &["--skip-bad-rows"]);
+    assert_eq!(code, Some(1));
+    mentions(&error, &["no conversation that can be used", "ShareGPT"]);
+}
+
+/// Keys that would change the training and are not offered are not merely "not used".
+#[test]
+fn keys_that_would_change_the_training_are_refused() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let data = dir.path().join("data.jsonl");
+    for (key, value) in [
+        ("system", "\"Be brief.\""),
+        ("images", "[1]"),
+        ("weight", "0.5"),
+    ] {
+        let messages = r#"[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]"#;
+        let row = format!("{{\"messages\":{messages},\"{key}\":{value}}}\n");
+        std::fs::write(&data, row.repeat(4)).expect("a file");
+        let (code, _, error) = recipe(&data, &[]);
+        assert_eq!(code, Some(1), "{key}");
+        mentions(&error, &["data.jsonl:1", key]);
+    }
+}
+
+/// Keys are text of strangers: they do not move the cursor.
+#[test]
+fn control_characters_of_keys_are_made_visible() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let data = dir.path().join("data.jsonl");
+    let row = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}],"\u001b[2J":1}"#;
+    std::fs::write(&data, [row; 4].join("\n")).expect("a file");
+    let (_, _, notes) = recipe(&data, &[]);
+    assert!(
+        notes.contains("\u{241b}[2J") && !notes.contains('\u{1b}'),
+        "{notes:?}"
+    );
 }
 
 #[test]
@@ -178,6 +226,7 @@ fn keys_that_are_not_used_are_named_once_with_a_count() {
 fn files_that_are_no_text_are_named() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let data = dir.path().join("data.jsonl");
+    let big: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_be_bytes).collect();
     let utf16: Vec<u8> = "{\"messages\": []}"
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
@@ -187,7 +236,12 @@ fn files_that_are_no_text_are_named() {
         (b"PAR1rest", "Parquet"),
         (b"PK\x03\x04rest", "ZIP"),
         (&[&[0xff, 0xfe][..], &utf16].concat(), "UTF-16"),
-        (&utf16, "UTF-16"),
+        (&utf16, "-f UTF-16LE"),
+        (&big, "-f UTF-16BE"),
+        (
+            b"{\"messages\": [], \"messages\": []}\n",
+            "`messages` stands twice",
+        ),
         (b"{\n  \"messages\": []\n}\n", "jq -c ."),
         (b"[\n  {\"messages\": []}\n]\n", "jq -c '.[]'"),
         (

@@ -17,12 +17,17 @@ pub enum CompletionPart {
 /// The header of a message, as far as it can be read.
 #[derive(Debug)]
 pub(crate) struct Header {
+    /// The author, if it is not the assistant.
+    pub(crate) role: Option<String>,
     /// The channel; `None` if there is none or its name is missing.
     pub(crate) channel: Option<String>,
     /// Whom the message is addressed to.
     pub(crate) recipient: Option<String>,
     pub(crate) part: CompletionPart,
-    /// Whether `<|start|>` was there and the channel is one of harmony's.
+    /// Words that belong to no header.
+    pub(crate) stray: Option<Unframed>,
+    /// Whether `<|start|>` was there, the assistant speaks in a channel that harmony has, and nothing
+    /// else stands in the header.
     pub(crate) well_formed: bool,
 }
 
@@ -42,37 +47,66 @@ impl Header {
             decoder.decode(name)
         });
         let recipient = recipient(&author).or_else(|| recipient(channel.as_deref()?));
-        let role_is_given = begun != Begun::ByStart;
-        let by_assistant = role_is_given || author.split([' ', ':']).next() == Some("assistant");
+        let role = match begun {
+            Begun::ByStart => author
+                .split([' ', ':'])
+                .next()
+                .filter(|role| *role != "assistant"),
+            Begun::ByPrompt | Begun::WithoutStart => None,
+        };
         let name = channel.as_deref().and_then(channel_name);
         let part = match (channel.is_some(), name) {
-            _ if !by_assistant || recipient.is_some() => CompletionPart::Other,
+            _ if role.is_some() || recipient.is_some() => CompletionPart::Other,
             (false, _) | (_, Some("final")) => CompletionPart::Answer,
             (_, Some("analysis")) => CompletionPart::Thinking,
             _ => CompletionPart::Other,
         };
-        let known = |name| matches!(name, "analysis" | "commentary" | "final");
+        let stray = stray_words(&author, begun, channel.as_deref());
+        let in_channel = channel.is_none() || name.is_some_and(is_channel);
         Self {
+            role: role.map(str::to_owned),
             channel: name.map(str::to_owned),
             recipient: recipient.map(str::to_owned),
             part,
             well_formed: begun != Begun::WithoutStart
-                && (channel.is_none() || name.is_some_and(known)),
+                && role.is_none()
+                && in_channel
+                && stray.is_none(),
+            stray,
         }
     }
+}
+
+/// Words of a header beyond role, recipient, channel and type of the content.
+fn stray_words(author: &str, begun: Begun, channel: Option<&str>) -> Option<Unframed> {
+    let is_word = |word: &&str| !word.starts_with("to=");
+    let before = author.split_whitespace().filter(is_word);
+    let roles = usize::from(begun == Begun::ByStart);
+    let mut before: Vec<&str> = before.skip(roles).collect();
+    if begun == Begun::WithoutStart {
+        before.retain(|word| *word != Role::Assistant.as_str());
+    }
+    let behind = channel.unwrap_or_default().split_whitespace();
+    let behind: Vec<&str> = behind.filter(is_word).skip(1).collect();
+    // One word may be the type of the content, as the chat template writes it.
+    let behind = if behind.len() > 1 { behind } else { Vec::new() };
+    Unframed::new(None, None, &[before, behind].concat().join(" "))
 }
 
 /// Text where a header was expected, as a model writes that does not follow the format.
 #[derive(Debug)]
 pub(crate) struct Unframed {
-    /// The first word behind `<|channel|>`.
+    /// The first word behind `<|channel|>`, if it is a channel.
     pub(crate) channel: Option<String>,
+    /// Whom it is addressed to.
+    pub(crate) recipient: Option<String>,
     /// What follows the header, as far as there is one.
     pub(crate) text: String,
 }
 
 impl Unframed {
-    /// Reads tokens that no `<|message|>` follows; `None` if they are a header and nothing more.
+    /// Reads tokens that no `<|message|>` follows; `None` if they are a header, or the beginning of one,
+    /// and nothing more.
     pub(crate) fn read<D: HarmonyDecoder + ?Sized>(
         tokens: &[u32],
         begun: Begun,
@@ -85,23 +119,45 @@ impl Unframed {
             Begun::ByPrompt | Begun::WithoutStart => author.as_str(),
         };
         let Some(channel) = channel.map(|tokens| decoder.decode(tokens)) else {
-            return Self::new(None, before);
+            return Self::new(None, None, before);
         };
         let channel = channel.trim_start();
-        let (name, behind) = channel
-            .split_once(char::is_whitespace)
-            .unwrap_or((channel, ""));
-        let text = [before.trim(), behind.trim_start()];
+        let (name, behind) = first_word(channel);
+        let (name, behind) = match is_channel(name) {
+            true => (Some(name), behind),
+            // The generation broke off within the name.
+            false if CHANNELS.iter().any(|known| known.starts_with(channel)) => return None,
+            false => (None, channel),
+        };
+        let (word, rest) = first_word(behind);
+        let (recipient, behind) = match word.strip_prefix("to=") {
+            Some(recipient) => (Some(recipient), rest),
+            None => (None, behind),
+        };
+        let text = [before.trim(), behind];
         let text: Vec<&str> = text.into_iter().filter(|text| !text.is_empty()).collect();
-        Self::new(Some(name.to_owned()), &text.join("\n"))
+        Self::new(name, recipient, &text.join("\n"))
     }
 
-    fn new(channel: Option<String>, text: &str) -> Option<Self> {
+    fn new(channel: Option<&str>, recipient: Option<&str>, text: &str) -> Option<Self> {
         (!text.trim().is_empty()).then(|| Self {
-            channel,
+            channel: channel.map(str::to_owned),
+            recipient: recipient.map(str::to_owned),
             text: text.to_owned(),
         })
     }
+}
+
+const CHANNELS: [&str; 3] = ["analysis", "commentary", "final"];
+
+fn is_channel(name: &str) -> bool {
+    CHANNELS.contains(&name)
+}
+
+/// The first word, and the text behind the space that follows it.
+fn first_word(text: &str) -> (&str, &str) {
+    let (word, behind) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, behind.trim_start())
 }
 
 /// The tokens before and behind the first `marker`.

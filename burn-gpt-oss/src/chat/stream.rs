@@ -42,12 +42,14 @@ pub enum CompletionEvent {
     Start {
         /// What the message is to the reader.
         part: CompletionPart,
+        /// The author, if it is not the assistant: a model may speak in the name of another role.
+        role: Option<String>,
         /// The channel, such as `analysis`.
         channel: Option<String>,
         /// Whom the message is addressed to, such as `functions.get_weather`.
         recipient: Option<String>,
-        /// False for text without `<|message|>`, a header without `<|start|>` and a channel that
-        /// harmony does not have.
+        /// False for text without `<|message|>`, a header without `<|start|>` or with words that belong
+        /// to no header (told before it), another role, and a channel that harmony does not have.
         well_formed: bool,
     },
     /// More of the message: whole characters, never empty.
@@ -91,18 +93,19 @@ impl<'a> CompletionStream<'a> {
     fn events(&mut self, step: Step) -> Vec<CompletionEvent> {
         match step {
             Step::None | Step::Content => Vec::new(),
-            Step::Start(header) => vec![CompletionEvent::Start {
-                part: header.part,
-                channel: header.channel,
-                recipient: header.recipient,
-                well_formed: header.well_formed,
-            }],
-            Step::UnframedStart(unframed) => unframed_events(unframed),
-            Step::Unframed(unframed) => {
-                let mut events = unframed_events(unframed);
-                events.push(CompletionEvent::End);
+            Step::Start(header) => {
+                let mut events = header.stray.map(whole).unwrap_or_default();
+                events.push(CompletionEvent::Start {
+                    part: header.part,
+                    role: header.role,
+                    channel: header.channel,
+                    recipient: header.recipient,
+                    well_formed: header.well_formed,
+                });
                 events
             }
+            Step::UnframedStart(unframed) => begun(unframed),
+            Step::Unframed(unframed) => whole(unframed),
             Step::End => {
                 let mut events = texts(self.text.finish());
                 events.push(CompletionEvent::End);
@@ -117,11 +120,18 @@ impl<'a> CompletionStream<'a> {
     }
 }
 
-fn unframed_events(unframed: Unframed) -> Vec<CompletionEvent> {
+fn whole(unframed: Unframed) -> Vec<CompletionEvent> {
+    let mut events = begun(unframed);
+    events.push(CompletionEvent::End);
+    events
+}
+
+fn begun(unframed: Unframed) -> Vec<CompletionEvent> {
     let start = CompletionEvent::Start {
         part: CompletionPart::Other,
+        role: None,
         channel: unframed.channel,
-        recipient: None,
+        recipient: unframed.recipient,
         well_formed: false,
     };
     let mut events = vec![start];

@@ -119,9 +119,13 @@ impl<'a, D: HarmonyDecoder + ?Sized> Turn<'a, D> {
                 if tokens.len() < LONGEST_HEADER {
                     return Step::None;
                 }
-                let text = Unframed::read(tokens, *begun, self.decoder);
+                let Some(text) = Unframed::read(tokens, *begun, self.decoder) else {
+                    // White space alone; what follows may still be a header.
+                    tokens.clear();
+                    return Step::None;
+                };
                 self.state = State::Content;
-                text.map_or(Step::None, Step::UnframedStart)
+                Step::UnframedStart(text)
             }
             State::Between | State::Content => {
                 self.state = header(vec![token], Begun::WithoutStart);

@@ -126,33 +126,3 @@ fn sync(path: &Path) -> Result<(), GptOssError> {
         .and_then(|file| file.sync_all())
         .map_err(GptOssError::io(path, "sync"))
 }
-
-/// Files beside the weights that belong to a model and travel with it.
-const COMPANIONS: [&str; 9] = [
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "vocab.json",
-    "merges.txt",
-];
-
-/// Copies generation configuration and tokenizer files from one checkpoint directory to another.
-///
-/// # Errors
-/// Errors of the file system; absent files are skipped.
-pub fn carry_over(from: &Path, to: &Path) -> Result<(), GptOssError> {
-    for name in COMPANIONS {
-        let source = from.join(name);
-        if source.is_file() {
-            let target = to.join(name);
-            // Not `fs::copy`: it would also copy a read-only mode, and the next overwrite would fail.
-            let bytes = std::fs::read(&source).map_err(GptOssError::io(&source, "read"))?;
-            std::fs::write(&target, bytes).map_err(GptOssError::io(&target, "write"))?;
-        }
-    }
-    Ok(())
-}

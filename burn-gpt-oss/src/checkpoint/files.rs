@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::mapped::MappedFile;
 use crate::GptOssError;
-use crate::config::parse;
+use crate::config::{parse, read_text};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -27,12 +27,14 @@ pub(super) fn open(dir: &Path) -> Result<Files, GptOssError> {
     if !index.exists() {
         return open_single(dir);
     }
-    let text = std::fs::read_to_string(&index).map_err(GptOssError::io(&index, "read"))?;
+    let text = read_text(&index)?;
     let parsed: Index = parse(&text, &index)?;
     // Programs differ in which of the two they take; one is a leftover.
     let single = dir.join(SINGLE);
     let other = parsed.weight_map.values().find(|file| *file != SINGLE);
     match other {
+        // An index of the single file adds nothing, and it may be older than the file.
+        None if single.exists() => open_single(dir),
         Some(other) if single.exists() => Err(GptOssError::AmbiguousFiles {
             single,
             index,
@@ -45,11 +47,19 @@ pub(super) fn open(dir: &Path) -> Result<Files, GptOssError> {
 fn open_single(dir: &Path) -> Result<Files, GptOssError> {
     let path = dir.join(SINGLE);
     if !path.exists() {
+        let hint = match dir.join("original").is_dir() {
+            true => {
+                "the folder `original` beside it holds OpenAI's own layout, which is not read; download \
+                 the files beside that folder, too"
+            }
+            false => {
+                "a checkpoint holds model.safetensors, or model.safetensors.index.json and the shards it \
+                 lists"
+            }
+        };
         return Err(GptOssError::MissingFile {
             path,
-            hint: "a checkpoint holds model.safetensors, or model.safetensors.index.json and the \
-                   shards it lists"
-                .into(),
+            hint: hint.into(),
         });
     }
     let file = MappedFile::open(&path)?;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::CheckpointReader;
 use crate::GptOssError;
-use crate::config::parse;
+use crate::config::{parse, read_text};
 
 impl CheckpointReader {
     /// The tokens at which a generation ends: `eos_token_id` of `generation_config.json`, a number or a
@@ -16,10 +16,9 @@ impl CheckpointReader {
     /// A malformed file, and an id that is no token of the model.
     pub fn eos_token_ids(&self) -> Result<Vec<u32>, GptOssError> {
         let path = self.dir().join("generation_config.json");
-        let document: Map<String, Value> = match std::fs::read_to_string(&path) {
-            Ok(text) => parse(&text, &path)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Map::new(),
-            Err(error) => return Err(GptOssError::io(&path, "read")(error)),
+        let document: Map<String, Value> = match path.exists() {
+            true => parse(&read_text(&path)?, &path)?,
+            false => Map::new(),
         };
         let given = document
             .get("eos_token_id")

@@ -208,6 +208,16 @@ impl CheckpointReader {
         })
     }
 
+    /// Searches all weights for NaN and infinite values, as [`load`](Self::load) does; what is loaded
+    /// [as it lies in the file](Self::load_stored) was not searched.
+    ///
+    /// # Errors
+    /// [`GptOssError::NonFiniteWeight`] for the first one.
+    pub fn check_weights(&self) -> Result<(), GptOssError> {
+        let check = |spec| self.weights::<f32>(spec).map(drop);
+        self.specs().iter().try_for_each(check)
+    }
+
     /// Fails at the first NaN or infinite value, before anything is computed with it.
     fn check_finite<T: Weight>(
         &self,
@@ -251,7 +261,7 @@ impl CheckpointReader {
     }
 }
 
-/// Indices of an element in all axes but the last.
+/// Indices of an element in all axes but the last; of a vector its index.
 fn row_of(index: usize, shape: &[usize]) -> Vec<usize> {
     let (mut rest, mut row) = (index, Vec::with_capacity(shape.len()));
     for size in shape.iter().rev() {
@@ -259,6 +269,8 @@ fn row_of(index: usize, shape: &[usize]) -> Vec<usize> {
         rest /= size;
     }
     row.reverse();
-    row.pop();
+    if row.len() > 1 {
+        row.pop();
+    }
     row
 }

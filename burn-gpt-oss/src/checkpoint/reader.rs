@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Bytes;
 use safetensors::Dtype;
 
+use super::companions::Companions;
 use super::mapped::MappedFile;
 use super::{CheckpointForm, TensorLayout, TensorSpec, files, foreign, tensor_specs};
 use crate::GptOssError;
@@ -20,6 +21,7 @@ pub struct CheckpointReader {
     files: Vec<MappedFile>,
     /// Tensor name to the index of its file.
     locations: BTreeMap<String, usize>,
+    companions: Companions,
 }
 
 /// A tensor as it lies in the file.
@@ -52,6 +54,7 @@ impl CheckpointReader {
             specs,
             files,
             locations,
+            companions: Companions::open(dir)?,
         };
         reader.check()?;
         Ok(reader)
@@ -106,6 +109,15 @@ impl CheckpointReader {
             Ok(metadata.len())
         };
         self.files.iter().map(len).sum()
+    }
+
+    /// Copies the generation configuration and the tokenizer files of this checkpoint, as they were when
+    /// it was opened, into another directory.
+    ///
+    /// # Errors
+    /// Errors of the file system.
+    pub fn carry_over(&self, to: &Path) -> Result<(), GptOssError> {
+        self.companions.copy_to(to)
     }
 
     /// Fails if one of the files was written to since they were opened.

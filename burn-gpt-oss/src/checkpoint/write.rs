@@ -68,7 +68,6 @@ impl<'a> CheckpointWriter<'a> {
     pub fn with_source(self, source: &'a CheckpointReader) -> Self {
         Self {
             source: Some(source),
-            companions: Some(source.dir()),
             ..self
         }
     }
@@ -112,8 +111,6 @@ impl<'a> CheckpointWriter<'a> {
         check: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<SaveReport, E> {
         let (output, report) = self.write(model, target.as_ref(), progress)?;
-        self.source
-            .map_or(Ok(()), CheckpointReader::check_unchanged)?;
         check(output.path())?;
         output.commit()?;
         Ok(report)
@@ -128,8 +125,10 @@ impl<'a> CheckpointWriter<'a> {
         let specs = tensor_specs(model.config());
         self.check_blocks(&specs)?;
         let output = OutputDirectory::create(target, self.overwrite)?;
-        if let Some(dir) = self.companions {
-            carry_over(dir, output.path())?;
+        match (self.companions, self.source) {
+            (Some(dir), _) => carry_over(dir, output.path())?,
+            (None, Some(source)) => source.carry_over(output.path())?,
+            (None, None) => {}
         }
         write_json(
             &output.path().join("config.json"),

@@ -69,6 +69,13 @@ fn every_key_of_the_rotation_has_its_effect() {
     assert_eq!(short.original_max_position_embeddings, 131_072);
     let both = rope(&|doc| doc["rope_parameters"] = doc["rope_scaling"].clone());
     assert_eq!(both.expect("twice the same"), published);
+    let null = rope(&|doc| doc["rope_scaling"]["truncate"] = json!(null));
+    assert!(!null.expect("null is false").truncate);
+    let absent = rope(&|doc| {
+        let scaling = doc["rope_scaling"].as_object_mut().expect("an object");
+        scaling.remove("truncate");
+    });
+    assert!(absent.expect("absent is true").truncate);
 }
 
 #[test]
@@ -102,6 +109,16 @@ fn rotations_that_servers_would_read_otherwise_are_refused() {
         error.contains("rope_parameters") && error.contains("rope_scaling"),
         "{error}"
     );
+    // transformers takes the base of `rope_scaling`, where it is the usual one.
+    let error = refused(&|doc| {
+        doc["rope_parameters"] = doc["rope_scaling"].clone();
+        doc["rope_parameters"]["rope_theta"] = json!(10_000.0);
+        doc.as_object_mut().expect("an object").remove("rope_theta");
+    });
+    assert!(error.contains("rope_parameters"), "{error}");
+    let key = "original_max_position_embeddings";
+    let error = refused(&|doc| doc["rope_scaling"][key] = json!(null));
+    assert!(error.contains(key), "{error}");
     let error = refused(&|doc| {
         let scaling = doc["rope_scaling"].as_object_mut().expect("an object");
         scaling.remove("rope_type");

@@ -1,6 +1,6 @@
 //! `rope_scaling` and `rope_parameters` of config.json.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use super::{require_positive, unsupported};
@@ -18,8 +18,11 @@ pub(crate) struct RopeJson {
     factor: Option<f64>,
     beta_fast: Option<f64>,
     beta_slow: Option<f64>,
-    original_max_position_embeddings: Option<usize>,
-    truncate: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    original_max_position_embeddings: Option<Value>,
+    /// Absent is true, null is false, as in transformers.
+    #[serde(default, deserialize_with = "given")]
+    truncate: Option<Value>,
     attention_factor: Option<f64>,
     mscale: Option<f64>,
     mscale_all_dim: Option<f64>,
@@ -27,6 +30,14 @@ pub(crate) struct RopeJson {
     /// Keys that would change the rotation in a way nobody here knows.
     #[serde(flatten)]
     unknown: Map<String, Value>,
+}
+
+/// The base where no file says one.
+const THETA: f64 = 150_000.0;
+
+/// A value that is there, null included.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// What the rotation takes from the rest of the file.
@@ -42,9 +53,10 @@ impl RopeJson {
     pub(super) fn one_of<'a>(
         parameters: Option<&'a Self>,
         scaling: Option<&'a Self>,
+        theta: Option<f64>,
     ) -> Result<(&'static str, &'a Self), GptOssError> {
         match (parameters, scaling) {
-            (Some(new), Some(old)) if !new.agrees_with(old) => Err(unsupported(
+            (Some(new), Some(old)) if !new.agrees_with(old, theta) => Err(unsupported(
                 "rope_parameters",
                 "the same as `rope_scaling` (remove the one that is wrong)",
                 "another rotation",
@@ -55,16 +67,15 @@ impl RopeJson {
         }
     }
 
-    /// `rope_theta` and the spelling of the type may be in one of them alone.
-    fn agrees_with(&self, other: &Self) -> bool {
+    /// They may differ in the spelling of the type, and in where each takes the same base from.
+    fn agrees_with(&self, other: &Self, theta: Option<f64>) -> bool {
         let plain = |json: &Self| Self {
             rope_type: json.kind().map(str::to_owned),
             old_type: None,
-            rope_theta: None,
+            rope_theta: Some(json.rope_theta.or(theta).unwrap_or(THETA)),
             ..json.clone()
         };
-        let theta = self.rope_theta.zip(other.rope_theta);
-        plain(self) == plain(other) && theta.is_none_or(|(a, b)| a == b)
+        plain(self) == plain(other)
     }
 
     fn kind(&self) -> Option<&str> {
@@ -79,7 +90,7 @@ impl RopeJson {
     ) -> Result<RopeConfig, GptOssError> {
         self.check(key, context)?;
         let original = self
-            .original_max_position_embeddings
+            .original(key)?
             .or(context.original_max_position_embeddings)
             .unwrap_or(context.max_position_embeddings);
         let factor = self.factor.ok_or_else(|| {
@@ -87,12 +98,12 @@ impl RopeJson {
             unsupported(&key, "a positive number", "absent")
         })?;
         let rope = RopeConfig {
-            theta: self.rope_theta.or(context.rope_theta).unwrap_or(150_000.0),
+            theta: self.rope_theta.or(context.rope_theta).unwrap_or(THETA),
             factor,
             beta_fast: self.beta_fast.unwrap_or(32.0),
             beta_slow: self.beta_slow.unwrap_or(1.0),
             original_max_position_embeddings: original,
-            truncate: self.truncate.unwrap_or(true),
+            truncate: self.truncate(key)?,
             attention_factor: self.attention_factor.or_else(|| self.mscaled(factor)),
         };
         for (name, value) in [
@@ -106,6 +117,32 @@ impl RopeJson {
             require_positive(&format!("{key}.{name}"), value)?;
         }
         Ok(rope)
+    }
+
+    fn original(&self, key: &str) -> Result<Option<usize>, GptOssError> {
+        let Some(value) = &self.original_max_position_embeddings else {
+            return Ok(None);
+        };
+        let length = value
+            .as_u64()
+            .and_then(|length| usize::try_from(length).ok());
+        length.map(Some).ok_or_else(|| {
+            let key = format!("{key}.original_max_position_embeddings");
+            unsupported(&key, "a positive number", value)
+        })
+    }
+
+    fn truncate(&self, key: &str) -> Result<bool, GptOssError> {
+        match &self.truncate {
+            None => Ok(true),
+            Some(Value::Null) => Ok(false),
+            Some(Value::Bool(truncate)) => Ok(*truncate),
+            Some(other) => Err(unsupported(
+                &format!("{key}.truncate"),
+                "true or false",
+                other,
+            )),
+        }
     }
 
     /// The factor that `mscale` and `mscale_all_dim` give together; one of them alone has no effect.
@@ -155,7 +192,7 @@ impl RopeJson {
             return Err(unsupported("rope_theta", &expected, outside));
         }
         let originals = [
-            self.original_max_position_embeddings,
+            self.original(key)?,
             context.original_max_position_embeddings,
         ];
         match originals {

@@ -69,7 +69,7 @@ pub(super) fn kind_of(value: &Value) -> &'static str {
 
 /// What a file is that is no JSON in UTF-8, from its first bytes.
 pub(super) fn describe_file(start: &[u8]) -> Option<String> {
-    const MAGIC: [(&[u8], &str, &str); 8] = [
+    const MAGIC: [(&[u8], &str, &str); 10] = [
         (b"\x1f\x8b", "gzip", "gunzip it first"),
         (
             b"\x28\xb5\x2f\xfd",
@@ -80,6 +80,16 @@ pub(super) fn describe_file(start: &[u8]) -> Option<String> {
         (b"\xfd7zXZ", "xz", "decompress it first (unxz)"),
         (b"PK\x03\x04", "a ZIP archive", "unpack it first"),
         (b"PAR1", "Parquet", "docs/data.md says how it becomes JSONL"),
+        (
+            b"\xff\xfe\0\0",
+            "UTF-32",
+            "convert: iconv -f UTF-32 -t UTF-8 FILE > NEW",
+        ),
+        (
+            b"\0\0\xfe\xff",
+            "UTF-32",
+            "convert: iconv -f UTF-32 -t UTF-8 FILE > NEW",
+        ),
         (
             b"\xff\xfe",
             "UTF-16",
@@ -98,10 +108,13 @@ pub(super) fn describe_file(start: &[u8]) -> Option<String> {
         ));
     }
     // JSON begins with two ASCII characters, so every other byte is zero.
-    let utf16 = matches!(start, [a, b, ..] if (*a == 0) != (*b == 0));
-    utf16.then(|| {
+    let order = match start {
+        [0, second, ..] if *second != 0 => "UTF-16BE",
+        [first, 0, ..] if *first != 0 => "UTF-16LE",
+        _ => return None,
+    };
+    Some(format!(
         "the file looks like UTF-16 from its first line on, JSON in UTF-8 is needed; convert: iconv -f \
-         UTF-16LE -t UTF-8 FILE > NEW"
-            .into()
-    })
+         {order} -t UTF-8 FILE > NEW"
+    ))
 }

@@ -2,9 +2,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use serde_json::Value;
-
-use super::{ChatRecord, DataNotes, foreign};
+use super::{ChatRecord, DataNotes, foreign, json};
 use crate::QatError;
 
 /// What a file of conversations holds.
@@ -45,26 +43,19 @@ pub fn read_jsonl(path: impl AsRef<Path>, bad_rows: BadRows) -> Result<ChatDatas
         });
     }
     let mut dataset = ChatDataset::default();
-    let (mut bytes, mut line, mut skipped) = (Vec::new(), 0, None);
+    let (mut bytes, mut line) = (Vec::new(), 0);
+    let mut skipped = Skipped::default();
     loop {
         bytes.clear();
-        if file
-            .read_until(b'\n', &mut bytes)
-            .map_err(QatError::io(path, "read"))?
-            == 0
-        {
+        let read = file.read_until(b'\n', &mut bytes);
+        if read.map_err(QatError::io(path, "read"))? == 0 {
             break;
         }
         line += 1;
         match read_line(&bytes, line, &mut dataset.notes) {
             Ok(Some(record)) => dataset.records.push(record),
             Ok(None) => {}
-            Err(message) if bad_rows == BadRows::Skip => {
-                let text = skipped.get_or_insert_with(|| {
-                    format!("rows skipped that cannot be used, the first because {message}")
-                });
-                dataset.notes.add(text.as_str(), Some(line));
-            }
+            Err(message) if bad_rows == BadRows::Skip => skipped.add(message, line),
             Err(message) => {
                 return Err(QatError::DatasetLine {
                     path: path.to_path_buf(),
@@ -77,11 +68,37 @@ pub fn read_jsonl(path: impl AsRef<Path>, bad_rows: BadRows) -> Result<ChatDatas
     if dataset.records.is_empty() {
         return Err(QatError::Dataset {
             path: path.to_path_buf(),
-            message: "no conversation that can be used; expected one JSON object with `messages` per line"
-                .into(),
+            message: match skipped.first {
+                None => "no conversation; expected one JSON object with `messages` per line".into(),
+                Some(reason) => {
+                    format!("no conversation that can be used; the first row: {reason}")
+                }
+            },
         });
     }
+    dataset.notes.extend(skipped.notes);
     Ok(dataset)
+}
+
+/// Rows that were left out, by reason.
+#[derive(Default)]
+struct Skipped {
+    first: Option<String>,
+    notes: DataNotes,
+}
+
+impl Skipped {
+    fn add(&mut self, reason: String, line: usize) {
+        /// Reasons that name a place in the row are all different.
+        const REASONS: usize = 5;
+        self.first.get_or_insert_with(|| reason.clone());
+        let text = format!("row skipped: {reason}");
+        let known = self.notes.iter().any(|note| note.text == text);
+        match known || self.notes.iter().count() < REASONS {
+            true => self.notes.add(text, Some(line)),
+            false => self.notes.add("row skipped for other reasons", Some(line)),
+        }
+    }
 }
 
 fn read_line(
@@ -89,11 +106,8 @@ fn read_line(
     line: usize,
     notes: &mut DataNotes,
 ) -> Result<Option<ChatRecord>, String> {
-    // Editors on Windows write a byte order mark at the beginning.
-    let bytes = match line {
-        1 => bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes),
-        _ => bytes,
-    };
+    // Editors on Windows write a byte order mark at the beginning, and files are joined.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         format!(
@@ -106,7 +120,7 @@ fn read_line(
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let row: Value = serde_json::from_str(text).map_err(|error| not_json(text, &error))?;
+    let row = json::parse(text).map_err(|error| not_json(text, &error))?;
     let mut row_notes = DataNotes::default();
     let mut record = ChatRecord::from_json(&row, Some(line), &mut row_notes)?;
     record.line = Some(line);

@@ -7,14 +7,24 @@ use super::DataNotes;
 use super::foreign::{describe_content, kind_of};
 
 /// Why tools are refused.
-pub(super) const TOOLS: &str = "belongs to tools, whose calls cannot be rendered yet; without them \
-    another answer would be trained. Leave such rows out, with --skip-bad-rows for all of them";
+pub(super) const TOOLS: &str = "cannot be used: tools and their calls are not rendered yet, and without \
+    them another answer would be trained";
 
 /// What datasets call the reasoning before an answer.
 const THINKING: [&str; 4] = ["thinking", "reasoning_content", "reasoning", "thought"];
 
 /// What datasets call the choice of what is trained.
-const TRAINED: [&str; 4] = ["weight", "train", "trainable", "loss_mask"];
+pub(super) const TRAINED: [&str; 6] = [
+    "weight",
+    "train",
+    "trainable",
+    "training",
+    "loss",
+    "loss_mask",
+];
+
+/// Keys that would change what is trained and are not offered.
+const REFUSED: [&str; 6] = ["mask", "masked", "images", "image", "audio", "refusal"];
 
 /// A message and whether it is trained.
 pub(super) struct MessageJson {
@@ -66,6 +76,11 @@ impl MessageJson {
                     ));
                 }
                 self.trained &= trained;
+            }
+            key if REFUSED.contains(&key) && !is_empty(value) => {
+                return Err(format!(
+                    "`{key}` would change what is trained and is not offered; remove it from the row"
+                ));
             }
             _ => return Ok(false),
         }

@@ -24,11 +24,16 @@ pub struct ChatRecord {
 }
 
 /// Keys of a row that would change what is trained and are not offered.
-const REFUSED: [&str; 4] = [
+const REFUSED: [&str; 9] = [
+    "audio",
     "builtin_tools",
     "chat_template_kwargs",
-    "model_identity",
     "documents",
+    "image",
+    "images",
+    "model_identity",
+    "system",
+    "videos",
 ];
 
 impl ChatRecord {
@@ -57,11 +62,11 @@ impl ChatRecord {
             line,
             ..Self::default()
         };
-        record.read_row(row, notes)?;
+        let trained = record.read_row(row, notes)?;
         for (index, message) in messages.iter().enumerate() {
             let read = MessageJson::read(message, line, notes);
             let read = read.map_err(|reason| format!("message {index}: {reason}"))?;
-            if !read.trained {
+            if !read.trained || !trained {
                 record.untrained.push(index);
             }
             record.messages.push(read.message);
@@ -71,7 +76,13 @@ impl ChatRecord {
         Ok(record)
     }
 
-    fn read_row(&mut self, row: &Map<String, Value>, notes: &mut DataNotes) -> Result<(), String> {
+    /// Reads what is said of the whole row; whether its messages are trained unless they say otherwise.
+    fn read_row(
+        &mut self,
+        row: &Map<String, Value>,
+        notes: &mut DataNotes,
+    ) -> Result<bool, String> {
+        let mut all_trained = true;
         for (key, value) in row {
             let set = !value.is_null();
             match key.as_str() {
@@ -82,12 +93,8 @@ impl ChatRecord {
                 "tools" | "functions" if !message::is_empty(value) => {
                     return Err(format!("`{key}` {}", message::TOOLS));
                 }
-                "weight" | "train" | "trainable" | "loss_mask" if set => {
-                    if !message::flag(key, value)? {
-                        return Err(format!(
-                            "`{key}` is {value}: nothing of the row is to be trained"
-                        ));
-                    }
+                key if message::TRAINED.contains(&key) && set => {
+                    all_trained &= message::flag(key, value)?;
                 }
                 refused if REFUSED.contains(&refused) && !message::is_empty(value) => {
                     return Err(format!(
@@ -99,7 +106,7 @@ impl ChatRecord {
                 _ => notes.add(format!("key `{key}` of the row is not used"), self.line),
             }
         }
-        Ok(())
+        Ok(all_trained)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -117,13 +124,15 @@ impl ChatRecord {
 
     /// Counts what is allowed and hardly ever meant.
     fn look_at_contents(&self, notes: &mut DataNotes) {
-        const MARKERS: [&str; 6] = [
+        const MARKERS: [&str; 8] = [
             "<|start|>",
             "<|channel|>",
             "<|message|>",
             "<|end|>",
             "<|return|>",
             "<|call|>",
+            "<|constrain|>",
+            "<|endoftext|>",
         ];
         for message in &self.messages {
             let texts = [Some(message.content.as_str()), message.thinking.as_deref()];

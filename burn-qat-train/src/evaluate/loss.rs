@@ -123,7 +123,9 @@ mod tests {
         let a = report(&[(10.0, 10), (30.0, 10), (20.0, 10)]);
         // The same difference everywhere: no error, however far the batches are apart.
         let b = report(&[(9.0, 10), (29.0, 10), (19.0, 10)]);
-        let error = a.standard_error_of_difference(&b).expect("the same batches");
+        let error = a
+            .standard_error_of_difference(&b)
+            .expect("the same batches");
         assert!(error < 1e-15, "{error}");
         // Differences of 0, 1 and 2 per ten targets: their standard error is sqrt(1 / 3) / 10.
         let c = report(&[(10.0, 10), (29.0, 10), (18.0, 10)]);

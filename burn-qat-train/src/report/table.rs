@@ -39,12 +39,18 @@ impl ResultTable {
     }
 
     /// What [`ptq_gap`](Self::ptq_gap) must exceed to be more than noise: two standard errors of the
-    /// difference between the two rows on the same batches, and 1 % of the loss, below which runs that
-    /// differ in their seed alone differ, too.
+    /// difference between the two rows on the same batches, and a share of the loss below which runs
+    /// that differ in their seed alone differ, too. Fewer than eight batches say little about their
+    /// error: then that share is 1 % instead of 0.2 %.
     pub fn gap_noise(&self, sft: &str, ptq: &str) -> Option<f64> {
+        const ENOUGH: usize = 8;
         let (sft, ptq) = (&self.row(sft)?.report.loss, &self.row(ptq)?.report.loss);
-        let error = sft.standard_error_of_difference(ptq).unwrap_or(0.0);
-        Some((2.0 * error).max(0.01 * sft.loss))
+        let error = sft.standard_error_of_difference(ptq);
+        let share = match error {
+            Some(_) if sft.batches.len() >= ENOUGH => 0.002,
+            _ => 0.01,
+        };
+        Some((2.0 * error.unwrap_or(0.0)).max(share * sft.loss))
     }
 
     /// The share of the gap that `qat` wins back; above 1 if it ends below `sft`,

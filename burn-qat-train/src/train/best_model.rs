@@ -14,7 +14,7 @@ use super::metrics::LOSS;
 use crate::QatError;
 
 /// Name of the record in the directory of a stage.
-const FILE: &str = "best-model.bpk";
+pub(super) const FILE: &str = "best-model.bpk";
 
 /// Keeps the weights of the best evaluation in one file, which a better one replaces as a whole.
 #[derive(Clone)]
@@ -59,27 +59,28 @@ impl BestModel {
         })?;
         Ok(model.load_record(record))
     }
+}
 
-    fn write(&self, record: ModuleRecord) -> Result<(), CheckpointerError> {
-        let partial = self.path.with_extension("bpk.partial");
-        let written = record.save(&partial).map_err(CheckpointerError::Record);
-        let placed = written.and_then(|()| {
-            let file = std::fs::File::open(&partial).map_err(CheckpointerError::IOError)?;
-            file.sync_all().map_err(CheckpointerError::IOError)?;
-            std::fs::rename(&partial, &self.path).map_err(CheckpointerError::IOError)
-        });
-        if placed.is_err() {
-            // What is there of it is of no use; the error is the one that counts.
-            let _ = std::fs::remove_file(&partial);
-        }
-        placed
+/// Writes a record as a whole: under another name, synced, then renamed.
+pub(super) fn write(record: ModuleRecord, path: &Path) -> Result<(), CheckpointerError> {
+    let partial = path.with_extension("bpk.partial");
+    let written = record.save(&partial).map_err(CheckpointerError::Record);
+    let placed = written.and_then(|()| {
+        let file = std::fs::File::open(&partial).map_err(CheckpointerError::IOError)?;
+        file.sync_all().map_err(CheckpointerError::IOError)?;
+        std::fs::rename(&partial, path).map_err(CheckpointerError::IOError)
+    });
+    if placed.is_err() {
+        // What is there of it is of no use; the error is the one that counts.
+        let _ = std::fs::remove_file(&partial);
     }
+    placed
 }
 
 impl Checkpointer<ModuleRecord> for BestModel {
     fn save(&self, interval: usize, record: ModuleRecord) -> Result<(), CheckpointerError> {
         let step = self.log.step_of(interval);
-        self.write(record)?;
+        write(record, &self.path)?;
         *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = step;
         Ok(())
     }

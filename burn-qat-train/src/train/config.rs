@@ -88,6 +88,8 @@ impl TrainConfig {
         ];
         for (key, size) in sizes {
             require(key, size > 0, "at least 1", size)?;
+            // A plan of the data order is made for all of them.
+            require(key, size <= 100_000_000, "at most 100000000", size)?;
         }
         let rate = self.learning_rate;
         require(

@@ -1,8 +1,9 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn_gpt_oss::GptOss;
 
-use super::best_model::BestModel;
+use super::best_model::{self, BestModel};
 use super::renderer::Divergence;
 use super::{FineTune, History};
 use crate::QatError;
@@ -24,6 +25,25 @@ pub struct StageOutcome {
 }
 
 impl StageOutcome {
+    /// Writes the weights as a record into a directory, unless there is one already: for a model that
+    /// cannot be saved as a checkpoint.
+    ///
+    /// # Errors
+    /// Errors of the file system; nothing is left behind then.
+    pub fn keep_record(&mut self, dir: &Path) -> Result<PathBuf, QatError> {
+        if let Some(path) = &self.record {
+            return Ok(path.clone());
+        }
+        let path = dir.join(best_model::FILE);
+        let record = self.model.clone().into_record();
+        best_model::write(record, &path).map_err(|error| QatError::Training {
+            stage: "record of the weights".into(),
+            message: format!("{}: {error}", path.display()),
+        })?;
+        self.record = Some(path.clone());
+        Ok(path)
+    }
+
     /// Removes the file, once the model is saved elsewhere.
     pub fn discard_record(&mut self) {
         if let Some(path) = self.record.take() {

@@ -127,15 +127,16 @@ impl RunLog {
         Some(point.step)
     }
 
-    /// The curves so far, after flushing the file.
-    pub fn finish(&self, path: &Path) -> Result<History, QatError> {
+    /// The curves so far, and whether all of them are in the file.
+    pub fn finish(&self, path: &Path) -> (History, Result<(), QatError>) {
         let mut state = self.lock();
         let flushed = state.jsonl.flush();
-        match state.write_error.take() {
-            Some(error) => Err(QatError::io(path, "write")(error)),
-            None => flushed.map_err(QatError::io(path, "write")),
-        }?;
-        Ok(state.history.clone())
+        let written = match state.write_error.take() {
+            Some(error) => Err(error),
+            None => flushed,
+        };
+        let written = written.map_err(QatError::io(path, "write"));
+        (state.history.clone(), written)
     }
 }
 

@@ -74,10 +74,11 @@ pub fn train(
     let model = FineTune::new(model.train(), config);
     let result = training.launch(Learner::new(model, adamw(config), schedule(config)));
 
+    let (history, logged) = log.finish(&metrics_path);
     let end = Ending {
         stage,
         steps: config.steps,
-        history: log.finish(&metrics_path)?,
+        history,
         best,
         last: result.model,
     };
@@ -85,9 +86,10 @@ pub fn train(
     if let Some(divergence) = divergence {
         return Err(end.diverged(divergence));
     }
-    match result.error {
-        Some(error) => Err(end.stopped(error.to_string())),
-        None => end.outcome(),
+    match (result.error, logged) {
+        (Some(error), _) => Err(end.stopped(error.to_string())),
+        (None, Err(error)) => Err(end.stopped(error.to_string())),
+        (None, Ok(())) => end.outcome(),
     }
 }
 

@@ -30,6 +30,7 @@ fn start(part: CompletionPart, channel: &str, recipient: &str) -> CompletionEven
     let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     CompletionEvent::Start {
         part,
+        role: None,
         channel: named(channel),
         recipient: named(recipient),
         well_formed: true,
@@ -41,11 +42,13 @@ fn malformed(start: CompletionEvent) -> CompletionEvent {
     match start {
         CompletionEvent::Start {
             part,
+            role,
             channel,
             recipient,
             ..
         } => CompletionEvent::Start {
             part,
+            role,
             channel,
             recipient,
             well_formed: false,
@@ -110,7 +113,17 @@ fn headers_say_whom_a_message_is_for() {
         ),
         (
             "<|end|><|start|>user<|channel|>final",
-            start(CompletionPart::Other, "final", ""),
+            CompletionEvent::Start {
+                part: CompletionPart::Other,
+                role: Some("user".into()),
+                channel: Some("final".into()),
+                recipient: None,
+                well_formed: false,
+            },
+        ),
+        (
+            "<|channel|>commentary to=functions.f json",
+            start(CompletionPart::Other, "commentary", "functions.f"),
         ),
     ] {
         let tokens = tokens(&tokenizer, &format!("{header}<|message|>"));
@@ -150,6 +163,11 @@ fn text_outside_of_messages_is_told() {
         ("<|channel|>final Sorry.<|return|>", said("final", "Sorry.")),
         ("<|end|> oops <|start|>assistant", said("", " oops ")),
         ("<|start|>assistant lost<|end|>", said("", " lost")),
+        ("<|channel|>finalSorry<|return|>", said("", "finalSorry")),
+        (
+            "<|channel|>final<|constrain|>abc<|return|>",
+            said("", "final<|constrain|>abc"),
+        ),
         // Headers and nothing more, and what only separates messages.
         ("<|channel|>final<|return|>", vec![]),
         ("<|start|>assistant<|channel|>fin", vec![]),
@@ -159,6 +177,49 @@ fn text_outside_of_messages_is_told() {
         let tokens = tokens(&tokenizer, completion);
         assert_eq!(events(&tokenizer, &tokens), expected, "{completion}");
     }
+}
+
+#[test]
+fn words_within_a_header_are_told_before_its_message() {
+    let tokenizer = small_tokenizer();
+    for (completion, stray) in [
+        ("Hey<|channel|>final<|message|>x<|return|>", "Hey"),
+        ("<|channel|>final you got <|message|>x<|return|>", "you got"),
+    ] {
+        let expected = [
+            malformed(start(CompletionPart::Other, "", "")),
+            text(stray),
+            CompletionEvent::End,
+            malformed(start(CompletionPart::Answer, "final", "")),
+            text("x"),
+            CompletionEvent::End,
+        ];
+        let tokens = tokens(&tokenizer, completion);
+        assert_eq!(events(&tokenizer, &tokens), expected, "{completion}");
+    }
+    let call = "<|channel|>commentary to=f json{}<|call|>";
+    let expected = [
+        malformed(start(CompletionPart::Other, "commentary", "f")),
+        text("json{}"),
+        CompletionEvent::End,
+    ];
+    assert_eq!(events(&tokenizer, &tokens(&tokenizer, call)), expected);
+}
+
+/// However much white space comes first, a header is a header.
+#[test]
+fn white_space_is_no_text() {
+    let tokenizer = small_tokenizer();
+    let completion = format!("{}<|channel|>final<|message|>x<|return|>", " ".repeat(100));
+    let expected = [
+        start(CompletionPart::Answer, "final", ""),
+        text("x"),
+        CompletionEvent::End,
+    ];
+    assert_eq!(
+        events(&tokenizer, &tokens(&tokenizer, &completion)),
+        expected
+    );
 }
 
 #[test]

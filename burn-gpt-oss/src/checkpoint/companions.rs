@@ -1,0 +1,69 @@
+//! Files beside the weights that belong to a model and travel with it.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::GptOssError;
+
+const NAMES: [&str; 9] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "merges.txt",
+];
+
+/// The files of a directory, held open: a training may take a week, and the directory may be moved or
+/// removed meanwhile.
+pub(super) struct Companions(Vec<Companion>);
+
+struct Companion {
+    name: &'static str,
+    path: PathBuf,
+    file: File,
+}
+
+impl Companions {
+    /// Opens those that are there.
+    pub(super) fn open(dir: &Path) -> Result<Self, GptOssError> {
+        let mut files = Vec::new();
+        for name in NAMES {
+            let path = dir.join(name);
+            match File::open(&path) {
+                Ok(file) if path.is_file() => files.push(Companion { name, path, file }),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(GptOssError::io(path, "open")(error)),
+            }
+        }
+        Ok(Self(files))
+    }
+
+    /// Copies them into another directory.
+    pub(super) fn copy_to(&self, dir: &Path) -> Result<(), GptOssError> {
+        for Companion { name, path, file } in &self.0 {
+            let mut bytes = Vec::new();
+            let mut file = file;
+            file.seek(SeekFrom::Start(0))
+                .and_then(|_| file.read_to_end(&mut bytes))
+                .map_err(GptOssError::io(path, "read"))?;
+            // Not `fs::copy`: it would also copy a read-only mode, and the next overwrite would fail.
+            let target = dir.join(name);
+            std::fs::write(&target, bytes).map_err(GptOssError::io(&target, "write"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies generation configuration and tokenizer files from one checkpoint directory to another.
+///
+/// # Errors
+/// Errors of the file system; absent files are skipped.
+pub fn carry_over(from: &Path, to: &Path) -> Result<(), GptOssError> {
+    Companions::open(from)?.copy_to(to)
+}
