@@ -1,22 +1,17 @@
 //! Chat with a checkpoint in the terminal, or one answer for a script. See `--help`.
 
-#[path = "generate/answer.rs"]
 mod answer;
-#[path = "generate/args.rs"]
 mod args;
-#[path = "generate/cancel.rs"]
 mod cancel;
-#[path = "generate/chat.rs"]
 mod chat;
-#[path = "support/date.rs"]
+#[path = "../support/date.rs"]
 mod date;
-#[path = "support/device.rs"]
+#[path = "../support/device.rs"]
 mod device;
-#[path = "tiny/embedded.rs"]
+#[path = "../tiny/embedded.rs"]
 mod embedded;
-#[path = "generate/screen.rs"]
 mod screen;
-#[path = "support/terminal.rs"]
+#[path = "../support/terminal.rs"]
 mod terminal;
 
 use std::io::{BufRead, ErrorKind, IsTerminal, Read};

@@ -1,33 +1,24 @@
 //! The whole recipe in one command: MXFP4 checkpoint in, SFT, PTQ for comparison, QAT, MXFP4 checkpoint
 //! out, and a table of what it bought. See `--help`.
 
-#[path = "recipe/args.rs"]
 mod args;
-#[path = "recipe/checks.rs"]
 mod checks;
-#[path = "recipe/conclusion.rs"]
 mod conclusion;
-#[path = "recipe/console.rs"]
 mod console;
-#[path = "tiny/dataset.rs"]
+#[path = "../tiny/dataset.rs"]
 mod dataset;
-#[path = "support/date.rs"]
+#[path = "../support/date.rs"]
 mod date;
-#[path = "support/device.rs"]
+#[path = "../support/device.rs"]
 mod device;
-#[path = "tiny/embedded.rs"]
+#[path = "../tiny/embedded.rs"]
 mod embedded;
-#[path = "recipe/input.rs"]
 mod input;
-#[path = "recipe/output.rs"]
 mod output;
-#[path = "recipe/run.rs"]
 mod run;
-#[path = "recipe/settings.rs"]
 mod settings;
-#[path = "recipe/stages.rs"]
 mod stages;
-#[path = "support/terminal.rs"]
+#[path = "../support/terminal.rs"]
 mod terminal;
 
 use std::process::ExitCode;

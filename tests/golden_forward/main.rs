@@ -3,18 +3,15 @@
 //!
 //! The data is in `golden` next to this file, or in the directory `GOLDEN_DIR`; see its README.
 
-#[path = "support/deviation.rs"]
+#[path = "../support/deviation.rs"]
 mod deviation;
-#[path = "support/golden.rs"]
+#[path = "../support/golden.rs"]
 mod golden;
-#[path = "support/model.rs"]
+#[path = "../support/model.rs"]
 mod model;
 
-#[path = "golden_forward/cases.rs"]
 mod cases;
-#[path = "golden_forward/greedy.rs"]
 mod greedy;
-#[path = "golden_forward/rope.rs"]
 mod rope;
 
 use burn::tensor::FloatDType;
@@ -28,15 +25,15 @@ const FORMS: [&str; 3] = ["tiny-gpt-oss", "tiny-gpt-oss-sharded", "tiny-gpt-oss-
 const ELSEWHERE: [(&str, &str); 7] = [
     ("README.md", "description"),
     ("fp4", "tests of burn-fp4"),
-    ("harmony", "tests/golden_harmony.rs"),
-    ("qat", "tests/golden_curves.rs"),
+    ("harmony", "tests/golden_harmony/main.rs"),
+    ("qat", "tests/golden_curves/main.rs"),
     (
         "tiny-gpt-oss-grads.safetensors",
-        "tests/golden_gradients.rs",
+        "tests/golden_gradients/main.rs",
     ),
     (
         "tiny-gpt-oss-adamw.safetensors",
-        "tests/golden_gradients.rs",
+        "tests/golden_gradients/main.rs",
     ),
     (
         "tiny-gpt-oss-original",

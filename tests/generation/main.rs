@@ -1,26 +1,20 @@
 //! Generation with cached keys and values: against the whole sequence computed at once, in batches,
 //! from stored matrices, and what users can do wrong.
 
-#[path = "support/files.rs"]
+#[path = "../support/files.rs"]
 mod files;
-#[path = "support/golden.rs"]
+#[path = "../support/golden.rs"]
 mod golden;
-#[path = "support/model.rs"]
+#[path = "../support/model.rs"]
 mod model;
 
-#[path = "generation/batches.rs"]
 mod batches;
-#[path = "generation/cached.rs"]
 mod cached;
-#[path = "generation/control.rs"]
 mod control;
-#[path = "generation/packed.rs"]
 mod packed;
-#[path = "generation/prompts.rs"]
 mod prompts;
-#[path = "generation/stored.rs"]
+#[path = "stored.rs"]
 mod stored_files;
-#[path = "generation/text.rs"]
 mod text;
 
 use std::ops::ControlFlow;

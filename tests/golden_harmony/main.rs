@@ -4,19 +4,13 @@
 //! it is visited: what this version does not offer is listed by name, and anything that is neither
 //! compared nor listed fails.
 
-#[path = "golden_harmony/conversations.rs"]
 mod conversations;
-#[path = "golden_harmony/golden.rs"]
 mod golden;
-#[path = "support/o200k.rs"]
+#[path = "../support/o200k.rs"]
 mod o200k;
-#[path = "golden_harmony/parse.rs"]
 mod parse;
-#[path = "golden_harmony/template.rs"]
 mod template;
-#[path = "golden_harmony/tokens.rs"]
 mod tokens;
-#[path = "golden_harmony/vocabulary.rs"]
 mod vocabulary;
 
 use vocabulary::{Reference, tokenizer};

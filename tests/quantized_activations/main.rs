@@ -2,12 +2,11 @@
 //! composition by hand, and what they leave alone.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/golden.rs"]
+#[path = "../support/golden.rs"]
 mod golden;
-#[path = "support/model.rs"]
+#[path = "../support/model.rs"]
 mod model;
 
-#[path = "quantized_activations/by_hand.rs"]
 mod by_hand;
 
 use burn::module::Module;

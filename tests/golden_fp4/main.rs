@@ -7,19 +7,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "golden_fp4/data.rs"]
 mod data;
-#[path = "golden_fp4/mxfp4.rs"]
 mod mxfp4;
-#[path = "golden_fp4/non_finite.rs"]
 mod non_finite;
-#[path = "golden_fp4/nvfp4.rs"]
 mod nvfp4;
-#[path = "golden_fp4/oracle.rs"]
 mod oracle;
-#[path = "golden_fp4/published.rs"]
 mod published;
-#[path = "golden_fp4/training.rs"]
 mod training;
 
 use burn_fp4::{e2m1, e4m3, e8m0};

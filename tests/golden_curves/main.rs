@@ -3,18 +3,15 @@
 //!
 //! The data is in `golden` next to this file, or in the directory `GOLDEN_DIR`; see its README.
 
-#[path = "support/deviation.rs"]
+#[path = "../support/deviation.rs"]
 mod deviation;
-#[path = "support/golden.rs"]
+#[path = "../support/golden.rs"]
 mod golden;
-#[path = "support/model.rs"]
+#[path = "../support/model.rs"]
 mod model;
 
-#[path = "golden_curves/curves.rs"]
 mod curves;
-#[path = "golden_curves/start.rs"]
 mod start;
-#[path = "golden_curves/step0.rs"]
 mod step0;
 
 use curves::Mode;

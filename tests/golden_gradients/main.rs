@@ -3,16 +3,14 @@
 //!
 //! The data is in `golden` next to this file, or in the directory `GOLDEN_DIR`; see its README.
 
-#[path = "support/deviation.rs"]
+#[path = "../support/deviation.rs"]
 mod deviation;
-#[path = "support/golden.rs"]
+#[path = "../support/golden.rs"]
 mod golden;
-#[path = "support/model.rs"]
+#[path = "../support/model.rs"]
 mod model;
 
-#[path = "golden_gradients/adamw.rs"]
 mod adamw;
-#[path = "golden_gradients/gradients.rs"]
 mod gradients;
 
 use golden::Golden;

@@ -1,12 +1,11 @@
 //! Writes a checkpoint of the published shapes with random weights, to measure loading and generation
 //! without a download: `cargo run --example synthetic_checkpoint -- DIR`.
 
-#[path = "../tests/support/o200k.rs"]
+#[path = "../../tests/support/o200k.rs"]
 mod o200k;
-#[path = "synthetic/tensors.rs"]
 mod tensors;
 
-#[path = "support/terminal.rs"]
+#[path = "../support/terminal.rs"]
 mod terminal;
 
 use std::collections::BTreeMap;

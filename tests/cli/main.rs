@@ -1,0 +1,13 @@
+//! The examples as users meet them: errors, Ctrl-C and short runs, through their binaries.
+
+mod answers;
+mod example;
+#[path = "../support/files.rs"]
+mod files;
+mod generate;
+#[path = "../support/golden.rs"]
+mod golden;
+mod lost_runs;
+mod refusals;
+mod rows;
+mod runs;
