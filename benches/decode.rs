@@ -13,7 +13,7 @@
 mod process;
 #[path = "support/rates.rs"]
 mod rates;
-#[path = "../examples/synthetic/tensors.rs"]
+#[path = "../examples/synthetic_checkpoint/tensors.rs"]
 mod tensors;
 
 use std::path::{Path, PathBuf};
