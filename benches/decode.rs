@@ -23,7 +23,9 @@ use anyhow::{Context, Result, ensure};
 use burn::backend::DispatchDevice;
 use burn::tensor::{Device, FloatDType};
 use burn_fp4::PackedProductMode;
-use burn_gpt_oss::{CheckpointReader, GenerateOptions, Generation, GptOss, GptOssConfig, Step};
+use burn_gpt_oss::{
+    CheckpointForm, CheckpointReader, GenerateOptions, Generation, GptOss, GptOssConfig, Step,
+};
 use process::Process;
 use rates::{copy_rate, read_rate};
 use tempfile::TempDir;
@@ -200,7 +202,7 @@ fn checkpoint() -> Result<(PathBuf, Option<TempDir>)> {
         config.layer_types.len()
     );
     config.layer_types.truncate(config.num_hidden_layers);
-    config.quantization_config = Some(GptOssConfig::mxfp4_quantization_config());
+    config.quantization_config = CheckpointForm::Mxfp4.quantization_config();
     write(dir.path(), &config)?;
     Ok((dir.path().to_path_buf(), Some(dir)))
 }

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::Command;
 
 use burn::tensor::{Device, FloatDType};
-use burn_gpt_oss::{CheckpointReader, GptOssConfig, TensorLayout, TensorSpec, tensor_specs};
+use burn_gpt_oss::{
+    CheckpointForm, CheckpointReader, GptOssConfig, TensorLayout, TensorSpec, tensor_specs,
+};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tempfile::TempDir;
 
@@ -36,7 +38,7 @@ fn config() -> GptOssConfig {
     config.num_local_experts = 16;
     config.pad_token_id = Some(0);
     config.eos_token_id = Some(1);
-    config.quantization_config = Some(GptOssConfig::mxfp4_quantization_config());
+    config.quantization_config = CheckpointForm::Mxfp4.quantization_config();
     config
 }
 

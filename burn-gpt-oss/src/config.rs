@@ -224,16 +224,6 @@ impl GptOssConfig {
         Value::Object(doc)
     }
 
-    /// The `quantization_config` of the published MXFP4 checkpoints: experts in MXFP4, the rest in BF16.
-    pub fn mxfp4_quantization_config() -> Value {
-        json!({
-            "modules_to_not_convert": [
-                "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"
-            ],
-            "quant_method": "mxfp4",
-        })
-    }
-
     /// Number of parameters in the expert matrices (those stored in MXFP4), biases excluded.
     pub fn num_expert_weights(&self) -> u64 {
         let [layers, experts, hidden, inner] = [

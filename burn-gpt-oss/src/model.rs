@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Device, Int, Tensor};
 
 use crate::attention::Attention;
 use crate::config::{GptOssConfig, LayerType};
-use crate::experts::Experts;
+use crate::experts::{ExpertWeight, Experts};
 use crate::kv_cache::{CachedStep, KvCache, LayerCache};
 use crate::norm::RmsNorm;
 use crate::ops::{Visibility, embedding, project};
@@ -106,6 +106,25 @@ impl GptOssConfig {
 }
 
 impl GptOss {
+    /// The expert matrices of all layers with their module paths, as
+    /// `layers.0.mlp.experts.gate_up_proj`.
+    pub fn expert_weights(&self) -> impl Iterator<Item = (String, &ExpertWeight)> {
+        let layers = self.layers.iter().enumerate();
+        layers.flat_map(|(layer, block)| {
+            let weights = block.mlp.experts.weights();
+            weights.map(|(name, weight)| (expert_path(layer, name), weight))
+        })
+    }
+
+    /// [`expert_weights`](Self::expert_weights), to replace them.
+    pub fn expert_weights_mut(&mut self) -> impl Iterator<Item = (String, &mut ExpertWeight)> {
+        let layers = self.layers.iter_mut().enumerate();
+        layers.flat_map(|(layer, block)| {
+            let weights = block.mlp.experts.weights_mut();
+            weights.map(|(name, weight)| (expert_path(layer, name), weight))
+        })
+    }
+
     /// The architecture.
     pub fn config(&self) -> &GptOssConfig {
         &self.config
@@ -340,4 +359,8 @@ impl Mlp {
         let routed = route(&self.router, tokens.clone(), self.num_experts_per_tok);
         (self.experts.forward(tokens, &routed).reshape(dims), routed)
     }
+}
+
+fn expert_path(layer: usize, name: &str) -> String {
+    format!("layers.{layer}.mlp.experts.{name}")
 }

@@ -56,12 +56,10 @@ pub fn export_mxfp4(
 fn check_quantizers(model: &GptOss, specs: &[TensorSpec]) -> Result<(), QatError> {
     let mut found = Quantized::default();
     model.visit(&mut found);
-    for (i, layer) in model.layers.iter().enumerate() {
-        let weights = layer.mlp.experts.weights().into_iter();
-        let packed = weights.filter(|(_, weight)| weight.packed().is_some());
-        let paths = packed.map(|(name, _)| format!("layers.{i}.mlp.experts.{name}"));
-        found.paths.extend(paths);
-    }
+    let packed = model
+        .expert_weights()
+        .filter(|(_, weight)| weight.packed().is_some());
+    found.paths.extend(packed.map(|(path, _)| path));
     let experts: BTreeSet<_> = specs
         .iter()
         .filter(|spec| spec.layout == TensorLayout::Experts)
@@ -106,26 +104,23 @@ impl ModuleVisitor for Quantized {
 fn verify(model: &GptOss, dir: &Path, specs: &[TensorSpec]) -> Result<u64, QatError> {
     let reader = CheckpointReader::open(dir)?;
     let mut verified = 0;
-    for (i, layer) in model.layers.iter().enumerate() {
-        for (name, weight) in layer.mlp.experts.weights() {
-            let path = format!("layers.{i}.mlp.experts.{name}");
-            let Some(spec) = specs.iter().find(|spec| spec.path == path) else {
-                continue;
-            };
-            let expected = effective(weight, &path)?;
-            let found = reader.values(spec)?;
-            let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
-            if let Some(index) = expected.iter().zip(&found).position(differs) {
-                return Err(QatError::ExportMismatch {
-                    path: dir.to_path_buf(),
-                    tensor: spec.name.clone(),
-                    index,
-                    expected: expected[index],
-                    found: found[index],
-                });
-            }
-            verified += expected.len() as u64;
+    for (path, weight) in model.expert_weights() {
+        let Some(spec) = specs.iter().find(|spec| spec.path == path) else {
+            continue;
+        };
+        let expected = effective(weight, &path)?;
+        let found = reader.values(spec)?;
+        let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+        if let Some(index) = expected.iter().zip(&found).position(differs) {
+            return Err(QatError::ExportMismatch {
+                path: dir.to_path_buf(),
+                tensor: spec.name.clone(),
+                index,
+                expected: expected[index],
+                found: found[index],
+            });
         }
+        verified += expected.len() as u64;
     }
     Ok(verified)
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use burn_gpt_oss::{GptOssConfig, OutputDirectory};
+use burn_gpt_oss::{CheckpointForm, GptOssConfig, OutputDirectory};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -113,7 +113,7 @@ fn config(args: &Args) -> Result<GptOssConfig> {
         config.num_hidden_layers = layers;
         config.layer_types.truncate(layers);
     }
-    config.quantization_config = Some(GptOssConfig::mxfp4_quantization_config());
+    config.quantization_config = CheckpointForm::Mxfp4.quantization_config();
     Ok(config)
 }
 

@@ -7,7 +7,8 @@ use burn::tensor::Tensor;
 use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4, WeightQuantizer};
 
 use super::convert::{encode_bf16, first_overflow, transpose};
-use super::plan::{Part, PlannedTensor};
+use super::form::Part;
+use super::plan::PlannedTensor;
 use super::{CheckpointForm, CheckpointReader, TensorLayout, TensorSpec};
 use crate::GptOssError;
 use crate::model::GptOss;
@@ -16,6 +17,7 @@ type Values = Box<dyn Fn() -> Result<Vec<f32>, GptOssError>>;
 
 /// Turns parameters into the bytes of tensors.
 pub(super) struct Encoder<'a> {
+    form: CheckpointForm,
     source: Option<&'a CheckpointReader>,
     specs: &'a [TensorSpec],
     values: BTreeMap<String, Values>,
@@ -52,6 +54,7 @@ impl<'a> Encoder<'a> {
             }
         }
         Ok(Self {
+            form,
             source,
             specs,
             values: parameters.values,
@@ -64,7 +67,7 @@ impl<'a> Encoder<'a> {
 
     pub fn encode(&mut self, tensor: &PlannedTensor) -> Result<Vec<u8>, GptOssError> {
         let spec = &self.specs[tensor.spec];
-        match tensor.part {
+        match tensor.stored.part {
             Part::Scales => Ok(std::mem::take(&mut self.scales)),
             Part::Dense => {
                 let values = self.values(spec)?;
@@ -128,8 +131,12 @@ impl<'a> Encoder<'a> {
                 return Ok((packed.codes().to_vec(), packed.scales().to_vec()));
             }
         }
-        let scheme = self.schemes.get(&spec.path).copied();
-        let scheme = scheme.unwrap_or(Fp4Scheme::mxfp4());
+        let trained = self.schemes.get(&spec.path).copied();
+        let scheme = trained.or(self.form.scheme());
+        let scheme = scheme.ok_or_else(|| GptOssError::Unsupported {
+            what: format!("packing `{}` for a {} checkpoint", spec.path, self.form),
+            hint: "choose a packed form".into(),
+        })?;
         let packed = PackedFp4::quantize(&values, &spec.shape, 1, scheme);
         Ok(packed.map_err(GptOssError::fp4(&spec.name))?.into_parts())
     }
@@ -141,12 +148,8 @@ fn packed_experts(
     form: CheckpointForm,
 ) -> Result<BTreeMap<String, &Fp4Tensor<3>>, GptOssError> {
     let mut found = BTreeMap::new();
-    for (layer, block) in model.layers.iter().enumerate() {
-        for (name, weight) in block.mlp.experts.weights() {
-            let Some(packed) = weight.packed() else {
-                continue;
-            };
-            let path = format!("layers.{layer}.mlp.experts.{name}");
+    for (path, weight) in model.expert_weights() {
+        if let Some(packed) = weight.packed() {
             check_scheme(&path, packed.scheme(), form)?;
             found.insert(path, packed);
         }
@@ -160,15 +163,12 @@ fn quantizer_schemes(
     form: CheckpointForm,
 ) -> Result<BTreeMap<String, Fp4Scheme>, GptOssError> {
     let mut found = BTreeMap::new();
-    for (layer, block) in model.layers.iter().enumerate() {
-        for (name, weight) in block.mlp.experts.weights() {
-            let param = weight.dense();
-            let quantizer = param.and_then(|param| param.reparameterization::<WeightQuantizer>());
-            if let Some(quantizer) = quantizer {
-                let path = format!("layers.{layer}.mlp.experts.{name}");
-                check_scheme(&path, quantizer.scheme(), form)?;
-                found.insert(path, quantizer.scheme());
-            }
+    for (path, weight) in model.expert_weights() {
+        let param = weight.dense();
+        let quantizer = param.and_then(|param| param.reparameterization::<WeightQuantizer>());
+        if let Some(quantizer) = quantizer {
+            check_scheme(&path, quantizer.scheme(), form)?;
+            found.insert(path, quantizer.scheme());
         }
     }
     Ok(found)
@@ -176,11 +176,11 @@ fn quantizer_schemes(
 
 /// Fails if a matrix in this scheme has no place in the form.
 fn check_scheme(path: &str, scheme: Fp4Scheme, form: CheckpointForm) -> Result<(), GptOssError> {
-    if form != CheckpointForm::Mxfp4 || matches!(scheme, Fp4Scheme::Mxfp4 { .. }) {
+    if form.holds(scheme) {
         return Ok(());
     }
     Err(GptOssError::Unsupported {
-        what: format!("`{path}` in {scheme} in an MXFP4 checkpoint"),
+        what: format!("`{path}` in {scheme} in a {form} checkpoint"),
         hint: "save it as BF16, or quantize it in MXFP4; the tensors of an NVFP4 checkpoint are those \
                of `burn_fp4::layout::modelopt`"
             .into(),

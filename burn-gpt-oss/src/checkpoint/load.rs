@@ -5,6 +5,7 @@ use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4Ref, e8m0};
 use half::bf16;
 
 use super::convert::{Weight, decode, first_non_finite, transpose};
+use super::form::Part;
 use super::{CheckpointForm, CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
 use crate::GptOssError;
 use crate::model::GptOss;
@@ -74,23 +75,20 @@ impl CheckpointReader {
     ) -> Result<GptOss, GptOssError> {
         let mut model = self.config().init(device);
         let mut bytes_done = 0;
-        for (layer, block) in model.layers.iter_mut().enumerate() {
-            for (name, weight) in block.mlp.experts.weights_mut() {
-                let path = format!("layers.{layer}.mlp.experts.{name}");
-                let spec = match (self.packed_spec(&path), dense) {
-                    (Ok(spec), _) => spec,
-                    // Some layers of a checkpoint may be dense; they are loaded with the rest.
-                    (Err(_), Dense::Stored) => continue,
-                    (Err(error), Dense::Decoded) => return Err(error),
-                };
-                *weight = self.packed_tensor(spec, dense, device)?.into();
-                bytes_done += self.stored_len(spec);
-                progress(CheckpointProgress {
-                    tensor: &spec.name,
-                    bytes_done,
-                    bytes_total: self.data_len(),
-                });
-            }
+        for (path, weight) in model.expert_weights_mut() {
+            let spec = match (self.packed_spec(&path), dense) {
+                (Ok(spec), _) => spec,
+                // Some layers of a checkpoint may be dense; they are loaded with the rest.
+                (Err(_), Dense::Stored) => continue,
+                (Err(error), Dense::Decoded) => return Err(error),
+            };
+            *weight = self.packed_tensor(spec, dense, device)?.into();
+            bytes_done += self.stored_len(spec);
+            progress(CheckpointProgress {
+                tensor: &spec.name,
+                bytes_done,
+                bytes_total: self.data_len(),
+            });
         }
         self.load_rest(model, (device, dtype), dense, bytes_done, progress)
     }
@@ -112,8 +110,8 @@ impl CheckpointReader {
     ) -> Result<Fp4Tensor<3>, GptOssError> {
         let shape = spec.packed_shape();
         let shape = [shape[0], shape[1], shape[2]];
-        let mapped = |part| self.shared(&format!("{}_{part}", spec.name));
-        let (codes, scales) = (mapped("blocks")?, mapped("scales")?);
+        let mapped = |part| self.shared(&self.name_of(spec, part)?);
+        let (codes, scales) = (mapped(Part::Blocks)?, mapped(Part::Scales)?);
         let copy = |bytes: &Bytes| Bytes::from_bytes_vec(bytes.to_vec());
         let bytes = match dense {
             Dense::Stored => (codes, scales),
@@ -122,15 +120,15 @@ impl CheckpointReader {
                 (copy(&codes), copy(&scales))
             }
         };
-        let tensor = Fp4Tensor::from_bytes(Fp4Scheme::mxfp4(), shape, bytes, &[], device)
+        let tensor = Fp4Tensor::from_bytes(self.scheme_of(spec)?, shape, bytes, &[], device)
             .map_err(GptOssError::fp4(&spec.name))?;
-        self.release_packed(spec);
+        self.release_parameter(spec)?;
         Ok(tensor)
     }
 
     /// Fails at the first block scale that means NaN.
     fn check_scales(&self, spec: &TensorSpec, scales: &[u8]) -> Result<(), GptOssError> {
-        let tensor = format!("{}_scales", spec.name);
+        let tensor = self.name_of(spec, Part::Scales)?;
         match scales.iter().position(|byte| *byte == e8m0::NAN) {
             None => Ok(()),
             Some(index) => Err(GptOssError::NonFiniteWeight {
@@ -142,9 +140,21 @@ impl CheckpointReader {
         }
     }
 
-    fn release_packed(&self, spec: &TensorSpec) {
-        self.release(&format!("{}_blocks", spec.name));
-        self.release(&format!("{}_scales", spec.name));
+    fn release_parameter(&self, spec: &TensorSpec) -> Result<(), GptOssError> {
+        let stored = self.stored(spec)?;
+        stored.iter().for_each(|tensor| self.release(&tensor.name));
+        Ok(())
+    }
+
+    fn scheme_of(&self, spec: &TensorSpec) -> Result<Fp4Scheme, GptOssError> {
+        let scheme = self.form_of(spec).scheme();
+        scheme.ok_or_else(|| GptOssError::Unsupported {
+            what: format!(
+                "reading `{}` packed, which the checkpoint stores dense,",
+                spec.name
+            ),
+            hint: "read its values".into(),
+        })
     }
 
     /// Loads all dense parameters of a model, of which the others are loaded.
@@ -186,11 +196,11 @@ impl CheckpointReader {
             self.packed(spec)?
                 .dequantize_along(1, &mut values)
                 .map_err(GptOssError::fp4(&spec.name))?;
-            self.release_packed(spec);
+            self.release_parameter(spec)?;
             // The blocks of a row are a column of the decoded matrix.
             let (inputs, outputs) = (spec.shape[1], spec.shape[2]);
             let row = |index: usize| vec![index / (inputs * outputs), index % outputs];
-            self.check_finite(&format!("{}_scales", spec.name), &values, row)?;
+            self.check_finite(&self.name_of(spec, Part::Scales)?, &values, row)?;
             return Ok(values);
         }
         let raw = self.raw(&spec.name)?;
@@ -241,10 +251,10 @@ impl CheckpointReader {
     /// # Errors
     /// [`GptOssError::MissingTensor`] if it is stored dense.
     pub fn packed(&self, spec: &TensorSpec) -> Result<PackedFp4Ref<'_>, GptOssError> {
-        let blocks = self.raw(&format!("{}_blocks", spec.name))?;
-        let scales = self.raw(&format!("{}_scales", spec.name))?;
+        let blocks = self.raw(&self.name_of(spec, Part::Blocks)?)?;
+        let scales = self.raw(&self.name_of(spec, Part::Scales)?)?;
         PackedFp4Ref::from_parts(
-            Fp4Scheme::mxfp4(),
+            self.scheme_of(spec)?,
             spec.packed_shape(),
             blocks.bytes,
             scales.bytes,
@@ -254,10 +264,8 @@ impl CheckpointReader {
 
     fn stored_len(&self, spec: &TensorSpec) -> u64 {
         let len = |name: &str| self.raw(name).map_or(0, |raw| raw.bytes.len() as u64);
-        match self.is_packed(spec) {
-            true => len(&format!("{}_blocks", spec.name)) + len(&format!("{}_scales", spec.name)),
-            false => len(&spec.name),
-        }
+        let stored = self.stored(spec).unwrap_or_default();
+        stored.iter().map(|tensor| len(&tensor.name)).sum()
     }
 }
 

@@ -2,74 +2,40 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{CheckpointForm, TensorLayout, TensorSpec};
+use super::form::StoredTensor;
+use super::{CheckpointForm, TensorSpec};
+use crate::GptOssError;
 
 /// One tensor of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PlannedTensor {
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub part: Part,
+    pub stored: StoredTensor,
     /// Index of the parameter it comes from.
     pub spec: usize,
 }
 
-/// What of a parameter a tensor holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    Dense,
-    Blocks,
-    Scales,
-}
-
 impl PlannedTensor {
     pub fn n_bytes(&self) -> u64 {
-        let elements: usize = self.shape.iter().product();
-        let width = if self.part == Part::Dense { 2 } else { 1 };
-        (elements * width) as u64
-    }
-
-    fn dtype(&self) -> &'static str {
-        if self.part == Part::Dense {
-            "BF16"
-        } else {
-            "U8"
-        }
+        self.stored.n_bytes()
     }
 }
 
 /// All tensors of a checkpoint in sorted order, so that `_blocks` come before their `_scales`, as
 /// llama.cpp's converter assumes.
-pub(super) fn plan(specs: &[TensorSpec], form: CheckpointForm) -> Vec<PlannedTensor> {
-    let mut tensors: Vec<_> = specs
-        .iter()
-        .enumerate()
-        .flat_map(|(index, spec)| match (spec.layout, form) {
-            (TensorLayout::Experts, CheckpointForm::Mxfp4) => packed(index, spec),
-            _ => vec![PlannedTensor {
-                name: spec.name.clone(),
-                shape: spec.file_shape(),
-                part: Part::Dense,
-                spec: index,
-            }],
-        })
-        .collect();
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    tensors
-}
-
-fn packed(index: usize, spec: &TensorSpec) -> Vec<PlannedTensor> {
-    let [experts, out, len] = [0, 1, 2].map(|axis| spec.packed_shape()[axis]);
-    let tensor = |suffix: &str, shape: Vec<usize>, part| PlannedTensor {
-        name: format!("{}_{suffix}", spec.name),
-        shape,
-        part,
-        spec: index,
-    };
-    vec![
-        tensor("blocks", vec![experts, out, len / 32, 16], Part::Blocks),
-        tensor("scales", vec![experts, out, len / 32], Part::Scales),
-    ]
+pub(super) fn plan(
+    specs: &[TensorSpec],
+    form: CheckpointForm,
+) -> Result<Vec<PlannedTensor>, GptOssError> {
+    let mut tensors = Vec::new();
+    for (index, spec) in specs.iter().enumerate() {
+        let planned = |stored| PlannedTensor {
+            stored,
+            spec: index,
+        };
+        tensors.extend(form.stored(spec)?.into_iter().map(planned));
+    }
+    tensors.sort_by(|a, b| a.stored.name.cmp(&b.stored.name));
+    Ok(tensors)
 }
 
 /// Splits tensors into files of at most `shard_bytes`, at least one tensor each, order kept.
@@ -101,9 +67,13 @@ pub(super) fn header(tensors: &[PlannedTensor]) -> Vec<u8> {
     let mut offset = 0;
     for tensor in tensors {
         let end = offset + tensor.n_bytes();
-        let entry =
-            json!({"dtype": tensor.dtype(), "shape": tensor.shape, "data_offsets": [offset, end]});
-        header.insert(tensor.name.clone(), entry);
+        let stored = &tensor.stored;
+        let entry = json!({
+            "dtype": stored.part.dtype(),
+            "shape": stored.shape,
+            "data_offsets": [offset, end],
+        });
+        header.insert(stored.name.clone(), entry);
         offset = end;
     }
     let mut text = Value::Object(header).to_string().into_bytes();
@@ -124,7 +94,12 @@ pub(super) fn index(shards: &[&[PlannedTensor]]) -> Value {
         .iter()
         .enumerate()
         .flat_map(|(i, shard)| shard.iter().map(move |tensor| (tensor, i)))
-        .map(|(tensor, i)| (tensor.name.clone(), json!(shard_name(i, shards.len()))))
+        .map(|(tensor, i)| {
+            (
+                tensor.stored.name.clone(),
+                json!(shard_name(i, shards.len())),
+            )
+        })
         .collect();
     json!({"metadata": {"total_size": total}, "weight_map": map})
 }
@@ -139,6 +114,7 @@ mod tests {
     fn sizes_of_the_published_20b_checkpoint() {
         let specs = tensor_specs(&GptOssConfig::gpt_oss_20b());
         let total: u64 = plan(&specs, CheckpointForm::Mxfp4)
+            .expect("whole blocks")
             .iter()
             .map(PlannedTensor::n_bytes)
             .sum();
@@ -148,9 +124,9 @@ mod tests {
     #[test]
     fn blocks_never_follow_their_scales() {
         let specs = tensor_specs(&GptOssConfig::gpt_oss_20b());
-        let tensors = plan(&specs, CheckpointForm::Mxfp4);
+        let tensors = plan(&specs, CheckpointForm::Mxfp4).expect("whole blocks");
         for pair in tensors.windows(2) {
-            assert!(pair[0].name < pair[1].name);
+            assert!(pair[0].stored.name < pair[1].stored.name);
         }
         let split = shards(&tensors, 100 << 20);
         assert_eq!(

@@ -5,8 +5,9 @@ use burn::tensor::Bytes;
 use safetensors::Dtype;
 
 use super::companions::Companions;
+use super::form::{Part, StoredTensor};
 use super::mapped::MappedFile;
-use super::{CheckpointForm, TensorLayout, TensorSpec, files, foreign, tensor_specs};
+use super::{CheckpointForm, TensorSpec, files, foreign, tensor_specs};
 use crate::GptOssError;
 use crate::config::GptOssConfig;
 
@@ -80,13 +81,11 @@ impl CheckpointReader {
         self.locations.keys().map(String::as_str)
     }
 
-    /// How the experts are stored.
+    /// How the experts are stored; a checkpoint that mixes forms counts as packed.
     pub fn form(&self) -> CheckpointForm {
-        let packed = self.locations.keys().any(|name| name.ends_with("_blocks"));
-        if packed {
-            CheckpointForm::Mxfp4
-        } else {
-            CheckpointForm::Bf16
+        match self.specs.iter().any(|spec| self.is_packed(spec)) {
+            true => CheckpointForm::Mxfp4,
+            false => CheckpointForm::Bf16,
         }
     }
 
@@ -128,12 +127,28 @@ impl CheckpointReader {
         self.files.iter().try_for_each(MappedFile::check_unchanged)
     }
 
-    /// Whether the experts' matrix is stored as `_blocks` and `_scales`.
+    /// The form of one parameter.
+    pub(super) fn form_of(&self, spec: &TensorSpec) -> CheckpointForm {
+        CheckpointForm::of(spec, |name| self.locations.contains_key(name))
+    }
+
+    /// Whether a parameter is stored packed.
     pub(super) fn is_packed(&self, spec: &TensorSpec) -> bool {
-        spec.layout == TensorLayout::Experts
-            && self
-                .locations
-                .contains_key(&format!("{}_blocks", spec.name))
+        self.form_of(spec).scheme().is_some()
+    }
+
+    /// The tensors that store a parameter.
+    pub(super) fn stored(&self, spec: &TensorSpec) -> Result<Vec<StoredTensor>, GptOssError> {
+        self.form_of(spec).stored(spec)
+    }
+
+    /// The name of a part of a parameter.
+    pub(super) fn name_of(&self, spec: &TensorSpec, part: Part) -> Result<String, GptOssError> {
+        let stored = self.stored(spec)?.into_iter();
+        let named = stored
+            .filter(|tensor| tensor.part == part)
+            .map(|tensor| tensor.name);
+        named.last().ok_or_else(|| self.missing(&spec.name))
     }
 
     /// A tensor as it lies in the file.
@@ -179,18 +194,22 @@ impl CheckpointReader {
                 let file = &self.files[*file];
                 Some((file, file.metadata.info(name)?))
             })
-            .ok_or_else(|| GptOssError::MissingTensor {
-                path: self.dir.clone(),
-                tensor: name.into(),
-                hint: "the checkpoint is incomplete or config.json belongs to another model".into(),
-            })
+            .ok_or_else(|| self.missing(name))
+    }
+
+    fn missing(&self, name: &str) -> GptOssError {
+        GptOssError::MissingTensor {
+            path: self.dir.clone(),
+            tensor: name.into(),
+            hint: "the checkpoint is incomplete or config.json belongs to another model".into(),
+        }
     }
 
     /// Compares names, shapes and element types with the configuration.
     fn check(&self) -> Result<(), GptOssError> {
         let mut known = BTreeSet::new();
         for spec in &self.specs {
-            for (name, shape, packed) in self.stored(spec)? {
+            for StoredTensor { name, shape, part } in self.stored(spec)? {
                 let found = self.raw(&name)?;
                 if found.shape != shape {
                     return Err(GptOssError::Shape {
@@ -200,7 +219,7 @@ impl CheckpointReader {
                         found: found.shape.to_vec(),
                     });
                 }
-                check_dtype(&name, found.dtype, packed, || self.file_of(&name))?;
+                check_dtype(&name, found.dtype, part, || self.file_of(&name))?;
                 known.insert(name);
             }
         }
@@ -218,46 +237,23 @@ impl CheckpointReader {
             tensors: unknown,
         })
     }
-
-    /// Names and shapes of the tensors that store one parameter, and whether they are packed.
-    fn stored(&self, spec: &TensorSpec) -> Result<Vec<(String, Vec<usize>, bool)>, GptOssError> {
-        if !self.is_packed(spec) {
-            return Ok(vec![(spec.name.clone(), spec.file_shape(), false)]);
-        }
-        let packed = spec.packed_shape();
-        if !packed[2].is_multiple_of(32) {
-            return Err(GptOssError::Config {
-                key: "hidden_size / intermediate_size".into(),
-                expected: format!("multiples of 32 for the MXFP4 blocks of `{}`", spec.name),
-                found: packed[2].to_string(),
-            });
-        }
-        let scales = vec![packed[0], packed[1], packed[2] / 32];
-        let blocks = [scales.as_slice(), &[16]].concat();
-        Ok(vec![
-            (format!("{}_blocks", spec.name), blocks, true),
-            (format!("{}_scales", spec.name), scales, true),
-        ])
-    }
 }
 
 fn check_dtype(
     name: &str,
     found: Dtype,
-    packed: bool,
+    part: Part,
     path: impl Fn() -> PathBuf,
 ) -> Result<(), GptOssError> {
-    let fits = match packed {
-        true => found == Dtype::U8,
-        false => matches!(found, Dtype::BF16 | Dtype::F16 | Dtype::F32),
-    };
-    if fits {
+    let readable = part.readable();
+    if readable.contains(&found) {
         return Ok(());
     }
+    let names: Vec<String> = readable.iter().map(|dtype| format!("{dtype:?}")).collect();
     Err(GptOssError::Dtype {
         path: path(),
         tensor: name.into(),
-        expected: if packed { "U8" } else { "BF16, F16 or F32" }.into(),
+        expected: names.join(" or "),
         found: format!("{found:?}"),
     })
 }

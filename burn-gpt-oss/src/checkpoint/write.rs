@@ -7,8 +7,7 @@ use serde_json::Value;
 use super::encode::Encoder;
 use super::plan::{PlannedTensor, header, index, plan, shard_name, shards};
 use super::{
-    CheckpointForm, CheckpointProgress, CheckpointReader, OutputDirectory, TensorLayout,
-    TensorSpec, carry_over, tensor_specs,
+    CheckpointForm, CheckpointProgress, CheckpointReader, OutputDirectory, carry_over, tensor_specs,
 };
 use crate::GptOssError;
 use crate::config::GptOssConfig;
@@ -123,7 +122,7 @@ impl<'a> CheckpointWriter<'a> {
         progress: impl FnMut(CheckpointProgress<'_>),
     ) -> Result<(OutputDirectory, SaveReport), GptOssError> {
         let specs = tensor_specs(model.config());
-        self.check_blocks(&specs)?;
+        let tensors = plan(&specs, self.form)?;
         let output = OutputDirectory::create(target, self.overwrite)?;
         match (self.companions, self.source) {
             (Some(dir), _) => carry_over(dir, output.path())?,
@@ -135,7 +134,6 @@ impl<'a> CheckpointWriter<'a> {
             &self.config(model.config()),
         )?;
 
-        let tensors = plan(&specs, self.form);
         let files = shards(&tensors, self.shard_bytes);
         if files.len() > 1 {
             write_json(
@@ -164,10 +162,7 @@ impl<'a> CheckpointWriter<'a> {
 
     fn config(&self, config: &GptOssConfig) -> Value {
         let mut config = config.clone();
-        config.quantization_config = match self.form {
-            CheckpointForm::Mxfp4 => Some(GptOssConfig::mxfp4_quantization_config()),
-            CheckpointForm::Bf16 => None,
-        };
+        config.quantization_config = self.form.quantization_config();
         let mut json = config.to_json();
         // Loaders take the element type from the tensors; a stale key would overrule them.
         if let Some(map) = json.as_object_mut() {
@@ -175,20 +170,6 @@ impl<'a> CheckpointWriter<'a> {
             map.remove("dtype");
         }
         json
-    }
-
-    fn check_blocks(&self, specs: &[TensorSpec]) -> Result<(), GptOssError> {
-        let odd = specs
-            .iter()
-            .find(|spec| spec.layout == TensorLayout::Experts && !spec.shape[1].is_multiple_of(32));
-        match (self.form, odd) {
-            (CheckpointForm::Mxfp4, Some(spec)) => Err(GptOssError::Config {
-                key: "hidden_size / intermediate_size".into(),
-                expected: format!("multiples of 32 for the MXFP4 blocks of `{}`", spec.name),
-                found: spec.shape[1].to_string(),
-            }),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -211,7 +192,7 @@ impl<P: FnMut(CheckpointProgress<'_>)> Counted<P> {
     fn add(&mut self, tensor: &PlannedTensor) {
         self.done += tensor.n_bytes();
         (self.report)(CheckpointProgress {
-            tensor: &tensor.name,
+            tensor: &tensor.stored.name,
             bytes_done: self.done,
             bytes_total: self.total,
         });

@@ -16,13 +16,10 @@ impl GptOssConfig {
     /// If the width of an expert is not a multiple of the block size.
     pub fn init_packed(&self, scheme: &Fp4Scheme, device: &Device) -> Result<GptOss, GptOssError> {
         let mut model = self.init(device);
-        for (layer, block) in model.layers.iter_mut().enumerate() {
-            for (name, weight) in block.mlp.experts.weights_mut() {
-                let [experts, d_input, d_output] = weight.shape();
-                let zeros = Fp4Tensor::zeros([experts, d_output, d_input], *scheme, device);
-                let path = format!("layers.{layer}.mlp.experts.{name}");
-                *weight = zeros.map_err(GptOssError::fp4(path))?.into();
-            }
+        for (path, weight) in model.expert_weights_mut() {
+            let [experts, d_input, d_output] = weight.shape();
+            let zeros = Fp4Tensor::zeros([experts, d_output, d_input], *scheme, device);
+            *weight = zeros.map_err(GptOssError::fp4(path))?.into();
         }
         Ok(model)
     }

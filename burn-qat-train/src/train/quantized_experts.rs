@@ -8,14 +8,12 @@ use burn_gpt_oss::GptOss;
 /// The model with what its straight-through quantizers give in the place of the expert matrices behind
 /// them, under the same ids: the gradient by such a value is that by its matrix.
 pub(super) fn quantize_experts(mut model: GptOss) -> GptOss {
-    for block in &mut model.layers {
-        for (_, weight) in block.mlp.experts.weights_mut() {
-            match weight.dense_mut() {
-                Some(matrices) if passes_gradients_on(matrices) => {
-                    *matrices = matrices.clone().materialize();
-                }
-                _ => {}
+    for (_, weight) in model.expert_weights_mut() {
+        match weight.dense_mut() {
+            Some(matrices) if passes_gradients_on(matrices) => {
+                *matrices = matrices.clone().materialize();
             }
+            _ => {}
         }
     }
     model
