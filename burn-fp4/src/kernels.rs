@@ -9,6 +9,7 @@ pub(crate) mod block_scale;
 pub(crate) mod clip_gradient;
 pub(crate) mod columns;
 pub(crate) mod dequantize;
+pub(crate) mod e2m1_rounding;
 pub(crate) mod e4m3;
 pub(crate) mod experts;
 pub(crate) mod fake_quantize;
@@ -19,7 +20,6 @@ pub(crate) mod gemm;
 pub(crate) mod gemv;
 pub(crate) mod gemv_backward;
 pub(crate) mod global_scale;
-pub(crate) mod grid;
 pub(crate) mod packed_weight;
 #[cfg(all(test, feature = "cuda"))]
 mod ptx;

@@ -1,8 +1,8 @@
 //! FP4 tensors as bytes.
 
+mod code_tile;
 mod dequantize;
 mod quantize;
-mod sheet;
 
 use rayon::prelude::*;
 

@@ -10,11 +10,11 @@
 //! Not offered in this version, and refused with [`crate::GptOssError::Unsupported`]: function tools
 //! and the built-in tools browser and python. Text that spells special tokens is always ordinary text.
 
-mod block;
 mod completion;
 mod conversation;
 mod encoder;
 mod harmony;
+mod harmony_message;
 mod header;
 mod mask;
 mod message;
@@ -22,11 +22,11 @@ mod stream;
 mod system;
 mod turn;
 
-pub use block::AnalysisPolicy;
 pub use completion::{Completion, parse_completion, parse_completion_until};
 pub use conversation::{Conversation, FunctionTool};
 pub use encoder::{HarmonyDecoder, HarmonyEncoder, stop_tokens};
 pub use harmony::{MessageSpan, Rendered, SpanSource, render_completion, render_training};
+pub use harmony_message::AnalysisPolicy;
 pub use header::CompletionPart;
 pub use mask::LossMask;
 pub use message::{Message, Role};

@@ -5,8 +5,8 @@ mod rows;
 
 use cubecl::prelude::*;
 
+use super::e2m1_rounding::Grid;
 use super::float_words::{FloatWords, join, narrow, widen};
-use super::grid::Grid;
 
 pub(crate) use columns::fake_quantize_columns;
 pub(crate) use rows::fake_quantize_rows;

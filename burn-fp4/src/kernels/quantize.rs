@@ -5,8 +5,8 @@ mod rows;
 
 use cubecl::prelude::*;
 
+use super::e2m1_rounding::Grid;
 use super::float_words::{FloatWords, widen};
-use super::grid::Grid;
 
 pub(crate) use columns::quantize_columns;
 pub(crate) use rows::quantize_rows;

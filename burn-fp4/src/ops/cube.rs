@@ -13,9 +13,9 @@ mod geometry;
 mod host;
 mod linear;
 mod lines;
+mod memory_layout;
 mod product;
 mod quantize;
-mod walk;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::FloatDType;

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::PackedFp4;
-use super::sheet::{ByteRow, SHEET_COLUMNS, SHEET_ROWS, Sheet};
+use super::code_tile::{ByteRow, CodeTile, TILE_COLUMNS, TILE_ROWS};
 use crate::block_axis::BlockAxis;
 use crate::format::{Format, FormatTask, with_format};
 use crate::nibbles;
@@ -13,7 +13,7 @@ use crate::{Fp4Element, Fp4Error, e2m1};
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;
 /// Rows per task where they are not: 64 bytes of codes in every column, a cache line.
-const TASK_ROWS: usize = 4 * SHEET_ROWS;
+const TASK_ROWS: usize = 4 * TILE_ROWS;
 
 impl<S: AsRef<[u8]>> PackedFp4<S> {
     /// Decodes to `f32` in the order of [`shape`](Self::shape).
@@ -134,14 +134,14 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
     let packed = codes.zip(scales.par_chunks(inner * n_blocks));
     let matrices = out.par_chunks_mut(len * inner).zip(packed);
     matrices.for_each(|(out, (codes, scales))| {
-        let sheets = out.par_chunks_mut(TASK_ROWS * inner).enumerate();
-        sheets.for_each(|(sheet, out)| {
+        let tiles = out.par_chunks_mut(TASK_ROWS * inner).enumerate();
+        tiles.for_each(|(tile, out)| {
             dispatch(Slabs::<T, F, N> {
                 codes,
                 scales,
                 format,
                 n_blocks,
-                first: sheet * (TASK_ROWS / N),
+                first: tile * (TASK_ROWS / N),
                 out,
             });
         });
@@ -199,16 +199,16 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Slabs<'_, T, F, N> {
         } = self;
         let inner = scales.len() / n_blocks;
         let row = n_blocks * N / 2;
-        let mut sheet = Sheet::ZERO;
-        let mut factors = [0f32; SHEET_COLUMNS];
-        for start in (0..inner).step_by(SHEET_COLUMNS) {
-            let columns = start..inner.min(start + SHEET_COLUMNS);
+        let mut tile = CodeTile::ZERO;
+        let mut factors = [0f32; TILE_COLUMNS];
+        for start in (0..inner).step_by(TILE_COLUMNS) {
+            let columns = start..inner.min(start + TILE_COLUMNS);
             let codes = &codes[start * row..columns.end * row];
             let factors = &mut factors[..columns.len()];
-            for (i, out) in out.chunks_mut(SHEET_ROWS * inner).enumerate() {
-                let first = first + i * (SHEET_ROWS / N);
-                sheet.load(out.len() / inner / 2, &codes[first * N / 2..], row);
-                let rows = sheet.rows.chunks_exact(N / 2);
+            for (i, out) in out.chunks_mut(TILE_ROWS * inner).enumerate() {
+                let first = first + i * (TILE_ROWS / N);
+                tile.load(out.len() / inner / 2, &codes[first * N / 2..], row);
+                let rows = tile.rows.chunks_exact(N / 2);
                 for (slab, (out, rows)) in out.chunks_exact_mut(N * inner).zip(rows).enumerate() {
                     let scales = scales[start * n_blocks + first + slab..].iter();
                     for (factor, &scale) in factors.iter_mut().zip(scales.step_by(n_blocks)) {

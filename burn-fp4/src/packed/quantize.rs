@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::PackedFp4;
-use super::sheet::{ByteRow, SHEET_COLUMNS, SHEET_ROWS, Sheet};
+use super::code_tile::{ByteRow, CodeTile, TILE_COLUMNS, TILE_ROWS};
 use crate::block_axis::BlockAxis;
 use crate::block_scales::{SPAN, of_columns, of_contiguous};
 use crate::element::private::Lane;
@@ -102,13 +102,13 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
     let packed = codes.zip(scales.par_chunks_mut(inner * row_scales));
     let matrices = values.par_chunks(len * inner).zip(packed);
     let finite = matrices.map(|(values, (codes, scales))| {
-        let codes = codes.par_chunks_mut(SHEET_COLUMNS * row_codes);
-        let packed = codes.zip(scales.par_chunks_mut(SHEET_COLUMNS * row_scales));
+        let codes = codes.par_chunks_mut(TILE_COLUMNS * row_codes);
+        let packed = codes.zip(scales.par_chunks_mut(TILE_COLUMNS * row_scales));
         let finite = packed.enumerate().map(|(tile, (codes, scales))| {
             dispatch(Columns::<T, F, N> {
                 values,
                 inner,
-                start: tile * SHEET_COLUMNS,
+                start: tile * TILE_COLUMNS,
                 codes,
                 scales,
                 format,
@@ -167,7 +167,7 @@ fn pack_block<T: Lane, F: Format, const N: usize>(
     nibbles::pack(&nibbles, codes);
 }
 
-/// Up to [`SHEET_COLUMNS`] columns of a `[len, inner]` matrix, from column `start`; every column
+/// Up to [`TILE_COLUMNS`] columns of a `[len, inner]` matrix, from column `start`; every column
 /// becomes a row of `codes` and of `scales`.
 struct Columns<'a, T, F, const N: usize> {
     values: &'a [T],
@@ -185,17 +185,17 @@ impl<T: Fp4Element, F: Format, const N: usize> Kernel for Columns<'_, T, F, N> {
     fn run(mut self) -> bool {
         let inner = self.inner;
         let n_blocks = self.values.len() / (N * inner);
-        let mut sheet = Sheet::ZERO;
+        let mut tile = CodeTile::ZERO;
         let mut finite = true;
-        for first in (0..n_blocks).step_by(SHEET_ROWS / N) {
-            let blocks = first..n_blocks.min(first + SHEET_ROWS / N);
-            let rows = sheet.rows.chunks_exact_mut(N / 2);
+        for first in (0..n_blocks).step_by(TILE_ROWS / N) {
+            let blocks = first..n_blocks.min(first + TILE_ROWS / N);
+            let rows = tile.rows.chunks_exact_mut(N / 2);
             for (block, bytes) in blocks.clone().zip(rows) {
                 let values = &self.values[block * N * inner..];
                 finite &= self.pack_slab(values, block, n_blocks, bytes);
             }
             let codes = &mut self.codes[first * N / 2..];
-            sheet.store(blocks.len() * N / 2, codes, n_blocks * N / 2);
+            tile.store(blocks.len() * N / 2, codes, n_blocks * N / 2);
         }
         finite
     }
@@ -215,8 +215,8 @@ impl<T: Fp4Element, F: Format, const N: usize> Columns<'_, T, F, N> {
         let (format, inner) = (self.format, self.inner);
         let (slab, next) = values.split_at(N * inner);
         let width = self.scales.len() / n_blocks;
-        let mut maxima = [<T as Lane>::Magnitude::default(); SHEET_COLUMNS];
-        let mut keys = [1f32; SHEET_COLUMNS];
+        let mut maxima = [<T as Lane>::Magnitude::default(); TILE_COLUMNS];
+        let mut keys = [1f32; TILE_COLUMNS];
         let (maxima, keys) = (&mut maxima[..width], &mut keys[..width]);
         let finite = of_columns::<T, F, N>(format, slab, inner, self.start, maxima, keys);
         let scales = self.scales[block..].iter_mut().step_by(n_blocks);

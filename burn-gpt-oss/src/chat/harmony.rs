@@ -1,8 +1,8 @@
 use std::ops::Range;
 
-use super::block::{AnalysisPolicy, Block, blocks};
 use super::conversation::Conversation;
 use super::encoder::{CALL, CONSTRAIN, HarmonyEncoder, Markers, optional_marker};
+use super::harmony_message::{AnalysisPolicy, HarmonyMessage, harmony_messages};
 use super::mask::LossMask;
 use super::message::Role;
 use crate::GptOssError;
@@ -65,10 +65,10 @@ pub fn render_training<E: HarmonyEncoder + ?Sized>(
     mask: LossMask,
     policy: AnalysisPolicy,
 ) -> Result<Rendered, GptOssError> {
-    let blocks = blocks(conversation, policy)?;
+    let messages = harmony_messages(conversation, policy)?;
     let mut renderer = Renderer::new(encoder)?;
-    for block in &blocks {
-        renderer.block(block)?;
+    for message in &messages {
+        renderer.message(message)?;
     }
     let Renderer {
         mut tokens,
@@ -76,7 +76,7 @@ pub fn render_training<E: HarmonyEncoder + ?Sized>(
         markers,
         ..
     } = renderer;
-    if blocks.last().is_some_and(Block::is_final_answer)
+    if messages.last().is_some_and(HarmonyMessage::is_final_answer)
         && let Some(last) = tokens.last_mut()
         && *last == markers.end
     {
@@ -104,8 +104,8 @@ pub fn render_completion<E: HarmonyEncoder + ?Sized>(
     policy: AnalysisPolicy,
 ) -> Result<Vec<u32>, GptOssError> {
     let mut renderer = Renderer::new(encoder)?;
-    for block in &blocks(conversation, policy)? {
-        renderer.block(block)?;
+    for message in &harmony_messages(conversation, policy)? {
+        renderer.message(message)?;
     }
     renderer.push(renderer.markers.start);
     renderer.text(Role::Assistant.as_str())?;
@@ -140,20 +140,20 @@ impl<'a, E: HarmonyEncoder + ?Sized> Renderer<'a, E> {
         Ok(())
     }
 
-    fn block(&mut self, block: &Block<'_>) -> Result<(), GptOssError> {
+    fn message(&mut self, message: &HarmonyMessage<'_>) -> Result<(), GptOssError> {
         let start = self.tokens.len();
-        let head_end = self.header(block)?;
+        let head_end = self.header(message)?;
         self.push(self.markers.message);
         let content_start = self.tokens.len();
-        self.text(&block.text)?;
+        self.text(&message.text)?;
         let content_end = self.tokens.len();
-        let stop = self.stop(block)?;
+        let stop = self.stop(message)?;
         self.push(stop);
         self.spans.push(MessageSpan {
-            source: block.source,
-            message: block.message,
-            role: block.role,
-            channel: block.channel.map(str::to_owned),
+            source: message.source,
+            message: message.message,
+            role: message.role,
+            channel: message.channel.map(str::to_owned),
             tokens: start..self.tokens.len(),
             head: start..head_end,
             content: content_start..content_end,
@@ -162,31 +162,31 @@ impl<'a, E: HarmonyEncoder + ?Sized> Renderer<'a, E> {
     }
 
     /// Writes everything before `<|message|>` and gives the end of `<|start|>{role}`.
-    fn header(&mut self, block: &Block<'_>) -> Result<usize, GptOssError> {
+    fn header(&mut self, message: &HarmonyMessage<'_>) -> Result<usize, GptOssError> {
         self.push(self.markers.start);
-        let head_end = self.author(block)?;
+        let head_end = self.author(message)?;
         // Harmony addresses every message to `all` unless it says otherwise.
-        if let Some(recipient) = block.recipient.filter(|&recipient| recipient != "all") {
+        if let Some(recipient) = message.recipient.filter(|&recipient| recipient != "all") {
             self.text(&format!(" to={recipient}"))?;
         }
-        if let Some(channel) = block.channel {
+        if let Some(channel) = message.channel {
             self.push(self.markers.channel);
             self.text(channel)?;
         }
-        if let Some(content_type) = block.content_type {
+        if let Some(content_type) = message.content_type {
             self.content_type(content_type)?;
         }
         Ok(head_end)
     }
 
-    fn author(&mut self, block: &Block<'_>) -> Result<usize, GptOssError> {
-        if let (Role::Tool, Some(name)) = (block.role, block.name) {
+    fn author(&mut self, message: &HarmonyMessage<'_>) -> Result<usize, GptOssError> {
+        if let (Role::Tool, Some(name)) = (message.role, message.name) {
             self.text(name)?;
             return Ok(self.tokens.len());
         }
-        self.text(block.role.as_str())?;
+        self.text(message.role.as_str())?;
         let head_end = self.tokens.len();
-        if let Some(name) = block.name {
+        if let Some(name) = message.name {
             self.text(&format!(":{name}"))?;
         }
         Ok(head_end)
@@ -201,8 +201,8 @@ impl<'a, E: HarmonyEncoder + ?Sized> Renderer<'a, E> {
         self.text(constrained)
     }
 
-    fn stop(&self, block: &Block<'_>) -> Result<u32, GptOssError> {
-        match (block.role, block.recipient) {
+    fn stop(&self, message: &HarmonyMessage<'_>) -> Result<u32, GptOssError> {
+        match (message.role, message.recipient) {
             (Role::Assistant, Some(_)) => optional_marker(self.encoder, CALL),
             _ => Ok(self.markers.end),
         }

@@ -4,11 +4,11 @@ use super::pass_float;
 use crate::kernels::block_amax::column_amax;
 use crate::kernels::block_scale::block_scale;
 use crate::kernels::columns::{Columns, column_position};
+use crate::kernels::e2m1_rounding::Grid;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
-use crate::kernels::grid::Grid;
 
-/// The clipped gradient where neighbours in memory belong to neighbouring blocks; the walk is that
+/// The clipped gradient where neighbours in memory belong to neighbouring blocks; the memory layout is that
 /// of [`fake_quantize_columns`](crate::kernels::fake_quantize::fake_quantize_columns).
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(crate) fn clip_gradient_columns<N: Size>(

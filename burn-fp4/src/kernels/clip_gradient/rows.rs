@@ -3,14 +3,14 @@ use cubecl::prelude::*;
 use super::pass_float;
 use crate::kernels::block_amax::block_amax;
 use crate::kernels::block_scale::block_scale;
+use crate::kernels::e2m1_rounding::Grid;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
-use crate::kernels::grid::Grid;
 use crate::kernels::rows::{
     RowSplit, Rows, block_max, blocks_at_a_time, first_block, vector_position,
 };
 
-/// The clipped gradient where the elements of a block are neighbours; the walk is that of
+/// The clipped gradient where the elements of a block are neighbours; the memory layout is that of
 /// [`fake_quantize_rows`](crate::kernels::fake_quantize::fake_quantize_rows).
 #[cube(launch_unchecked, address_type = "dynamic")]
 pub(crate) fn clip_gradient_rows<N: Size>(

@@ -4,9 +4,9 @@ use super::round_word;
 use crate::kernels::block_amax::column_amax;
 use crate::kernels::block_scale::block_scale;
 use crate::kernels::columns::{Columns, column_position};
+use crate::kernels::e2m1_rounding::Grid;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
-use crate::kernels::grid::Grid;
 
 /// Fake quantization where neighbours in memory belong to neighbouring blocks.
 ///

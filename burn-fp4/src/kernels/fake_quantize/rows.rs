@@ -3,9 +3,9 @@ use cubecl::prelude::*;
 use super::round_vector;
 use crate::kernels::block_amax::block_amax;
 use crate::kernels::block_scale::block_scale;
+use crate::kernels::e2m1_rounding::Grid;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
-use crate::kernels::grid::Grid;
 use crate::kernels::rows::{
     RowSplit, Rows, block_max, blocks_at_a_time, first_block, vector_position,
 };

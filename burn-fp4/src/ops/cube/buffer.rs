@@ -11,7 +11,7 @@ use cubecl::server::Handle;
 use cubecl::std::tensor::copy_into;
 use cubecl::zspace::metadata::Metadata;
 
-use super::walk::Layout;
+use super::memory_layout::MemoryLayout;
 use crate::Fp4Scheme;
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::float_words::FloatWords;
@@ -40,10 +40,10 @@ pub(super) fn words(handle: Handle) -> BufferArg {
     unsafe { BufferArg::from_raw_parts(handle, n_words) }
 }
 
-/// A tensor whose blocks kernels can walk over where they lie.
+/// A tensor whose blocks kernels read where they lie.
 pub(super) struct Strided {
     pub tensor: CubeTensor,
-    pub layout: Layout,
+    pub layout: MemoryLayout,
     pub floats: FloatWords,
 }
 
@@ -86,12 +86,12 @@ impl Strided {
         out
     }
 
-    /// Words of the widest vectors, four at most, that the walk can be divided into.
+    /// Words of the widest vectors, four at most, that its lines can be divided into.
     pub fn vector_words(&self) -> usize {
         let offset = self.tensor.handle.offset_start.unwrap_or(0) as usize;
         let fits = |&words: &usize| {
             let elements = words * self.floats.per_word();
-            offset.is_multiple_of(words * 4) && self.layout.walk.fits(elements)
+            offset.is_multiple_of(words * 4) && self.layout.blocks.fits(elements)
         };
         [4, 2].into_iter().find(fits).unwrap_or(1)
     }
@@ -134,23 +134,23 @@ fn bits_type(tensor: &CubeTensor) -> DType {
     }
 }
 
-/// The layout of a tensor if kernels can walk over it.
+/// The layout of a tensor if kernels can read it where it lies.
 fn readable(
     tensor: &CubeTensor,
     axis: usize,
     scheme: &Fp4Scheme,
     floats: FloatWords,
-) -> Option<Layout> {
+) -> Option<MemoryLayout> {
     if tensor.meta.is_tiled() {
         return None;
     }
     let strides = tensor.meta.strides();
-    let layout = Layout::new(&tensor.shape(), strides, axis)?;
+    let layout = MemoryLayout::new(&tensor.shape(), strides, axis)?;
     // Experts must follow one another, for a scale to be found by the position of a block.
     let experts = !scheme.has_expert_scales()
         || layout.in_order && (tensor.shape()[0] == 1 || strides[0] > strides[axis]);
     let offset = tensor.handle.offset_start.unwrap_or(0);
-    let whole_words = offset.is_multiple_of(4) && layout.walk.fits(floats.per_word());
+    let whole_words = offset.is_multiple_of(4) && layout.blocks.fits(floats.per_word());
     (experts && whole_words).then_some(layout)
 }
 

@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::amax::global_scales;
 use super::buffer::{Strided, words};
 use super::geometry::{ColumnGeometry, RowGeometry};
-use super::walk::Walk;
+use super::memory_layout::BlockLayout;
 use crate::Fp4Scheme;
 use crate::kernels::clip_gradient::{clip_gradient_columns, clip_gradient_rows};
 use crate::kernels::format::KernelFormat;
@@ -37,10 +37,10 @@ pub(super) fn clip_gradient(
     let output = input.empty_like();
     let client = &input.tensor.client;
     let n_scales = scales.meta.num_elements();
-    match input.layout.walk {
+    match input.layout.blocks {
         // SAFETY: positions come from the geometry of the tensor, which all buffers have; units
         // beyond the last block read that one and write nothing.
-        Walk::Rows { .. } => unsafe {
+        BlockLayout::Rows { .. } => unsafe {
             let geometry = RowGeometry::new(&input, format.block_size);
             clip_gradient_rows::launch_unchecked(
                 client,
@@ -60,7 +60,7 @@ pub(super) fn clip_gradient(
             );
         },
         // SAFETY: as above; units beyond the last block end at once.
-        Walk::Columns { outer, .. } => unsafe {
+        BlockLayout::Columns { outer, .. } => unsafe {
             let geometry = ColumnGeometry::new(&input, format.block_size);
             clip_gradient_columns::launch_unchecked(
                 client,

@@ -9,7 +9,7 @@ use cubecl::prelude::*;
 use cubecl::zspace::metadata::Metadata;
 
 use super::buffer::{CUBE_UNITS, contiguous, float_words, words};
-use super::walk::{Layout, Walk};
+use super::memory_layout::{BlockLayout, MemoryLayout};
 use crate::Fp4Scheme;
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::dequantize::{Decoding, PackedRowsLaunch, dequantize as kernel};
@@ -141,8 +141,8 @@ impl Bytes {
 
     fn in_place(tensor: &CubeTensor, align: usize) -> Option<Self> {
         let axis = tensor.shape().num_dims() - 1;
-        let layout = Layout::new(&tensor.shape(), tensor.meta.strides(), axis)?;
-        let Walk::Rows { len, pitch, .. } = layout.walk else {
+        let layout = MemoryLayout::new(&tensor.shape(), tensor.meta.strides(), axis)?;
+        let BlockLayout::Rows { len, pitch, .. } = layout.blocks else {
             return None;
         };
         let offset = tensor.handle.offset_start.unwrap_or(0);

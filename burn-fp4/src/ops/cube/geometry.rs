@@ -1,4 +1,4 @@
-//! Walks as kernels take them.
+//! Memory layouts as kernels take them.
 
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::client::Client;
@@ -6,7 +6,7 @@ use cubecl::features::Plane;
 use cubecl::prelude::*;
 
 use super::buffer::{CUBE_UNITS, Strided};
-use super::walk::Walk;
+use super::memory_layout::BlockLayout;
 use crate::kernels::columns::ColumnsLaunch;
 use crate::kernels::quantize::{BYTES_PER_WORD, CODES_PER_WORD};
 use crate::kernels::rows::{RowSplit, RowsLaunch};
@@ -53,8 +53,8 @@ impl RowGeometry {
     }
 
     fn with_lanes(input: &Strided, block_size: usize, lanes: usize) -> Self {
-        let Walk::Rows { n_rows, len, pitch } = input.layout.walk else {
-            unreachable!("a walk over rows")
+        let BlockLayout::Rows { n_rows, len, pitch } = input.layout.blocks else {
+            unreachable!("blocks in rows")
         };
         let client = &input.tensor.client;
         let block_words = block_size / input.floats.per_word();
@@ -113,7 +113,7 @@ pub(super) struct ColumnGeometry {
 
 impl ColumnGeometry {
     pub fn new(input: &Strided, block_size: usize) -> Self {
-        let Walk::Columns {
+        let BlockLayout::Columns {
             outer,
             slab,
             len,
@@ -121,9 +121,9 @@ impl ColumnGeometry {
             height,
             pitch,
             width,
-        } = input.layout.walk
+        } = input.layout.blocks
         else {
-            unreachable!("a walk over columns")
+            unreachable!("blocks in columns")
         };
         let client = &input.tensor.client;
         // A unit keeps a whole block of every column in registers, and a plane is wide enough to read

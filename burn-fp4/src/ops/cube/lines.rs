@@ -5,7 +5,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::buffer::{contiguous, float_words};
-use super::walk::{Layout, Walk};
+use super::memory_layout::{BlockLayout, MemoryLayout};
 use crate::kernels::float_words::FloatWords;
 
 /// A tensor as lines of floats in memory order, in parts along the leading axis.
@@ -50,8 +50,8 @@ impl Lines {
         let innermost = (0..shape.len())
             .rev()
             .find(|&axis| strides[axis] == 1 && shape[axis] > 1)?;
-        let layout = Layout::new(&shape, strides, innermost)?;
-        let Walk::Rows { n_rows, len, pitch } = layout.walk else {
+        let layout = MemoryLayout::new(&shape, strides, innermost)?;
+        let BlockLayout::Rows { n_rows, len, pitch } = layout.blocks else {
             return None;
         };
         let leading = strides[0] >= strides.iter().copied().max().unwrap_or(0);

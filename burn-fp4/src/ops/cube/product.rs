@@ -15,7 +15,7 @@ use cubecl::prelude::*;
 use cubecl::zspace::metadata::Metadata;
 
 use super::buffer::{float_words, with_even_rows, words};
-use super::walk::{Layout, Walk};
+use super::memory_layout::{BlockLayout, MemoryLayout};
 use crate::Fp4Scheme;
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::float_words::FloatWords;
@@ -223,9 +223,9 @@ fn widest(offset: usize, pitch: usize, len: usize) -> usize {
 fn byte_rows(tensor: CubeTensor, alignment: usize) -> (CubeTensor, usize) {
     let pitch = |tensor: &CubeTensor| {
         let shape = tensor.shape();
-        let layout = Layout::new(&shape, tensor.meta.strides(), shape.len() - 1)?;
-        match layout.walk {
-            Walk::Rows { pitch, .. } if layout.in_order => Some(pitch),
+        let layout = MemoryLayout::new(&shape, tensor.meta.strides(), shape.len() - 1)?;
+        match layout.blocks {
+            BlockLayout::Rows { pitch, .. } if layout.in_order => Some(pitch),
             _ => None,
         }
     };

@@ -10,7 +10,7 @@ use cubecl::server::Handle;
 use super::amax::global_scales;
 use super::buffer::{Strided, contiguous, words};
 use super::geometry::{ColumnGeometry, RowGeometry};
-use super::walk::Walk;
+use super::memory_layout::BlockLayout;
 use crate::Fp4Scheme;
 use crate::block_axis::BlockAxis;
 use crate::kernels::format::KernelFormat;
@@ -65,8 +65,8 @@ fn pack(input: &Strided, global_scales: &CubeTensor, format: KernelFormat) -> (H
     let n_scales = global_scales.meta.num_elements();
     let codes = client.empty(n_blocks * format.block_size / 2);
     let scale_words = n_blocks.div_ceil(BYTES_PER_WORD);
-    match input.layout.walk {
-        Walk::Rows { .. } => {
+    match input.layout.blocks {
+        BlockLayout::Rows { .. } => {
             let geometry = RowGeometry::packing(input, format.block_size);
             let scales = client.empty(scale_words * BYTES_PER_WORD);
             // SAFETY: positions come from the geometry of the tensor and the number of its blocks;
@@ -91,7 +91,7 @@ fn pack(input: &Strided, global_scales: &CubeTensor, format: KernelFormat) -> (H
             }
             (codes, scales)
         }
-        Walk::Columns { outer, width, .. } => {
+        BlockLayout::Columns { outer, width, .. } => {
             let geometry = ColumnGeometry::new(input, format.block_size);
             let device = input.tensor.device.clone();
             let shape = Shape::new([scale_words]);

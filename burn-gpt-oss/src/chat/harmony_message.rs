@@ -22,7 +22,7 @@ pub enum AnalysisPolicy {
 }
 
 /// One harmony message before it becomes tokens.
-pub(crate) struct Block<'a> {
+pub(crate) struct HarmonyMessage<'a> {
     pub(crate) source: SpanSource,
     pub(crate) message: Option<usize>,
     pub(crate) role: Role,
@@ -33,7 +33,7 @@ pub(crate) struct Block<'a> {
     pub(crate) text: Cow<'a, str>,
 }
 
-impl<'a> Block<'a> {
+impl<'a> HarmonyMessage<'a> {
     fn new(source: SpanSource, role: Role, text: Cow<'a, str>) -> Self {
         Self {
             source,
@@ -52,7 +52,7 @@ impl<'a> Block<'a> {
     }
 
     fn thinking(index: usize, thinking: &'a str) -> Self {
-        let block = Self::new(
+        let message = Self::new(
             SpanSource::Thinking,
             Role::Assistant,
             Cow::Borrowed(thinking),
@@ -60,7 +60,7 @@ impl<'a> Block<'a> {
         Self {
             message: Some(index),
             channel: Some("analysis"),
-            ..block
+            ..message
         }
     }
 
@@ -85,26 +85,27 @@ impl<'a> Block<'a> {
 }
 
 /// The harmony messages of a conversation in order, without those that the policy drops.
-pub(crate) fn blocks(
+pub(crate) fn harmony_messages(
     conversation: &Conversation,
     policy: AnalysisPolicy,
-) -> Result<Vec<Block<'_>>, GptOssError> {
+) -> Result<Vec<HarmonyMessage<'_>>, GptOssError> {
     refuse_tools(conversation)?;
-    let mut blocks: Vec<Block<'_>> = conversation.system.iter().map(Block::system).collect();
+    let system = conversation.system.iter().map(HarmonyMessage::system);
+    let mut messages: Vec<HarmonyMessage<'_>> = system.collect();
     for (index, message) in conversation.messages.iter().enumerate() {
         check(message).map_err(|reason| GptOssError::Conversation {
             message: index,
             reason: reason.to_owned(),
         })?;
         if let Some(thinking) = thinking_of(message) {
-            blocks.push(Block::thinking(index, thinking));
+            messages.push(HarmonyMessage::thinking(index, thinking));
         }
-        blocks.push(Block::content(index, message));
+        messages.push(HarmonyMessage::content(index, message));
     }
     if policy == AnalysisPolicy::DropBeforeFinal {
-        drop_analysis(&mut blocks);
+        drop_analysis(&mut messages);
     }
-    Ok(blocks)
+    Ok(messages)
 }
 
 impl Conversation {
@@ -114,7 +115,7 @@ impl Conversation {
     /// [`GptOssError::Conversation`] for the first message that cannot, [`GptOssError::Unsupported`] for
     /// tools.
     pub fn check(&self) -> Result<(), GptOssError> {
-        blocks(self, AnalysisPolicy::Keep).map(drop)
+        harmony_messages(self, AnalysisPolicy::Keep).map(drop)
     }
 }
 
@@ -159,18 +160,20 @@ fn thinking_of(message: &Message) -> Option<&str> {
         .filter(|_| message.role == Role::Assistant)
 }
 
-fn drop_analysis(blocks: &mut Vec<Block<'_>>) {
-    let last_assistant = blocks.iter().rfind(|block| block.role == Role::Assistant);
-    if !last_assistant.is_some_and(Block::is_final_answer) {
+fn drop_analysis(messages: &mut Vec<HarmonyMessage<'_>>) {
+    let last_assistant = messages
+        .iter()
+        .rfind(|message| message.role == Role::Assistant);
+    if !last_assistant.is_some_and(HarmonyMessage::is_final_answer) {
         return;
     }
-    let first_final = blocks
+    let first_final = messages
         .iter()
-        .position(|block| block.channel == Some("final"));
+        .position(|message| message.channel == Some("final"));
     let mut index = 0;
-    blocks.retain(|block| {
+    messages.retain(|message| {
         let dropped =
-            first_final.is_some_and(|end| index < end) && block.channel == Some("analysis");
+            first_final.is_some_and(|end| index < end) && message.channel == Some("analysis");
         index += 1;
         !dropped
     });
@@ -186,9 +189,9 @@ mod tests {
             messages,
             ..Conversation::default()
         };
-        match blocks(&conversation, AnalysisPolicy::Keep) {
+        match harmony_messages(&conversation, AnalysisPolicy::Keep) {
             Err(GptOssError::Conversation { message: 1, reason }) => reason,
-            other => panic!("{:?}", other.map(|blocks| blocks.len())),
+            other => panic!("{:?}", other.map(|messages| messages.len())),
         }
     }
 
@@ -207,7 +210,9 @@ mod tests {
             ..Conversation::default()
         };
         assert_eq!(
-            blocks(&conversation, AnalysisPolicy::Keep).unwrap().len(),
+            harmony_messages(&conversation, AnalysisPolicy::Keep)
+                .unwrap()
+                .len(),
             1
         );
     }

@@ -1,10 +1,10 @@
 //! How blocks lie in the memory of a strided tensor.
 
-/// Where the elements of a tensor are, as kernels walk over them; all numbers count elements.
+/// Where the elements of a tensor are, as kernels visit them; all numbers count elements.
 ///
 /// Strides that a runtime adds to align rows, and axes in another order than in memory, need no copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Walk {
+pub(super) enum BlockLayout {
     /// The elements of a block are neighbours: rows of `len` elements, `pitch` apart.
     Rows {
         n_rows: usize,
@@ -25,7 +25,7 @@ pub(super) enum Walk {
     },
 }
 
-impl Walk {
+impl BlockLayout {
     /// Whether vectors of so many elements start where lines do. The last one of a line may reach into
     /// the gap behind it.
     pub fn fits(&self, elements: usize) -> bool {
@@ -48,10 +48,10 @@ impl Walk {
     }
 }
 
-/// A walk, and what else depends on the order of the axes.
+/// The layout of the blocks, and what else depends on the order of the axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
-    pub walk: Walk,
+pub(super) struct MemoryLayout {
+    pub blocks: BlockLayout,
     /// Whether the axes other than that of the blocks are in memory in their order.
     pub in_order: bool,
     /// Elements that the tensor spans in memory.
@@ -61,7 +61,7 @@ pub(super) struct Layout {
 /// An axis: its length and how far its elements are apart.
 type Axis = (usize, usize);
 
-impl Layout {
+impl MemoryLayout {
     /// The layout of a tensor with blocks along `axis`; none if it overlaps itself, its innermost
     /// elements are no neighbours, or gaps are in too many places.
     pub fn new(shape: &[usize], strides: &[usize], axis: usize) -> Option<Self> {
@@ -85,24 +85,24 @@ impl Layout {
             .map(|(len, stride)| (len - 1) * stride)
             .sum::<usize>()
             + 1;
-        let walk = if block.1 == 1 {
+        let blocks = if block.1 == 1 {
             Self::rows(&others, block)?
         } else {
             Self::columns(&others, block)?
         };
         Some(Self {
-            walk,
+            blocks,
             in_order,
             span,
         })
     }
 
-    fn rows(others: &[Axis], (len, _): Axis) -> Option<Walk> {
+    fn rows(others: &[Axis], (len, _): Axis) -> Option<BlockLayout> {
         let (n_rows, pitch) = merge(others, len)?;
-        Some(Walk::Rows { n_rows, len, pitch })
+        Some(BlockLayout::Rows { n_rows, len, pitch })
     }
 
-    fn columns(others: &[Axis], (len, stride): Axis) -> Option<Walk> {
+    fn columns(others: &[Axis], (len, stride): Axis) -> Option<BlockLayout> {
         let inner = others.partition_point(|&(_, other)| other > stride);
         let (outer, slab) = merge(&others[..inner], len * stride)?;
         let (lines, width) = match others[inner..].split_last() {
@@ -111,7 +111,7 @@ impl Layout {
             _ => return None,
         };
         let (height, pitch) = merge(lines, width)?;
-        Some(Walk::Columns {
+        Some(BlockLayout::Columns {
             outer,
             slab,
             len,
@@ -148,12 +148,12 @@ fn extend(mut axes: &[Axis], mut width: usize) -> (&[Axis], usize) {
 mod tests {
     use super::*;
 
-    fn rows(n_rows: usize, len: usize, pitch: usize) -> Walk {
-        Walk::Rows { n_rows, len, pitch }
+    fn rows(n_rows: usize, len: usize, pitch: usize) -> BlockLayout {
+        BlockLayout::Rows { n_rows, len, pitch }
     }
 
-    fn columns([outer, slab, len, stride, height, pitch, width]: [usize; 7]) -> Walk {
-        Walk::Columns {
+    fn columns([outer, slab, len, stride, height, pitch, width]: [usize; 7]) -> BlockLayout {
+        BlockLayout::Columns {
             outer,
             slab,
             len,
@@ -164,39 +164,42 @@ mod tests {
         }
     }
 
-    fn walk(shape: &[usize], strides: &[usize], axis: usize) -> Option<Walk> {
-        Layout::new(shape, strides, axis).map(|layout| layout.walk)
+    fn blocks(shape: &[usize], strides: &[usize], axis: usize) -> Option<BlockLayout> {
+        MemoryLayout::new(shape, strides, axis).map(|layout| layout.blocks)
     }
 
     #[test]
     fn contiguous_tensors() {
         let strides = [64 * 10, 10, 1];
         assert_eq!(
-            walk(&[3, 64, 10], &strides, 1),
+            blocks(&[3, 64, 10], &strides, 1),
             Some(columns([3, 640, 64, 10, 1, 10, 10]))
         );
         assert_eq!(
-            walk(&[32, 64, 10], &strides, 0),
+            blocks(&[32, 64, 10], &strides, 0),
             Some(columns([1, 32 * 640, 32, 640, 1, 640, 640]))
         );
-        assert_eq!(walk(&[3, 10, 64], &[640, 64, 1], 2), Some(rows(30, 64, 64)));
-        assert_eq!(walk(&[64], &[1], 0), Some(rows(1, 64, 64)));
-        assert_eq!(walk(&[64, 1], &[1, 1], 0), Some(rows(1, 64, 64)));
+        assert_eq!(
+            blocks(&[3, 10, 64], &[640, 64, 1], 2),
+            Some(rows(30, 64, 64))
+        );
+        assert_eq!(blocks(&[64], &[1], 0), Some(rows(1, 64, 64)));
+        assert_eq!(blocks(&[64, 1], &[1, 1], 0), Some(rows(1, 64, 64)));
     }
 
     #[test]
     fn aligned_rows() {
         let strides = [64 * 16, 16, 1];
         assert_eq!(
-            walk(&[3, 64, 10], &strides, 1),
+            blocks(&[3, 64, 10], &strides, 1),
             Some(columns([3, 1024, 64, 16, 1, 10, 10]))
         );
         assert_eq!(
-            walk(&[32, 64, 10], &strides, 0),
+            blocks(&[32, 64, 10], &strides, 0),
             Some(columns([1, 32 * 1024, 32, 1024, 64, 16, 10]))
         );
         assert_eq!(
-            walk(&[3, 4, 64], &[4 * 80, 80, 1], 2),
+            blocks(&[3, 4, 64], &[4 * 80, 80, 1], 2),
             Some(rows(12, 64, 80))
         );
     }
@@ -204,14 +207,14 @@ mod tests {
     #[test]
     fn axes_in_another_order() {
         // [3, 10, 64] in memory, seen as [3, 64, 10].
-        let layout = Layout::new(&[3, 64, 10], &[640, 1, 64], 1).unwrap();
+        let layout = MemoryLayout::new(&[3, 64, 10], &[640, 1, 64], 1).unwrap();
         assert_eq!(
-            (layout.walk, layout.in_order, layout.span),
+            (layout.blocks, layout.in_order, layout.span),
             (rows(30, 64, 64), true, 1920)
         );
         // [10, 3, 64] in memory, seen as [3, 10, 64].
-        let layout = Layout::new(&[3, 10, 64], &[64, 192, 1], 2).unwrap();
-        assert_eq!((layout.walk, layout.in_order), (rows(30, 64, 64), false));
+        let layout = MemoryLayout::new(&[3, 10, 64], &[64, 192, 1], 2).unwrap();
+        assert_eq!((layout.blocks, layout.in_order), (rows(30, 64, 64), false));
     }
 
     #[test]
@@ -227,9 +230,9 @@ mod tests {
     #[test]
     fn refused() {
         // A broadcast, every second element, gaps between groups of rows.
-        assert_eq!(walk(&[3, 64], &[0, 1], 1), None);
-        assert_eq!(walk(&[3, 64], &[128, 2], 1), None);
-        assert_eq!(walk(&[3, 4, 64], &[1000, 64, 1], 2), None);
-        assert_eq!(walk(&[3, 64, 3, 5], &[9999, 150, 30, 2], 1), None);
+        assert_eq!(blocks(&[3, 64], &[0, 1], 1), None);
+        assert_eq!(blocks(&[3, 64], &[128, 2], 1), None);
+        assert_eq!(blocks(&[3, 4, 64], &[1000, 64, 1], 2), None);
+        assert_eq!(blocks(&[3, 64, 3, 5], &[9999, 150, 30, 2], 1), None);
     }
 }

@@ -1,34 +1,34 @@
 //! Codes on their way between rows and columns.
 //!
 //! Where the block axis is not the last, neighbouring elements belong to different blocks, but their
-//! codes are stored block by block. A sheet holds the codes of 32 rows, two rows to a byte: in the
+//! codes are stored block by block. A tile holds the codes of 32 rows, two rows to a byte: in the
 //! packed form 16 consecutive bytes of every column.
 
 use crate::nibbles::{Rows, SQUARES, transpose};
 use crate::simd::prefetch;
 
-/// Rows of elements in a sheet: one block of MXFP4, two of NVFP4.
-pub(super) const SHEET_ROWS: usize = 32;
-/// Columns in a sheet: so many that rows are long runs of memory, so few that its rows and the lines
+/// Rows of elements in a tile: one block of MXFP4, two of NVFP4.
+pub(super) const TILE_ROWS: usize = 32;
+/// Columns in a tile: so many that rows are long runs of memory, so few that its rows and the lines
 /// its columns are written to stay in the cache.
-pub(super) const SHEET_COLUMNS: usize = 2048;
+pub(super) const TILE_COLUMNS: usize = 2048;
 
 /// Columns that are turned together.
 const GROUP: usize = 8 * SQUARES;
 
 /// Bytes of two rows of elements.
-pub(super) type ByteRow = [u8; SHEET_COLUMNS];
+pub(super) type ByteRow = [u8; TILE_COLUMNS];
 
-/// The codes of up to [`SHEET_ROWS`] rows and [`SHEET_COLUMNS`] columns.
-pub(super) struct Sheet {
+/// The codes of up to [`TILE_ROWS`] rows and [`TILE_COLUMNS`] columns.
+pub(super) struct CodeTile {
     /// Byte `c` of row `r` holds the codes of the rows `2r` and `2r + 1` in column `c`.
-    pub rows: [ByteRow; SHEET_ROWS / 2],
+    pub rows: [ByteRow; TILE_ROWS / 2],
 }
 
-impl Sheet {
-    /// An empty sheet.
+impl CodeTile {
+    /// An empty tile.
     pub const ZERO: Self = Self {
-        rows: [[0; SHEET_COLUMNS]; SHEET_ROWS / 2],
+        rows: [[0; TILE_COLUMNS]; TILE_ROWS / 2],
     };
 
     /// Writes the first `n_rows` byte rows, a multiple of eight, to the starts of the columns of
