@@ -22,7 +22,6 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use burn::backend::DispatchDevice;
 use burn::tensor::{Device, FloatDType};
-use burn_fp4::PackedProductMode;
 use burn_gpt_oss::{
     CheckpointForm, CheckpointReader, GenerateOptions, Generation, GptOss, GptOssConfig, Step,
 };
@@ -61,26 +60,24 @@ fn main() -> Result<()> {
     report_memory("after 32 tokens", &reader)?;
 
     println!(
-        "\n| sequences | products | first token, s | tokens/s | GB per step | GB/s | read GB/s | share of floor |"
+        "\n| sequences | first token, s | tokens/s | GB per step | GB/s | read GB/s | share of floor |"
     );
-    println!("|--:|---|--:|--:|--:|--:|--:|--:|");
+    println!("|--:|--:|--:|--:|--:|--:|--:|");
     for rows in rows() {
-        for &mode in modes(&device) {
-            let run = decode(&model.clone().with_packed_products(mode), rows, &device)?;
-            let rate = match on_cpu(&device) {
-                true => read_rate(&reader),
-                false => copy_rate(&device)?,
-            };
-            let bytes = floor_bytes(&reader, rows);
-            let used = bytes / run.step / 1e9;
-            println!(
-                "| {rows} | {mode:?} | {:.2} | {:.2} | {:.2} | {used:.1} | {rate:.1} | {:.0} % |",
-                run.first,
-                rows as f64 / run.step,
-                bytes / 1e9,
-                100.0 * used / rate
-            );
-        }
+        let run = decode(&model, rows, &device)?;
+        let rate = match on_cpu(&device) {
+            true => read_rate(&reader),
+            false => copy_rate(&device)?,
+        };
+        let bytes = floor_bytes(&reader, rows);
+        let used = bytes / run.step / 1e9;
+        println!(
+            "| {rows} | {:.2} | {:.2} | {:.2} | {used:.1} | {rate:.1} | {:.0} % |",
+            run.first,
+            rows as f64 / run.step,
+            bytes / 1e9,
+            100.0 * used / rate
+        );
     }
     println!();
     report_memory("at the end", &reader)
@@ -95,14 +92,6 @@ fn dtype(device: &Device) -> FloatDType {
     match device.supports_dtype(FloatDType::BF16) && !on_cpu(device) {
         true => FloatDType::BF16,
         false => FloatDType::F32,
-    }
-}
-
-/// Other devices than the CPU have one way.
-fn modes(device: &Device) -> &'static [PackedProductMode] {
-    match on_cpu(device) {
-        true => &[PackedProductMode::Exact, PackedProductMode::Int8],
-        false => &[PackedProductMode::Exact],
     }
 }
 

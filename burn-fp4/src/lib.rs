@@ -61,7 +61,7 @@ pub use ops::{
     dequantize, fake_quantize, fake_quantize_along, fp8_fake_quantize, global_amax, quantize,
 };
 pub use packed::{PackedFp4, PackedFp4Ref};
-pub use packed_product::{PackedMatrix, PackedProductMode, ProductRows, packed_product};
+pub use packed_product::{PackedMatrix, ProductRows, packed_product};
 pub use scale_rule::{Nvfp4ScaleRule, ScaleRule};
 pub use scheme::{Fp4Scheme, Nvfp4BlockSize};
 pub use slice_quantizer::SliceQuantizer;

@@ -12,11 +12,9 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod avx512;
-mod integers;
 mod lanes;
 mod matrix;
-mod mode;
-mod planes;
+mod nibble_rows;
 mod portable;
 mod prepared;
 mod rows;
@@ -25,16 +23,14 @@ mod task;
 use std::ops::Range;
 
 pub use matrix::PackedMatrix;
-pub use mode::PackedProductMode;
 pub use rows::ProductRows;
 
 use task::Task;
 
 /// `out = rows matrix^T` for some of the rows of the matrix, on the calling thread.
 ///
-/// Element `[r, o]` is the sum of `rows[r, i] * matrix[o, i]` over `i`, added up in `f32`: for rows
-/// that are [`exact`](ProductRows::exact), the error is the rounding of the products and of their
-/// sum. It is NaN if the matrix has a scale byte in row `o` that means NaN.
+/// Element `[r, o]` is the sum of `rows[r, i] * matrix[o, i]` over `i`, added up in `f32`: the error is
+/// the rounding of the products and of their sum. It is NaN if the matrix has a scale byte in row `o` that means NaN.
 ///
 /// Threads that share a product call this with parts of `0..matrix.d_output()`; no sum depends on
 /// what the parts are.

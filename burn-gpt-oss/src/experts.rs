@@ -3,7 +3,7 @@ mod weight;
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use burn_fp4::{ActivationQuantizer, PackedProductMode};
+use burn_fp4::ActivationQuantizer;
 
 use crate::config::GptOssConfig;
 use crate::ops::{clamped_swiglu, expert_combine, expert_linear, expert_routing};
@@ -33,10 +33,6 @@ pub struct Experts {
     pub down_proj_input_quantizer: Option<ActivationQuantizer>,
     swiglu_limit: f64,
     swiglu_alpha: f64,
-    /// What a packed `gate_up_proj` is multiplied with; a choice of the run, not part of a record.
-    /// `down_proj` is always multiplied exactly.
-    #[module(skip)]
-    pub packed_product_mode: PackedProductMode,
 }
 
 impl Experts {
@@ -60,7 +56,6 @@ impl Experts {
             down_proj_input_quantizer: None,
             swiglu_limit: config.swiglu_limit,
             swiglu_alpha: config.swiglu_alpha,
-            packed_product_mode: PackedProductMode::Exact,
         }
     }
 
@@ -71,22 +66,15 @@ impl Experts {
     /// - output: `[tokens, hidden_size]`
     pub fn forward(&self, x: Tensor<2>, routed: &RouterOutput) -> Tensor<2> {
         let routing = expert_routing(routed.indices.clone(), self.down_proj_bias.dims()[0]);
-        let mode = self.packed_product_mode;
         // Before the tokens are repeated for their experts: the same result for less work.
         let tokens = quantized(&self.gate_up_proj_input_quantizer, x);
-        let (weight, bias) = (
-            self.gate_up_proj.matrices(mode),
-            self.gate_up_proj_bias.val(),
-        );
+        let (weight, bias) = (self.gate_up_proj.matrices(), self.gate_up_proj_bias.val());
         let inner = expert_linear(tokens, weight, bias, &routing);
         let active = clamped_swiglu(inner, self.swiglu_limit as f32, self.swiglu_alpha as f32);
         let active = quantized(&self.down_proj_input_quantizer, active);
         // What comes out of SwiGLU has a few large values among small ones, of which eight bits would lose
         // too much.
-        let (weight, bias) = (
-            self.down_proj.matrices(PackedProductMode::Exact),
-            self.down_proj_bias.val(),
-        );
+        let (weight, bias) = (self.down_proj.matrices(), self.down_proj_bias.val());
         expert_combine(active, weight, bias, routed.scores.clone(), &routing)
     }
 

@@ -65,8 +65,7 @@ pub enum Step {
 /// cancels it.
 ///
 /// Keys and values of seen tokens are kept, so that a step costs the work of its own tokens. A sequence
-/// does not depend on what is generated beside it, apart from the rounding of sums; with
-/// [`PackedProductMode::Int8`](burn_fp4::PackedProductMode), apart from that of activations.
+/// does not depend on what is generated beside it, apart from the rounding of sums.
 pub struct Generation<'a> {
     model: &'a GptOss,
     prompts: &'a [Vec<u32>],

@@ -52,9 +52,6 @@ pub struct Args {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceName::Flex)]
     pub device: DeviceName,
-    /// Round what experts are multiplied with to eight bits: faster on CPUs, and less exact
-    #[arg(long)]
-    pub int8: bool,
 
     /// 0 takes the most likely token every time, higher values vary more
     #[arg(

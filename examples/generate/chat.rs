@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Error, Result, ensure};
 use burn::tensor::{Device, FloatDType};
-use burn_fp4::PackedProductMode;
 use burn_gpt_oss::{
     AnalysisPolicy, CheckpointReader, Conversation, GenerateOptions, Generation, GptOss,
     GptOssError, Message, PromptCache, SystemContent, Tokenizer, render_completion,
@@ -67,15 +66,11 @@ impl<'a> Chat<'a> {
         let model = reader.load_stored(&device, dtype, |_| {})?;
         // Mistakes in the options are told before anything is asked.
         Generation::new(&model, &[], &options, &device)?;
-        let mode = match args.int8 {
-            true => PackedProductMode::Int8,
-            false => PackedProductMode::Exact,
-        };
         let mut chat = Self {
             args,
             device,
             reader,
-            model: model.with_packed_products(mode),
+            model,
             tokenizer,
             options,
             messages: Vec::new(),

@@ -1,6 +1,6 @@
 //! Packed experts: exact, and with activations of eight bits.
 
-use burn_fp4::{Fp4Scheme, PackedProductMode};
+use burn_fp4::Fp4Scheme;
 use burn_gpt_oss::{GenerateOptions, GptOss};
 
 use crate::model::{device, int_tensor, load_packed, values};
@@ -42,29 +42,12 @@ fn error(model: &GptOss) -> (f64, f64) {
 }
 
 #[test]
-fn eight_bit_activations_choose_the_golden_tokens() {
-    let expected = &sequence()[20..];
-    let exact = stored();
-    assert_eq!(greedy(&exact), expected);
-    let int8 = stored().with_packed_products(PackedProductMode::Int8);
-    let ((exact, logits), (fast, _)) = (error(&exact), error(&int8));
-    println!("root mean square of logits {logits:.3}; error exact {exact:.2e}, int8 {fast:.2e}");
-    assert!(
-        exact < 1e-5 * logits,
-        "exact products: {exact:e} of {logits}"
-    );
-    // An integer is off by 0.3 % of its value in the root mean square; four layers, and experts that
-    // change with it.
-    assert!(
-        fast < 1e-2 * logits,
-        "products with eight bits: {fast:e} of {logits}"
-    );
-    assert_eq!(greedy(&int8), expected);
-    let backend_has_it = matches!(
-        device().as_dispatch(),
-        burn::backend::DispatchDevice::Flex(_)
-    );
-    assert_eq!(fast > 2.0 * exact, backend_has_it, "the mode has an effect");
+fn stored_weights_give_the_golden_tokens() {
+    let stored = stored();
+    assert_eq!(greedy(&stored), &sequence()[20..]);
+    let (error, logits) = error(&stored);
+    println!("root mean square of logits {logits:.3}; error {error:.2e}");
+    assert!(error < 1e-5 * logits, "products: {error:e} of {logits}");
 }
 
 #[test]

@@ -18,35 +18,28 @@ pub struct Candidate<'a> {
     pub run: Box<dyn FnMut() + 'a>,
 }
 
-/// burn-fp4, with exact rows and with rows of integers.
+/// burn-fp4.
 pub fn ours<'a>(
     format: &str,
     weights: &'a Weights,
     pool: &'a ThreadPool,
     n_rows: usize,
-) -> [Candidate<'a>; 2] {
-    type Prepare = fn(&[f32], usize) -> ProductRows;
-    let kinds: [(&str, Prepare); 2] = [
-        ("exact", ProductRows::exact),
-        ("int8", ProductRows::int8_blocks),
-    ];
-    kinds.map(|(kind, prepare)| {
-        let values = activations(n_rows);
-        let mut out = vec![0.0; n_rows * D_OUTPUT];
-        Candidate {
-            name: format!("burn-fp4 {format} {kind}"),
-            n_bytes: weights.n_bytes(),
-            run: Box::new(move || {
-                pool.install(|| {
-                    for expert in 0..N_EXPERTS {
-                        // As ggml does: rows are prepared for every product.
-                        let rows = prepare(&values, D_INPUT);
-                        multiply(weights, expert, &rows, &mut out);
-                    }
-                });
-            }),
-        }
-    })
+) -> Candidate<'a> {
+    let values = activations(n_rows);
+    let mut out = vec![0.0; n_rows * D_OUTPUT];
+    Candidate {
+        name: format!("burn-fp4 {format}"),
+        n_bytes: weights.n_bytes(),
+        run: Box::new(move || {
+            pool.install(|| {
+                for expert in 0..N_EXPERTS {
+                    // As ggml does: rows are prepared for every product.
+                    let rows = ProductRows::new(&values, D_INPUT);
+                    multiply(weights, expert, &rows, &mut out);
+                }
+            });
+        }),
+    }
 }
 
 /// One product; `out` is in tasks, `[n, TASK]` each.

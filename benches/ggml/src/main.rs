@@ -40,8 +40,8 @@ fn main() {
     for n_rows in ROWS {
         let mut candidates: Vec<Candidate<'_>> = vec![read::candidate(&mxfp4, &pool)];
         candidates.extend(peers.iter().map(|matrices| peer(matrices, n_rows)));
-        candidates.extend(ours("MXFP4", &mxfp4, &pool, n_rows));
-        candidates.extend(ours("NVFP4", &nvfp4, &pool, n_rows));
+        candidates.push(ours("MXFP4", &mxfp4, &pool, n_rows));
+        candidates.push(ours("NVFP4", &nvfp4, &pool, n_rows));
         print(n_rows, &by_turns(&mut candidates, rounds));
     }
 }

@@ -1,19 +1,16 @@
 //! Registers of 256 bits.
 
 use core::arch::x86_64::{
-    __m256, __m256i, _MM_HINT_NTA, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
-    _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_epi16, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_broadcastsi128_si256,
-    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_cvtepi32_ps,
-    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_max_epu32, _mm256_mul_ps, _mm256_or_ps, _mm256_or_si256,
-    _mm256_permutevar8x32_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srli_epi16, _mm256_srli_epi32, _mm256_xor_ps,
+    __m256, __m256i, _MM_HINT_NTA, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps,
+    _mm_movehl_ps, _mm_prefetch, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
+    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_extractf128_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_epu32, _mm256_mul_ps,
+    _mm256_or_ps, _mm256_or_si256, _mm256_permutevar8x32_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8,
+    _mm256_slli_epi32, _mm256_srli_epi32, _mm256_xor_ps,
 };
 
-use super::integers::IntegerChunk;
-use super::lanes::{DOUBLED, IntegerLanes, Lanes, VALUES};
+use super::lanes::{Lanes, VALUES};
 use super::matrix::ScaleFormat;
 use crate::simd::Kernel;
 
@@ -138,39 +135,6 @@ impl Lanes<8> for Avx2 {
             let four = _mm_add_ps(_mm256_castps256_ps128(values), high);
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
-        }
-    }
-}
-
-impl IntegerLanes<8> for Avx2 {
-    #[inline(always)]
-    fn doubled(self, codes: __m256i) -> [__m256i; 2] {
-        // SAFETY: `self` proves that the processor has AVX2; `DOUBLED` has 16 bytes.
-        unsafe {
-            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(DOUBLED.as_ptr().cast()));
-            let nibble = _mm256_set1_epi8(0xf);
-            let low = _mm256_and_si256(codes, nibble);
-            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble);
-            [
-                _mm256_shuffle_epi8(table, low),
-                _mm256_shuffle_epi8(table, high),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    fn dot(self, [even, odd]: [__m256i; 2], row: &IntegerChunk<8>) -> __m256 {
-        // Four products of at most 24 * 127 are far from the end of 16 bits.
-        // SAFETY: `self` proves that the processor has AVX2; there are two times 32 integers and 8 sums to
-        // start with.
-        unsafe {
-            let first = _mm256_loadu_si256(row.even.as_ptr().cast());
-            let second = _mm256_loadu_si256(row.odd.as_ptr().cast());
-            let first = _mm256_maddubs_epi16(even, first);
-            let pairs = _mm256_add_epi16(first, _mm256_maddubs_epi16(odd, second));
-            let sums = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-            let start = _mm256_loadu_si256(row.starts.as_ptr().cast());
-            _mm256_cvtepi32_ps(_mm256_add_epi32(sums, start))
         }
     }
 }

@@ -1,25 +1,23 @@
 //! Registers of 512 bits.
 
 use core::arch::x86_64::{
-    __m512, __m512i, _MM_HINT_NTA, _mm_loadu_si128, _mm_prefetch, _mm512_add_ps, _mm512_and_si512,
-    _mm512_broadcast_i32x4, _mm512_castsi512_ps, _mm512_cmpeq_epi32_mask, _mm512_cvtepi32_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_ps,
-    _mm512_maskz_loadu_epi8, _mm512_max_epu32, _mm512_mul_ps, _mm512_or_si512,
-    _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_rolv_epi32, _mm512_set1_epi8,
+    __m512, __m512i, _MM_HINT_NTA, _mm_prefetch, _mm512_add_ps, _mm512_and_si512,
+    _mm512_castsi512_ps, _mm512_cmpeq_epi32_mask, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_mov_ps, _mm512_maskz_loadu_epi8, _mm512_max_epu32,
+    _mm512_mul_ps, _mm512_or_si512, _mm512_permutexvar_ps, _mm512_reduce_add_ps, _mm512_rolv_epi32,
     _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_shuffle_epi8, _mm512_srli_epi16, _mm512_srli_epi32,
+    _mm512_shuffle_epi8, _mm512_srli_epi32,
 };
 
-use super::integers::IntegerChunk;
-use super::lanes::{DOUBLED, IntegerLanes, Lanes, VALUES};
+use super::lanes::{Lanes, VALUES};
 use super::matrix::ScaleFormat;
 use crate::simd::Kernel;
 
-/// Proof that the processor has AVX-512 F and BW, AVX2 and FMA, and also VNNI if that is set.
+/// Proof that the processor has AVX-512 F and BW, AVX2 and FMA.
 #[derive(Clone, Copy)]
-pub(super) struct Avx512<const VNNI: bool>(());
+pub(super) struct Avx512(());
 
-impl Avx512<false> {
+impl Avx512 {
     pub fn detect() -> Option<Self> {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -29,24 +27,12 @@ impl Avx512<false> {
     }
 }
 
-impl Avx512<true> {
-    pub fn detect() -> Option<Self> {
-        let found = Avx512::<false>::detect().is_some() && is_x86_feature_detected!("avx512vnni");
-        found.then_some(Self(()))
-    }
-}
-
 #[target_feature(enable = "avx512f,avx512bw,avx2,fma")]
 fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma")]
-fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
-}
-
-impl<const VNNI: bool> Lanes<16> for Avx512<VNNI> {
+impl Lanes<16> for Avx512 {
     const OUTPUTS: usize = 2;
     type Floats = __m512;
     type Words = __m512i;
@@ -54,7 +40,7 @@ impl<const VNNI: bool> Lanes<16> for Avx512<VNNI> {
     #[inline(always)]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: `self` proves that the processor has the features.
-        unsafe { if VNNI { run_vnni(kernel) } else { run(kernel) } }
+        unsafe { run(kernel) }
     }
 
     #[inline(always)]
@@ -142,36 +128,6 @@ impl<const VNNI: bool> Lanes<16> for Avx512<VNNI> {
     fn sum(self, values: __m512) -> f32 {
         // SAFETY: `self` proves that the processor has AVX-512 F.
         unsafe { _mm512_reduce_add_ps(values) }
-    }
-}
-
-impl IntegerLanes<16> for Avx512<true> {
-    #[inline(always)]
-    fn doubled(self, codes: __m512i) -> [__m512i; 2] {
-        // SAFETY: `self` proves that the processor has AVX-512 F and BW; `DOUBLED` has 16 bytes.
-        unsafe {
-            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(DOUBLED.as_ptr().cast()));
-            let nibble = _mm512_set1_epi8(0xf);
-            let low = _mm512_and_si512(codes, nibble);
-            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), nibble);
-            [
-                _mm512_shuffle_epi8(table, low),
-                _mm512_shuffle_epi8(table, high),
-            ]
-        }
-    }
-
-    #[inline(always)]
-    fn dot(self, [even, odd]: [__m512i; 2], row: &IntegerChunk<16>) -> __m512 {
-        // SAFETY: `self` proves that the processor has AVX-512 F and VNNI; there are two times 64 integers
-        // and 16 sums to start with.
-        unsafe {
-            let first = _mm512_loadu_si512(row.even.as_ptr().cast());
-            let second = _mm512_loadu_si512(row.odd.as_ptr().cast());
-            let sum = _mm512_loadu_si512(row.starts.as_ptr().cast());
-            let sum = _mm512_dpbusd_epi32(sum, even, first);
-            _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(sum, odd, second))
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 //! A *chunk* is what one register of codes holds: eight codes in each of its `L` lanes of 32 bits, so
 //! `8 * L` elements.
 
-use super::integers::IntegerChunk;
 use super::matrix::ScaleFormat;
 use crate::simd::Kernel;
 
@@ -52,18 +51,6 @@ pub(super) trait Lanes<const L: usize>: Copy {
     fn sum(self, values: Self::Floats) -> f32;
 }
 
-/// Products of codes with integers.
-pub(super) trait IntegerLanes<const L: usize>: Lanes<L> {
-    /// Doubled E2M1 values plus [`OFFSET`], a byte for each low nibble, and the same for the high
-    /// nibbles.
-    fn doubled(self, codes: Self::Words) -> [Self::Words; 2];
-    /// Sums of the eight products of each lane, as `doubled` values without their offset.
-    fn dot(self, doubled: [Self::Words; 2], row: &IntegerChunk<L>) -> Self::Floats;
-}
-
-/// What makes all doubled E2M1 values unsigned, as the instructions want one factor.
-pub(super) const OFFSET: i32 = 12;
-
 /// Asks for the scale bytes that are as many rows ahead as the codes. They are too few for the processor to
 /// notice that they follow each other.
 #[inline(always)]
@@ -93,14 +80,3 @@ pub(super) fn scale_word(bytes: &[u8]) -> u64 {
 
 /// E2M1 values by code.
 pub(super) const VALUES: [f32; 16] = crate::e2m1::VALUES;
-
-/// Doubled E2M1 values plus [`OFFSET`] by code.
-pub(super) const DOUBLED: [u8; 16] = {
-    let mut doubled = [0; 16];
-    let mut code = 0;
-    while code < 16 {
-        doubled[code] = ((VALUES[code] * 2.0) as i32 + OFFSET) as u8;
-        code += 1;
-    }
-    doubled
-};

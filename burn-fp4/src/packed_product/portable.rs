@@ -1,7 +1,6 @@
 //! Lanes of plain Rust, which the compiler vectorizes for whatever processor it compiles for.
 
-use super::integers::IntegerChunk;
-use super::lanes::{IntegerLanes, Lanes, OFFSET};
+use super::lanes::Lanes;
 use super::matrix::ScaleFormat;
 use crate::simd::Kernel;
 use crate::{e2m1, e4m3, e8m0};
@@ -101,35 +100,4 @@ impl Lanes<LANES> for Portable {
         }
         values[0]
     }
-}
-
-impl IntegerLanes<LANES> for Portable {
-    /// Codes; values follow where they are multiplied, with sums of 32 bits.
-    #[inline(always)]
-    fn doubled(self, codes: Self::Words) -> [Self::Words; 2] {
-        [codes, codes.map(|code| code >> 4)].map(|codes| codes.map(|code| code & 0x0f0f_0f0f))
-    }
-
-    #[inline(always)]
-    fn dot(self, doubled: [Self::Words; 2], row: &IntegerChunk<LANES>) -> Self::Floats {
-        core::array::from_fn(|lane| {
-            let mut sum = row.starts[lane];
-            for byte in 0..4 {
-                let code = |half: usize| doubled[half][lane] >> (8 * byte) & 0xf;
-                sum += doubled_value(code(0)) * i32::from(row.even[lane][byte]);
-                sum += doubled_value(code(1)) * i32::from(row.odd[lane][byte]);
-            }
-            sum as f32
-        })
-    }
-}
-
-/// The doubled value of a code plus [`OFFSET`], without a table, because lookups do not vectorize.
-#[inline(always)]
-fn doubled_value(code: u32) -> i32 {
-    let magnitude = (code & 7) as i32;
-    // 0 1 2 3 4, then 6 8 12.
-    let steps = i32::from(magnitude > 4) + i32::from(magnitude > 5) + 3 * i32::from(magnitude > 6);
-    let value = magnitude + steps;
-    OFFSET + if code > 7 { -value } else { value }
 }

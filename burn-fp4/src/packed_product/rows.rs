@@ -14,7 +14,7 @@ pub struct ProductRows {
 }
 
 impl ProductRows {
-    /// Rows as they are: products have the precision of `f32`.
+    /// Rows for products in the precision of `f32`.
     ///
     /// # Shapes
     ///
@@ -23,34 +23,11 @@ impl ProductRows {
     /// # Panics
     ///
     /// If `values` is not whole rows.
-    pub fn exact(values: &[f32], d_input: usize) -> Self {
+    pub fn new(values: &[f32], d_input: usize) -> Self {
         Self {
             n_rows: n_rows(values, d_input),
             d_input,
-            prepared: Prepared::exact(values, d_input),
-        }
-    }
-
-    /// Rows in blocks of 8 integers of eight bits with one `f32` scale, the largest magnitude over 127:
-    /// faster, less precise.
-    ///
-    /// Rounding is to nearest, ties to even, and changes an element by at most a 254th of the
-    /// largest magnitude of its block, 0.3 % of a normally distributed one in the root mean square;
-    /// llama.cpp's Q8_0 is the same in blocks of 32, with 0.5 %. The product of the integers with the codes
-    /// of a block is exact. Products with a row that has an infinite or NaN element are NaN.
-    ///
-    /// # Shapes
-    ///
-    /// - values: `[n, d_input]`, row-major
-    ///
-    /// # Panics
-    ///
-    /// If `values` is not whole rows.
-    pub fn int8_blocks(values: &[f32], d_input: usize) -> Self {
-        Self {
-            n_rows: n_rows(values, d_input),
-            d_input,
-            prepared: Prepared::int8(values, d_input),
+            prepared: Prepared::new(values, d_input),
         }
     }
 
@@ -64,19 +41,17 @@ impl ProductRows {
         self.d_input
     }
 
-    /// All representations for all instruction sets that this processor has, those of [`exact`](Self::exact)
-    /// first.
+    /// Rows for each of the instruction sets that this processor has.
     #[cfg(test)]
-    pub(super) fn all(values: &[f32], d_input: usize) -> [Vec<Self>; 2] {
+    pub(super) fn all(values: &[f32], d_input: usize) -> Vec<Self> {
         let n_rows = n_rows(values, d_input);
-        Prepared::all(values, d_input).map(|all| {
-            let rows = all.into_iter().map(|prepared| Self {
-                n_rows,
-                d_input,
-                prepared,
-            });
-            rows.collect()
-        })
+        let rows = Prepared::all(values, d_input).into_iter();
+        let rows = rows.map(|prepared| Self {
+            n_rows,
+            d_input,
+            prepared,
+        });
+        rows.collect()
     }
 
     pub(super) fn prepared(&self) -> &Prepared {

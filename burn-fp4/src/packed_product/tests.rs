@@ -97,42 +97,13 @@ impl Random {
     }
 }
 
-/// All representations of rows for all instruction sets, with what they multiply.
-fn representations(values: &[f32], d_input: usize) -> Vec<(ProductRows, Vec<f64>)> {
-    let [exact, int8] = ProductRows::all(values, d_input);
-    let exact = exact.into_iter().map(|rows| {
-        let values = values.iter().map(|&x| f64::from(x));
-        (rows, values.collect())
-    });
-    let int8 = int8.into_iter();
-    exact
-        .chain(int8.map(|rows| (rows, rounded(values, d_input))))
-        .collect()
-}
-
-/// Values as the integers and scales of [`ProductRows::int8_blocks`] have them.
-fn rounded(values: &[f32], d_input: usize) -> Vec<f64> {
-    let blocks = values.chunks(d_input).flat_map(|row| row.chunks(8));
-    let blocks = blocks.flat_map(|block| {
-        let amax = block.iter().fold(0f32, |amax, x| amax.max(x.abs()));
-        let scale = amax / 127.0;
-        block.iter().map(move |x| {
-            let integer = if scale > 0.0 {
-                (x / scale).round_ties_even()
-            } else {
-                0.0
-            };
-            f64::from(integer.clamp(-127.0, 127.0)) * f64::from(scale)
-        })
-    });
-    blocks.collect()
-}
-
 /// Multiplies in two parts, and compares with sums in `f64`.
 fn check(weight: &Weight, values: &[f32]) {
     let [d_output, d_input] = weight.shape;
     let matrix = weight.matrix();
-    for (rows, values) in representations(values, d_input) {
+    let exact: Vec<f64> = values.iter().map(|&x| f64::from(x)).collect();
+    for rows in ProductRows::all(values, d_input) {
+        let values = &exact;
         let split = d_output / 3;
         for outputs in [0..split, split..d_output] {
             let mut out = vec![7.0; rows.n_rows() * outputs.len()];
@@ -206,7 +177,7 @@ fn a_scale_byte_that_means_nan_makes_its_output_nan() {
             let mut weight = Weight::usual(scheme, [6, 160]);
             let per_row = 160 / scheme.block_size();
             weight.scales[3 * per_row + per_row - 1] = nan;
-            for (rows, _) in representations(&[0.0; 5 * 160], 160) {
+            for rows in ProductRows::all(&[0.0; 5 * 160], 160) {
                 let mut out = [0.0; 5 * 6];
                 packed_product(&rows, &weight.matrix(), 0..6, &mut out);
                 for (i, x) in out.iter().enumerate() {
@@ -223,7 +194,7 @@ fn values_that_are_not_finite_are_not_lost() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut values = Random(5).values(3 * 64);
         values[64 + 41] = bad;
-        for (rows, _) in representations(&values, 64) {
+        for rows in ProductRows::all(&values, 64) {
             let mut out = [0.0; 3 * 9];
             packed_product(&rows, &weight.matrix(), 0..9, &mut out);
             for (i, x) in out.iter().enumerate() {
@@ -242,34 +213,12 @@ fn rows_of_zeros_and_of_the_smallest_numbers() {
     check(&weight, &[[0.0; 32], [-3.0 * tiny; 32]].concat());
 }
 
-/// Integers have no rounding but that of the scales, so instruction sets agree about a block.
-#[test]
-fn integer_products_of_a_block_are_exact() {
-    let mut weight = Weight::new(Fp4Scheme::mxfp4(), [64, 32], |_| 127);
-    weight.codes.fill(0x77);
-    for (i, code) in weight.codes.iter_mut().enumerate().skip(16) {
-        *code = (i * 37) as u8;
-    }
-    let values: Vec<f32> = (0..32)
-        .map(|i| if i % 3 == 0 { -127.0 } else { 127.0 - i as f32 })
-        .collect();
-    let [_, int8] = ProductRows::all(&values, 32);
-    for rows in int8 {
-        let mut out = [0.0; 64];
-        packed_product(&rows, &weight.matrix(), 0..64, &mut out);
-        for (output, &found) in out.iter().enumerate() {
-            let row: Vec<f64> = values.iter().map(|&x| f64::from(x)).collect();
-            assert_eq!(f64::from(found), weight.sums(output, &row)[0]);
-        }
-    }
-}
-
 #[test]
 fn parts_of_outputs_give_the_same_bits() {
     let weight = Weight::usual(Fp4Scheme::nvfp4(), [9, 160]);
     let matrix = weight.matrix();
     for n_rows in 1..=7 {
-        for (rows, _) in representations(&Random(2).values(n_rows * 160), 160) {
+        for rows in ProductRows::all(&Random(2).values(n_rows * 160), 160) {
             let mut all = vec![0.0; n_rows * 9];
             packed_product(&rows, &matrix, 0..9, &mut all);
             for output in 0..9 {
@@ -286,12 +235,12 @@ fn parts_of_outputs_give_the_same_bits() {
 #[test]
 fn empty_products() {
     let weight = Weight::usual(Fp4Scheme::mxfp4(), [3, 32]);
-    let none = ProductRows::exact(&[], 32);
+    let none = ProductRows::new(&[], 32);
     assert_eq!(none.n_rows(), 0);
     packed_product(&none, &weight.matrix(), 0..3, &mut []);
-    let one = ProductRows::int8_blocks(&[1.0; 32], 32);
+    let one = ProductRows::new(&[1.0; 32], 32);
     packed_product(&one, &weight.matrix(), 2..2, &mut []);
-    assert_eq!(ProductRows::exact(&[], 0).n_rows(), 0);
+    assert_eq!(ProductRows::new(&[], 0).n_rows(), 0);
 }
 
 #[test]
@@ -313,12 +262,12 @@ fn bytes_that_do_not_fit_are_refused() {
 #[should_panic(expected = "inner axes")]
 fn rows_of_another_width_panic() {
     let weight = Weight::usual(Fp4Scheme::mxfp4(), [3, 32]);
-    let rows = ProductRows::exact(&[0.0; 64], 64);
+    let rows = ProductRows::new(&[0.0; 64], 64);
     packed_product(&rows, &weight.matrix(), 0..1, &mut [0.0]);
 }
 
 #[test]
 #[should_panic(expected = "are not rows of")]
 fn parts_of_rows_panic() {
-    ProductRows::exact(&[0.0; 33], 32);
+    ProductRows::new(&[0.0; 33], 32);
 }

@@ -3,7 +3,7 @@ use burn::module::{
     Param,
 };
 use burn::tensor::{Device, FloatDType, Tensor};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedProductMode};
+use burn_fp4::{Fp4Scheme, Fp4Tensor};
 
 use crate::ops::ExpertMatrices;
 
@@ -73,11 +73,11 @@ impl ExpertWeight {
         self.packed().map(Fp4Tensor::scheme)
     }
 
-    /// The values that multiply, in their own form; reparameterizations applied. `mode` is for packed ones.
-    pub fn matrices(&self, mode: PackedProductMode) -> ExpertMatrices {
+    /// The values that multiply, in their own form; reparameterizations applied.
+    pub fn matrices(&self) -> ExpertMatrices {
         match self {
             Self::Dense(weight) => ExpertMatrices::Dense(weight.val()),
-            Self::Packed(weight) => ExpertMatrices::Packed(weight.clone(), mode),
+            Self::Packed(weight) => ExpertMatrices::Packed(weight.clone()),
         }
     }
 }

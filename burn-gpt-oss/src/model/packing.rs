@@ -2,7 +2,7 @@
 
 use burn::module::ParamGroup;
 use burn::tensor::Device;
-use burn_fp4::{Fp4Error, Fp4Scheme, Fp4Tensor, PackedProductMode, WeightQuantization};
+use burn_fp4::{Fp4Error, Fp4Scheme, Fp4Tensor, WeightQuantization};
 
 use super::{Block, Experts, GptOss};
 use crate::GptOssError;
@@ -26,16 +26,6 @@ impl GptOssConfig {
 }
 
 impl GptOss {
-    /// Chooses what the packed `gate_up_proj` of all experts are multiplied with, two thirds of the bytes
-    /// that experts read. With [`PackedProductMode::Int8`], the logits of the golden model are off by
-    /// 0.65 % in the root mean square, and its greedy tokens are the same.
-    pub fn with_packed_products(mut self, mode: PackedProductMode) -> Self {
-        for block in &mut self.layers {
-            block.mlp.experts.packed_product_mode = mode;
-        }
-        self
-    }
-
     /// Quantizes all expert matrices and keeps them packed from now on: 4.25 bits per weight in MXFP4
     /// and 4.5 in NVFP4, decoded tile by tile in every pass, and frozen. One block at a time is held in
     /// both forms.

@@ -4,7 +4,7 @@
 use super::fusion;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, backend_extension};
-use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme, PackedProductMode};
+use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme};
 
 /// [`ExpertMatrices`](crate::ExpertMatrices) of a backend.
 #[derive(Clone, Debug, ExtensionType)]
@@ -13,11 +13,7 @@ pub enum ExpertPrimitive<B: Backend> {
     /// `[experts, in, out]`
     Dense(FloatTensor<B>),
     /// Packed `[experts, out, in]`, its scheme, and how it is multiplied with.
-    Packed(
-        #[extension_type] Fp4Primitive<B>,
-        Fp4Scheme,
-        PackedProductMode,
-    ),
+    Packed(#[extension_type] Fp4Primitive<B>, Fp4Scheme),
 }
 
 /// [`ExpertRouting`](crate::ExpertRouting) of a backend.

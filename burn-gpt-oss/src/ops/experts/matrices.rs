@@ -1,6 +1,6 @@
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
-use burn_fp4::{Fp4Tensor, PackedProductMode};
+use burn_fp4::Fp4Tensor;
 
 use super::{ExpertPrimitive, ExpertRouting};
 
@@ -9,8 +9,8 @@ use super::{ExpertPrimitive, ExpertRouting};
 pub enum ExpertMatrices {
     /// `[experts, in, out]`
     Dense(Tensor<3>),
-    /// FP4 of logical shape `[experts, out, in]`, and how it is multiplied with.
-    Packed(Fp4Tensor<3>, PackedProductMode),
+    /// FP4 of logical shape `[experts, out, in]`.
+    Packed(Fp4Tensor<3>),
 }
 
 impl ExpertMatrices {
@@ -18,7 +18,7 @@ impl ExpertMatrices {
     pub fn shape(&self) -> [usize; 3] {
         match self {
             Self::Dense(weight) => weight.dims(),
-            Self::Packed(weight, _) => {
+            Self::Packed(weight) => {
                 let [experts, d_output, d_input] = weight.shape();
                 [experts, d_input, d_output]
             }
@@ -28,9 +28,7 @@ impl ExpertMatrices {
     pub(super) fn primitive(self) -> ExpertPrimitive<Dispatch> {
         match self {
             Self::Dense(weight) => ExpertPrimitive::Dense(weight.into_dispatch()),
-            Self::Packed(weight, mode) => {
-                ExpertPrimitive::Packed(weight.primitive(), weight.scheme(), mode)
-            }
+            Self::Packed(weight) => ExpertPrimitive::Packed(weight.primitive(), weight.scheme()),
         }
     }
 
@@ -54,6 +52,6 @@ impl From<Tensor<3>> for ExpertMatrices {
 
 impl From<Fp4Tensor<3>> for ExpertMatrices {
     fn from(weight: Fp4Tensor<3>) -> Self {
-        Self::Packed(weight, PackedProductMode::Exact)
+        Self::Packed(weight)
     }
 }

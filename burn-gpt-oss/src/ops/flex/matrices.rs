@@ -10,7 +10,6 @@ use std::ops::Range;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::DType;
 use burn_flex::FlexTensor;
-use burn_fp4::PackedProductMode;
 use half::{bf16, f16};
 
 use dense::{Dense, widen};
@@ -48,8 +47,8 @@ impl<'a> Matrices<'a> {
                 shape: [height, width],
                 transposed: false,
             },
-            ExpertPrimitive::Packed(weight, scheme, mode) => Self {
-                stored: Stored::Packed(Packed::new(weight, *scheme, *mode)),
+            ExpertPrimitive::Packed(weight, scheme) => Self {
+                stored: Stored::Packed(Packed::new(weight, *scheme)),
                 shape: [height, 2 * width],
                 transposed: true,
             },
@@ -77,12 +76,9 @@ impl<'a> Matrices<'a> {
         self.shape[usize::from(!self.transposed)]
     }
 
-    /// How few rows multiply with packed matrices whose rows are the columns of the product.
-    fn packed_outputs(&self) -> Option<PackedProductMode> {
-        match &self.stored {
-            Stored::Packed(packed) if self.transposed => Some(packed.mode),
-            _ => None,
-        }
+    /// Whether these are packed matrices whose rows are the columns of the product.
+    fn is_packed_by_outputs(&self) -> bool {
+        self.transposed && matches!(self.stored, Stored::Packed(_))
     }
 
     /// Columns of the matrix of one expert, in place or in `scratch`; the bounds of `columns` are

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
-use burn_fp4::{Fp4Primitive, PackedProductMode};
+use burn_fp4::Fp4Primitive;
 use burn_gpt_oss::{ExpertBackend, ExpertPrimitive, ExpertRoutes};
 
 use super::case::{Case, Inputs, Matrices, floats};
@@ -25,7 +25,7 @@ fn matrices(runtime: &TestRuntime, inputs: &Inputs) -> ExpertPrimitive<CubeBacke
                 scales: runtime.tensor(scales.clone()),
                 global_scales: runtime.tensor(global_scales.clone()),
             };
-            ExpertPrimitive::Packed(packed, scheme, PackedProductMode::Exact)
+            ExpertPrimitive::Packed(packed, scheme)
         }
         _ => ExpertPrimitive::Dense(runtime.tensor(inputs.weight.clone())),
     }

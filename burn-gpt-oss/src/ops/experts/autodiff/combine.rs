@@ -83,8 +83,8 @@ pub(super) fn combine<B: ExpertBackend, C: CheckpointStrategy>(
             let kept_weight = needs_weight.then(|| {
                 let kept = match &weight {
                     ExpertPrimitive::Dense(weight) => Saved::Dense(prepared.checkpoint(weight)),
-                    ExpertPrimitive::Packed(weight, scheme, mode) => {
-                        Saved::Packed(inner_packed::<B, C>(weight.clone()), *scheme, *mode)
+                    ExpertPrimitive::Packed(weight, scheme) => {
+                        Saved::Packed(inner_packed::<B, C>(weight.clone()), *scheme)
                     }
                 };
                 (kept, prepared.checkpoint(&bias))

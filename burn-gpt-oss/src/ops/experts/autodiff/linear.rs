@@ -63,8 +63,8 @@ pub(super) fn linear<B: ExpertBackend, C: CheckpointStrategy>(
             let kept_x = weight_tracked.then(|| prepared.checkpoint(&x));
             let kept_weight = x.is_tracked().then(|| match &weight {
                 ExpertPrimitive::Dense(weight) => Saved::Dense(prepared.checkpoint(weight)),
-                ExpertPrimitive::Packed(weight, scheme, mode) => {
-                    Saved::Packed(inner_packed::<B, C>(weight.clone()), *scheme, *mode)
+                ExpertPrimitive::Packed(weight, scheme) => {
+                    Saved::Packed(inner_packed::<B, C>(weight.clone()), *scheme)
                 }
             });
             let state = State {

@@ -4,7 +4,7 @@ use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::{Autodiff, Backend};
-use burn_fp4::{Fp4Primitive, Fp4Scheme, PackedProductMode};
+use burn_fp4::{Fp4Primitive, Fp4Scheme};
 
 use super::super::{ExpertPrimitive, ExpertRoutes};
 
@@ -12,14 +12,14 @@ use super::super::{ExpertPrimitive, ExpertRoutes};
 #[derive(Clone, Debug)]
 pub(super) enum Saved<B: Backend> {
     Dense(NodeId),
-    Packed(Fp4Primitive<B>, Fp4Scheme, PackedProductMode),
+    Packed(Fp4Primitive<B>, Fp4Scheme),
 }
 
 impl<B: Backend> Saved<B> {
     pub(super) fn retrieve(self, checkpointer: &mut Checkpointer) -> ExpertPrimitive<B> {
         match self {
             Self::Dense(node) => ExpertPrimitive::Dense(checkpointer.retrieve_node_output(node)),
-            Self::Packed(weight, scheme, mode) => ExpertPrimitive::Packed(weight, scheme, mode),
+            Self::Packed(weight, scheme) => ExpertPrimitive::Packed(weight, scheme),
         }
     }
 }
@@ -39,8 +39,8 @@ pub(super) fn inner_matrices<B: Backend, C: CheckpointStrategy>(
 ) -> ExpertPrimitive<B> {
     match weight {
         ExpertPrimitive::Dense(weight) => ExpertPrimitive::Dense(weight.into_primitive()),
-        ExpertPrimitive::Packed(weight, scheme, mode) => {
-            ExpertPrimitive::Packed(inner_packed::<B, C>(weight), scheme, mode)
+        ExpertPrimitive::Packed(weight, scheme) => {
+            ExpertPrimitive::Packed(inner_packed::<B, C>(weight), scheme)
         }
     }
 }

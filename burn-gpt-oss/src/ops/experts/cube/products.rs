@@ -18,7 +18,7 @@ pub(super) fn forward(
     routes: &RouteTensors,
 ) -> CubeTensor {
     let weight = match weight {
-        ExpertPrimitive::Packed(packed, scheme, _) if are_few(&packed, routes) => {
+        ExpertPrimitive::Packed(packed, scheme) if are_few(&packed, routes) => {
             return few_rows(rows, gathered, (packed, scheme), bias, routes);
         }
         weight => weight,
@@ -136,7 +136,7 @@ impl Matrices {
                     d_output,
                 }
             }
-            ExpertPrimitive::Packed(weight, scheme, _) => {
+            ExpertPrimitive::Packed(weight, scheme) => {
                 let packed = Packed::new(weight, &scheme);
                 Self {
                     d_input: packed.d_input,

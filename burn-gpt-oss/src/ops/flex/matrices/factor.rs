@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn_fp4::{PackedProductMode, ProductRows};
+use burn_fp4::ProductRows;
 
 use super::{Matrices, Matrix, MatrixMut, Stored, multiply};
 use crate::ops::flex::bf16_product;
@@ -23,14 +23,11 @@ impl<'a> Factor<'a> {
     /// Row-major rows for products with `matrices`.
     pub(in crate::ops) fn new(values: &'a [f32], width: usize, matrices: &Matrices<'_>) -> Self {
         let few = values.len() <= FEW * width;
-        let prepare = |mode| match mode {
-            PackedProductMode::Exact => ProductRows::exact(values, width),
-            PackedProductMode::Int8 => ProductRows::int8_blocks(values, width),
-        };
+        let prepared = matrices.is_packed_by_outputs() && few;
         Self {
             values,
             width,
-            prepared: matrices.packed_outputs().filter(|_| few).map(prepare),
+            prepared: prepared.then(|| ProductRows::new(values, width)),
         }
     }
 

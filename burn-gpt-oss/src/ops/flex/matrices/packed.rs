@@ -5,8 +5,7 @@ use std::ops::Range;
 
 use burn::backend::{Flex, TensorMetadata};
 use burn_fp4::{
-    Fp4Primitive, Fp4Scheme, GlobalScope, PackedFp4, PackedMatrix, PackedProductMode, ProductRows,
-    packed_product,
+    Fp4Primitive, Fp4Scheme, GlobalScope, PackedFp4, PackedMatrix, ProductRows, packed_product,
 };
 
 use super::view::Matrix;
@@ -21,11 +20,10 @@ pub(super) struct Packed<'a> {
     /// Bytes of codes and of scales in a row.
     row: [usize; 2],
     scheme: Fp4Scheme,
-    pub mode: PackedProductMode,
 }
 
 impl<'a> Packed<'a> {
-    pub fn new(weight: &'a Fp4Primitive<Flex>, scheme: Fp4Scheme, mode: PackedProductMode) -> Self {
+    pub fn new(weight: &'a Fp4Primitive<Flex>, scheme: Fp4Scheme) -> Self {
         let [_, height, code_bytes] = weight.codes.shape().dims();
         Self {
             codes: elements(&weight.codes),
@@ -34,7 +32,6 @@ impl<'a> Packed<'a> {
             height,
             row: [code_bytes, 2 * code_bytes / scheme.block_size()],
             scheme,
-            mode,
         }
     }
 

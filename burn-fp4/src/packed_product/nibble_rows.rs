@@ -8,7 +8,7 @@ use super::task::{Outputs, Task, Tiles, UNROLLED};
 use crate::simd::Kernel;
 
 /// Rows `[n, d_input]` for the instructions of `G`, in chunks that zeros fill up.
-pub(super) struct Planes<G, const L: usize> {
+pub(super) struct NibbleRows<G, const L: usize> {
     lanes: G,
     /// Of a row.
     n_chunks: usize,
@@ -22,7 +22,7 @@ pub(super) struct Planes<G, const L: usize> {
 #[repr(align(64))]
 struct Chunk<const L: usize>([[f32; L]; 8]);
 
-impl<G: Lanes<L>, const L: usize> Planes<G, L> {
+impl<G: Lanes<L>, const L: usize> NibbleRows<G, L> {
     pub fn new(lanes: G, values: &[f32], d_input: usize) -> Self {
         let n_chunks = d_input.div_ceil(8 * L);
         let zeros = Chunk([[0.0; L]; 8]);
@@ -45,7 +45,7 @@ impl<G: Lanes<L>, const L: usize> Planes<G, L> {
     }
 
     pub fn multiply(&self, task: Task<'_>) {
-        self.lanes.run(Product { planes: self, task });
+        self.lanes.run(Product { rows: self, task });
     }
 
     #[inline(always)]
@@ -55,7 +55,7 @@ impl<G: Lanes<L>, const L: usize> Planes<G, L> {
 }
 
 struct Product<'a, G, const L: usize> {
-    planes: &'a Planes<G, L>,
+    rows: &'a NibbleRows<G, L>,
     task: Task<'a>,
 }
 
@@ -64,12 +64,12 @@ impl<G: Lanes<L>, const L: usize> Kernel for Product<'_, G, L> {
 
     #[inline(always)]
     fn run(mut self) {
-        let n_rows = self.planes.chunks.len() / self.planes.n_chunks.max(1);
-        self.task.run(self.planes, n_rows);
+        let n_rows = self.rows.chunks.len() / self.rows.n_chunks.max(1);
+        self.task.run(self.rows, n_rows);
     }
 }
 
-impl<G: Lanes<L>, const L: usize> Tiles for Planes<G, L> {
+impl<G: Lanes<L>, const L: usize> Tiles for NibbleRows<G, L> {
     const OUTPUTS: usize = G::OUTPUTS;
 
     #[inline(always)]
@@ -125,7 +125,7 @@ impl<G: Lanes<L>, const L: usize> Tiles for Planes<G, L> {
     }
 }
 
-impl<G: Lanes<L>, const L: usize> Planes<G, L> {
+impl<G: Lanes<L>, const L: usize> NibbleRows<G, L> {
     /// Adds the products of chunk `i`, which is full.
     #[inline(always)]
     fn add_full<const O: usize, const R: usize>(
