@@ -100,7 +100,7 @@ fn multiply(weight: &ExpertWeight, rows: Tensor<2>, expert: usize) -> Tensor<2> 
             let experts = Tensor::full([n_rows], expert as i64, &device);
             let tracked = fp4_expert_linear(rows.clone(), experts, weight);
             let values = rows.try_into_vec_as::<f32>().expect("readable");
-            let rows = ProductRows::exact(&values, d_input);
+            let rows = ProductRows::new(&values, d_input);
             let mut out = vec![0.0; n_rows * d_output];
             packed_product(&rows, &matrix.expect("whole blocks"), 0..d_output, &mut out);
             let exact = Tensor::from_data(TensorData::new(out, [n_rows, d_output]), &device);

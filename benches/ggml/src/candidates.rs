@@ -65,7 +65,7 @@ pub fn check(weights: &Weights, matrices: &ggml::Matrices, pool: &ThreadPool) {
     let values = activations(n_rows);
     let mut graph = matrices.graph(&values, n_rows);
     graph.compute();
-    let rows = ProductRows::exact(&values, D_INPUT);
+    let rows = ProductRows::new(&values, D_INPUT);
     let mut out = vec![0.0; n_rows * D_OUTPUT];
     pool.install(|| multiply(weights, expert, &rows, &mut out));
     let peer = graph.output(expert);
