@@ -144,11 +144,11 @@ impl CheckpointReader {
 
     /// The name of a part of a parameter.
     pub(super) fn name_of(&self, spec: &TensorSpec, part: Part) -> Result<String, GptOssError> {
-        let stored = self.stored(spec)?.into_iter();
-        let named = stored
-            .filter(|tensor| tensor.part == part)
-            .map(|tensor| tensor.name);
-        named.last().ok_or_else(|| self.missing(&spec.name))
+        let mut stored = self.stored(spec)?.into_iter();
+        let found = stored.find(|tensor| tensor.part == part);
+        found
+            .map(|tensor| tensor.name)
+            .ok_or_else(|| self.missing(&spec.name))
     }
 
     /// A tensor as it lies in the file.
