@@ -1,12 +1,4 @@
-#[cfg(test)]
-mod tests;
-
-use std::path::Path;
-
-use serde_json::{Map, Value, json};
-
-use crate::GptOssError;
-use crate::config_json::{ConfigJson, rope};
+use serde_json::{Map, Value};
 
 /// Kind of attention of one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -138,92 +130,6 @@ impl GptOssConfig {
         }
     }
 
-    /// Reads `config.json` of a checkpoint directory.
-    ///
-    /// # Errors
-    /// A missing or malformed file, and every unsupported value, named by its key.
-    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, GptOssError> {
-        let path = path.as_ref();
-        if !path.exists() {
-            return Err(GptOssError::MissingFile {
-                path: path.to_path_buf(),
-                hint: "a checkpoint directory holds config.json beside its safetensors files"
-                    .into(),
-            });
-        }
-        Self::from_json_named(&read_text(path)?, path)
-    }
-
-    /// Reads the text of a `config.json`.
-    ///
-    /// # Errors
-    /// As [`from_file`](Self::from_file).
-    pub fn from_json(text: &str) -> Result<Self, GptOssError> {
-        Self::from_json_named(text, Path::new("config.json"))
-    }
-
-    fn from_json_named(text: &str, path: &Path) -> Result<Self, GptOssError> {
-        let document = parse::<Map<String, Value>>(text, path)?;
-        let json = parse::<ConfigJson>(text, path)?;
-        json.into_config(document)
-    }
-
-    /// The document for `config.json`, in the published field set, unknown keys kept.
-    pub fn to_json(&self) -> Value {
-        let mut doc = self.document.clone();
-        let mut set = |key: &str, value: Value| doc.insert(key.to_string(), value);
-        set("architectures", json!(["GptOssForCausalLM"]));
-        set("attention_bias", json!(true));
-        set("attention_dropout", json!(0.0));
-        set("experts_per_token", json!(self.num_experts_per_tok));
-        set("head_dim", json!(self.head_dim));
-        set("hidden_act", json!("silu"));
-        set("hidden_size", json!(self.hidden_size));
-        set(
-            "initial_context_length",
-            json!(self.rope.original_max_position_embeddings),
-        );
-        set("initializer_range", json!(self.initializer_range));
-        set("intermediate_size", json!(self.intermediate_size));
-        set("layer_types", json!(self.layer_types));
-        set(
-            "max_position_embeddings",
-            json!(self.max_position_embeddings),
-        );
-        set("model_type", json!("gpt_oss"));
-        set("num_attention_heads", json!(self.num_attention_heads));
-        set("num_experts_per_tok", json!(self.num_experts_per_tok));
-        set("num_hidden_layers", json!(self.num_hidden_layers));
-        set("num_key_value_heads", json!(self.num_key_value_heads));
-        set("num_local_experts", json!(self.num_local_experts));
-        set("output_router_logits", json!(self.output_router_logits));
-        set("rms_norm_eps", json!(self.rms_norm_eps));
-        set("router_aux_loss_coef", json!(self.router_aux_loss_coef));
-        set("sliding_window", json!(self.sliding_window));
-        set("swiglu_limit", json!(self.swiglu_limit));
-        set("tie_word_embeddings", json!(false));
-        set("use_cache", json!(true));
-        set("vocab_size", json!(self.vocab_size));
-        // Lists and nulls in these places are kept as found; only known ids are written.
-        if let Some(id) = self.pad_token_id {
-            set("pad_token_id", json!(id));
-        }
-        if let Some(id) = self.eos_token_id
-            && !self
-                .document
-                .get("eos_token_id")
-                .is_some_and(Value::is_array)
-        {
-            set("eos_token_id", json!(id));
-        }
-        rope::write(&self.rope, &mut doc);
-        match &self.quantization_config {
-            Some(value) => doc.insert("quantization_config".into(), value.clone()),
-            None => doc.remove("quantization_config"),
-        };
-        Value::Object(doc)
-    }
-
     /// Number of parameters in the expert matrices (those stored in MXFP4), biases excluded.
     pub fn num_expert_weights(&self) -> u64 {
         let [layers, experts, hidden, inner] = [
@@ -262,46 +168,4 @@ impl GptOssConfig {
 pub(crate) fn alternating_layers(n: usize) -> Vec<LayerType> {
     let kinds = [LayerType::SlidingAttention, LayerType::FullAttention];
     (0..n).map(|layer| kinds[layer % 2]).collect()
-}
-
-/// How a file begins that Git LFS left in place of the real one.
-pub(crate) const LFS_POINTER: &str = "version https://git-lfs";
-
-/// Reads a file of JSON, which is in UTF-8.
-pub(crate) fn read_text(path: &Path) -> Result<String, GptOssError> {
-    let bytes = std::fs::read(path).map_err(GptOssError::io(path, "read"))?;
-    let encoding = match bytes.as_slice() {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
-        _ => "not UTF-8",
-    };
-    String::from_utf8(bytes).map_err(|_| GptOssError::Json {
-        path: path.to_path_buf(),
-        key: ".".into(),
-        message: format!("the file is {encoding}, JSON in UTF-8 is needed"),
-    })
-}
-
-/// Reads one JSON document, and nothing after it.
-pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(
-    text: &'a str,
-    path: &Path,
-) -> Result<T, GptOssError> {
-    let json_error = |key: String, error: &serde_json::Error| GptOssError::Json {
-        path: path.to_path_buf(),
-        // Where the syntax breaks there is no key yet.
-        key: if key == "?" { ".".into() } else { key },
-        message: error.to_string(),
-    };
-    if text.starts_with(LFS_POINTER) {
-        return Err(GptOssError::LfsPointer { path: path.into() });
-    }
-    // Editors on Windows write a byte order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| json_error(error.path().to_string(), error.inner()))?;
-    deserializer
-        .end()
-        .map_err(|error| json_error(".".into(), &error))?;
-    Ok(parsed)
 }

@@ -1,17 +1,112 @@
 //! The shape of config.json and the checks on it.
 
-pub(crate) mod rope;
+mod checks;
+mod rope;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::GptOssError;
 use crate::config::{GptOssConfig, LayerType, RopeConfig, alternating_layers};
+use crate::error::GptOssError;
+use crate::json_file::{parse, read_text};
+use checks::unsupported;
 use rope::{RopeContext, RopeJson};
+
+impl GptOssConfig {
+    /// Reads `config.json` of a checkpoint directory.
+    ///
+    /// # Errors
+    /// A missing or malformed file, and every unsupported value, named by its key.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, GptOssError> {
+        let path = path.as_ref();
+        if !path.exists() {
+            return Err(GptOssError::MissingFile {
+                path: path.to_path_buf(),
+                hint: "a checkpoint directory holds config.json beside its safetensors files"
+                    .into(),
+            });
+        }
+        Self::from_json_named(&read_text(path)?, path)
+    }
+
+    /// Reads the text of a `config.json`.
+    ///
+    /// # Errors
+    /// As [`from_file`](Self::from_file).
+    pub fn from_json(text: &str) -> Result<Self, GptOssError> {
+        Self::from_json_named(text, Path::new("config.json"))
+    }
+
+    fn from_json_named(text: &str, path: &Path) -> Result<Self, GptOssError> {
+        let document = parse::<Map<String, Value>>(text, path)?;
+        let json = parse::<ConfigJson>(text, path)?;
+        json.into_config(document)
+    }
+
+    /// The document for `config.json`, in the published field set, unknown keys kept.
+    pub fn to_json(&self) -> Value {
+        let mut doc = self.document.clone();
+        let mut set = |key: &str, value: Value| doc.insert(key.to_string(), value);
+        set("architectures", json!(["GptOssForCausalLM"]));
+        set("attention_bias", json!(true));
+        set("attention_dropout", json!(0.0));
+        set("experts_per_token", json!(self.num_experts_per_tok));
+        set("head_dim", json!(self.head_dim));
+        set("hidden_act", json!("silu"));
+        set("hidden_size", json!(self.hidden_size));
+        set(
+            "initial_context_length",
+            json!(self.rope.original_max_position_embeddings),
+        );
+        set("initializer_range", json!(self.initializer_range));
+        set("intermediate_size", json!(self.intermediate_size));
+        set("layer_types", json!(self.layer_types));
+        set(
+            "max_position_embeddings",
+            json!(self.max_position_embeddings),
+        );
+        set("model_type", json!("gpt_oss"));
+        set("num_attention_heads", json!(self.num_attention_heads));
+        set("num_experts_per_tok", json!(self.num_experts_per_tok));
+        set("num_hidden_layers", json!(self.num_hidden_layers));
+        set("num_key_value_heads", json!(self.num_key_value_heads));
+        set("num_local_experts", json!(self.num_local_experts));
+        set("output_router_logits", json!(self.output_router_logits));
+        set("rms_norm_eps", json!(self.rms_norm_eps));
+        set("router_aux_loss_coef", json!(self.router_aux_loss_coef));
+        set("sliding_window", json!(self.sliding_window));
+        set("swiglu_limit", json!(self.swiglu_limit));
+        set("tie_word_embeddings", json!(false));
+        set("use_cache", json!(true));
+        set("vocab_size", json!(self.vocab_size));
+        // Lists and nulls in these places are kept as found; only known ids are written.
+        if let Some(id) = self.pad_token_id {
+            set("pad_token_id", json!(id));
+        }
+        if let Some(id) = self.eos_token_id
+            && !self
+                .document
+                .get("eos_token_id")
+                .is_some_and(Value::is_array)
+        {
+            set("eos_token_id", json!(id));
+        }
+        rope::write(&self.rope, &mut doc);
+        match &self.quantization_config {
+            Some(value) => doc.insert("quantization_config".into(), value.clone()),
+            None => doc.remove("quantization_config"),
+        };
+        Value::Object(doc)
+    }
+}
 
 /// Keys of config.json this crate reads. Absent optional keys take the published values.
 #[derive(Deserialize)]
-pub(crate) struct ConfigJson {
+struct ConfigJson {
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
@@ -47,10 +142,7 @@ pub(crate) struct ConfigJson {
 }
 
 impl ConfigJson {
-    pub(crate) fn into_config(
-        self,
-        document: Map<String, Value>,
-    ) -> Result<GptOssConfig, GptOssError> {
+    fn into_config(self, document: Map<String, Value>) -> Result<GptOssConfig, GptOssError> {
         self.check_fixed()?;
         self.check_numbers()?;
         let rope = self.rope()?;
@@ -97,47 +189,6 @@ impl ConfigJson {
         })
     }
 
-    fn check_fixed(&self) -> Result<(), GptOssError> {
-        let is = |found: &Option<String>, expected: &str| {
-            found.as_deref().is_none_or(|found| found == expected)
-        };
-        if !is(&self.model_type, "gpt_oss") {
-            return Err(unsupported(
-                "model_type",
-                "\"gpt_oss\"",
-                format!("{:?}", self.model_type),
-            ));
-        }
-        if !is(&self.hidden_act, "silu") {
-            return Err(unsupported(
-                "hidden_act",
-                "\"silu\"",
-                format!("{:?}", self.hidden_act),
-            ));
-        }
-        if self.attention_bias == Some(false) {
-            return Err(unsupported("attention_bias", "true", false));
-        }
-        if self.tie_word_embeddings == Some(true) {
-            return Err(unsupported("tie_word_embeddings", "false", true));
-        }
-        if let Some(p) = self.attention_dropout.filter(|p| *p != 0.0) {
-            return Err(unsupported("attention_dropout", "0.0", p));
-        }
-        let method = self
-            .quantization_config
-            .as_ref()
-            .and_then(|config| config.get("quant_method"));
-        match method {
-            Some(method) if method != "mxfp4" => Err(unsupported(
-                "quantization_config.quant_method",
-                "\"mxfp4\" or no quantization",
-                method,
-            )),
-            _ => Ok(()),
-        }
-    }
-
     fn rope(&self) -> Result<RopeConfig, GptOssError> {
         let (parameters, scaling) = (self.rope_parameters.as_ref(), self.rope_scaling.as_ref());
         let (key, json) = RopeJson::one_of(parameters, scaling, self.rope_theta)?;
@@ -149,95 +200,10 @@ impl ConfigJson {
         };
         json.config(key, &context)
     }
-
-    fn check_numbers(&self) -> Result<(), GptOssError> {
-        for (key, value) in [
-            ("rms_norm_eps", self.rms_norm_eps),
-            ("swiglu_limit", self.swiglu_limit),
-            ("swiglu_alpha", self.swiglu_alpha),
-        ] {
-            value.map_or(Ok(()), |value| require_positive(key, value))?;
-        }
-        Ok(())
-    }
-
-    fn check_sizes(&self, top_k: usize, layer_types: &[LayerType]) -> Result<(), GptOssError> {
-        for (key, size) in [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("num_local_experts", self.num_local_experts),
-            ("sliding_window", self.sliding_window),
-        ] {
-            // Larger sizes would overflow the products below; no published model comes near.
-            if size == 0 || size > 1 << 24 {
-                return Err(unsupported(key, "a positive number below 2^24", size));
-            }
-        }
-        if self.num_hidden_layers > 4096 {
-            return Err(unsupported(
-                "num_hidden_layers",
-                "at most 4096",
-                self.num_hidden_layers,
-            ));
-        }
-        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) || self.head_dim > 1 << 16 {
-            return Err(unsupported(
-                "head_dim",
-                "a positive even number",
-                self.head_dim,
-            ));
-        }
-        if !self
-            .num_attention_heads
-            .is_multiple_of(self.num_key_value_heads)
-        {
-            let expected = format!(
-                "a divisor of num_attention_heads = {}",
-                self.num_attention_heads
-            );
-            return Err(unsupported(
-                "num_key_value_heads",
-                &expected,
-                self.num_key_value_heads,
-            ));
-        }
-        if top_k == 0 || top_k > self.num_local_experts {
-            let expected = format!("1 to num_local_experts = {}", self.num_local_experts);
-            return Err(unsupported("num_experts_per_tok", &expected, top_k));
-        }
-        if layer_types.len() != self.num_hidden_layers {
-            let expected = format!("num_hidden_layers = {} entries", self.num_hidden_layers);
-            return Err(unsupported(
-                "layer_types",
-                &expected,
-                format!("{} entries", layer_types.len()),
-            ));
-        }
-        Ok(())
-    }
 }
 
 /// `eos_token_id` is a number or, in some files, a list of them.
 fn first_id(value: &Value) -> Option<u32> {
     let id = value.as_array().map_or(Some(value), |list| list.first())?;
     id.as_u64().and_then(|id| u32::try_from(id).ok())
-}
-
-fn require_positive(key: &str, value: f64) -> Result<(), GptOssError> {
-    match value.is_finite() && value > 0.0 {
-        true => Ok(()),
-        false => Err(unsupported(key, "a positive number", value)),
-    }
-}
-
-fn unsupported(key: &str, expected: &str, found: impl std::fmt::Display) -> GptOssError {
-    GptOssError::Config {
-        key: key.into(),
-        expected: expected.into(),
-        found: found.to_string(),
-    }
 }

@@ -10,6 +10,7 @@ mod config_json;
 mod error;
 mod experts;
 mod generate;
+mod json_file;
 mod kv_cache;
 mod model;
 mod norm;

@@ -1,41 +1,10 @@
-use std::ops::Range;
-
 use super::conversation::Conversation;
 use super::encoder::{CALL, CONSTRAIN, HarmonyEncoder, Markers, optional_marker};
 use super::harmony_message::{AnalysisPolicy, HarmonyMessage, harmony_messages};
 use super::mask::LossMask;
 use super::message::Role;
+use super::span::MessageSpan;
 use crate::GptOssError;
-
-/// What a harmony message was made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SpanSource {
-    /// [`Conversation::system`].
-    System,
-    /// The `thinking` of a message.
-    Thinking,
-    /// The `content` of a message.
-    Content,
-}
-
-/// Where a harmony message lies in the tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MessageSpan {
-    /// What the message was made of.
-    pub source: SpanSource,
-    /// Index in [`Conversation::messages`]; `None` for the system message.
-    pub message: Option<usize>,
-    /// The role.
-    pub role: Role,
-    /// The channel.
-    pub channel: Option<String>,
-    /// From `<|start|>` to the stop token, both included.
-    pub tokens: Range<usize>,
-    /// `<|start|>` and the role, or for tool messages the name: what a prompt ends with.
-    pub head: Range<usize>,
-    /// The content, without markers.
-    pub content: Range<usize>,
-}
 
 /// A conversation as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]

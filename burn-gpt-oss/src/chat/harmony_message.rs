@@ -3,8 +3,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::conversation::Conversation;
-use super::harmony::SpanSource;
 use super::message::{Message, Role};
+use super::span::SpanSource;
 use super::system::SystemContent;
 use crate::GptOssError;
 

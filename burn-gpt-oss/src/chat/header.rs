@@ -1,6 +1,5 @@
 use super::encoder::{CHANNEL, CONSTRAIN, HarmonyDecoder};
 use super::message::Role;
-use super::turn::Begun;
 
 /// What a message of the model is to the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +11,17 @@ pub enum CompletionPart {
     /// A tool call, another channel, a message in the name of another role, or text outside of all
     /// messages.
     Other,
+}
+
+/// How a header began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// By the prompt, which names the role.
+    ByPrompt,
+    /// By `<|start|>`; a role follows.
+    ByStart,
+    /// By something else than `<|start|>` behind the end of a message.
+    WithoutStart,
 }
 
 /// The header of a message, as far as it can be read.

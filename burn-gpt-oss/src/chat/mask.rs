@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use super::harmony::MessageSpan;
 use super::message::Role;
+use super::span::MessageSpan;
 
 /// Which tokens of a rendered conversation are trained.
 ///

@@ -1,5 +1,5 @@
 use super::encoder::{CALL, END, HarmonyDecoder, MESSAGE, RETURN, START};
-use super::header::{Header, Unframed};
+use super::header::{Begun, Header, Unframed};
 
 /// Tokens after which a header without `<|message|>` is taken for text.
 const LONGEST_HEADER: usize = 48;
@@ -41,17 +41,6 @@ enum State {
         begun: Begun,
     },
     Content,
-}
-
-/// How a header began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begun {
-    /// By the prompt, which names the role.
-    ByPrompt,
-    /// By `<|start|>`; a role follows.
-    ByStart,
-    /// By something else than `<|start|>` behind the end of a message.
-    WithoutStart,
 }
 
 /// The special tokens that delimit messages, those present.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::mapped::MappedFile;
 use crate::GptOssError;
-use crate::config::{parse, read_text};
+use crate::json_file::{parse, read_text};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";

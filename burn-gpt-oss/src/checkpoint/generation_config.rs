@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::CheckpointReader;
 use crate::GptOssError;
-use crate::config::{parse, read_text};
+use crate::json_file::{parse, read_text};
 
 impl CheckpointReader {
     /// The tokens at which a generation ends: `eos_token_id` of `generation_config.json`, a number or a

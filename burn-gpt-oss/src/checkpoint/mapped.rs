@@ -13,7 +13,7 @@ use memmap2::UncheckedAdvice;
 use safetensors::tensor::{Metadata, SafeTensors};
 
 use crate::GptOssError;
-use crate::config::LFS_POINTER;
+use crate::json_file::LFS_POINTER;
 
 /// A safetensors file mapped into memory, its header checked.
 pub(super) struct MappedFile {

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
-use super::{require_positive, unsupported};
-use crate::GptOssError;
+use super::checks::{require_positive, unsupported};
 use crate::config::RopeConfig;
+use crate::error::GptOssError;
 
 /// `rope_scaling` (published) or `rope_parameters` (transformers 5, with `rope_theta` inside).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub(crate) struct RopeJson {
+pub(super) struct RopeJson {
     rope_type: Option<String>,
     /// What older files call `rope_type`.
     #[serde(rename = "type")]
@@ -207,7 +207,7 @@ impl RopeJson {
 }
 
 /// Writes the parameters in the form the document already uses, else in the published one.
-pub(crate) fn write(rope: &RopeConfig, doc: &mut Map<String, Value>) {
+pub(super) fn write(rope: &RopeConfig, doc: &mut Map<String, Value>) {
     let new_form = doc.contains_key("rope_parameters");
     // Two that agree stay two that agree.
     let both = new_form && doc.contains_key("rope_scaling");
