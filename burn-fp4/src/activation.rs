@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor};
 
+use crate::error::Fp4Error;
 use crate::frozen::Frozen;
 use crate::host::read;
-use crate::{FakeQuantizer, Fp4Error, fp8_fake_quantize, global_amax};
+use crate::ops::{FakeQuantizer, fp8_fake_quantize, global_amax};
 
 use calibration::Observed;
 

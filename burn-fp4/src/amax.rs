@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::Fp4Element;
 use crate::block_scales::max_magnitude;
+use crate::element::Fp4Element;
 use crate::element::private::Lane;
 use crate::simd::{Kernel, dispatch};
 

@@ -1,6 +1,7 @@
 //! Geometry: a shape seen from its block axis.
 
-use crate::{Fp4Error, Fp4Scheme};
+use crate::error::Fp4Error;
+use crate::scheme::Fp4Scheme;
 
 /// A row-major layout `[outer, len, inner]` whose blocks run along `len`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,11 @@ mod window;
 use rayon::prelude::*;
 
 use crate::block_axis::BlockAxis;
+use crate::error::Fp4Error;
+use crate::global_scale::GlobalScope;
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
 use crate::scheme::MXFP4_BLOCK_SIZE;
-use crate::{Fp4Error, Fp4Scheme, GlobalScope, PackedFp4};
 
 pub use report::CastReport;
 use window::Window;

@@ -7,10 +7,11 @@ use rayon::prelude::*;
 
 use crate::block_axis::BlockAxis;
 use crate::block_scales::{SPAN, of_columns, of_contiguous};
+use crate::e2m1;
+use crate::element::Fp4Element;
 use crate::element::private::Lane;
 use crate::format::{Format, FormatTask};
 use crate::simd::{Kernel, dispatch};
-use crate::{Fp4Element, e2m1};
 
 /// Elements per task where blocks are contiguous, a multiple of every block size.
 const CHUNK: usize = 1 << 15;

@@ -1,6 +1,6 @@
 //! What can be wrong with data handed to this crate.
 
-use crate::Fp4Scheme;
+use crate::scheme::Fp4Scheme;
 
 /// Errors of the crate: values, shapes, bytes and modules that do not fit.
 ///

@@ -9,9 +9,13 @@ mod strided;
 use rayon::prelude::*;
 
 use crate::block_axis::BlockAxis;
+use crate::element::Fp4Element;
+use crate::error::Fp4Error;
 use crate::format::{Format, FormatTask};
+use crate::non_finite::NonFinite;
+use crate::scheme::Fp4Scheme;
 use crate::simd::dispatch;
-use crate::{Fp4Element, Fp4Error, Fp4Scheme, NonFinite, SliceQuantizer};
+use crate::slice_quantizer::SliceQuantizer;
 
 /// Elements per task where blocks are contiguous: large against the cost of a task, small enough
 /// to balance the load. A multiple of every block size.

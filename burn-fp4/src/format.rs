@@ -7,7 +7,7 @@ mod mx;
 mod nv;
 
 use crate::element::private::Lane;
-use crate::{Fp4Scheme, Nvfp4BlockSize};
+use crate::scheme::{Fp4Scheme, Nvfp4BlockSize};
 
 pub(crate) use mx::Mx;
 pub(crate) use nv::Nv;

@@ -3,7 +3,7 @@
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 
-use crate::Fp4Tensor;
+use crate::fp4_tensor::Fp4Tensor;
 use crate::ops::Fp4Backend;
 
 /// `x[i] @ weight[experts[i]]^T` for every row `i`, accumulated in `f32`.

@@ -5,8 +5,11 @@ use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
+use crate::activation::ActivationQuantizer;
+use crate::error::Fp4Error;
+use crate::fp4_tensor::Fp4Tensor;
 use crate::ops::Fp4Backend;
-use crate::{ActivationQuantizer, Fp4Error, Fp4Scheme, Fp4Tensor};
+use crate::scheme::Fp4Scheme;
 
 /// `x @ weight^T + bias` with a packed weight, accumulated in `f32`.
 ///

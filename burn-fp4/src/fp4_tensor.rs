@@ -5,10 +5,12 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Bytes, DType, Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::block_axis::BlockAxis;
+use crate::error::Fp4Error;
 use crate::frozen::Frozen;
 use crate::host::read;
 use crate::ops::{Fp4Backend, Fp4Primitive, global_amax};
-use crate::{Fp4Error, Fp4Scheme, PackedFp4, PackedFp4Ref};
+use crate::packed::{PackedFp4, PackedFp4Ref};
+use crate::scheme::Fp4Scheme;
 
 /// A tensor in FP4 on a device: what [`PackedFp4`] is on the host.
 ///

@@ -2,8 +2,10 @@
 
 use rayon::prelude::*;
 
+use crate::e4m3;
+use crate::element::Fp4Element;
+use crate::error::Fp4Error;
 use crate::simd::{Kernel, dispatch};
-use crate::{Fp4Element, Fp4Error, e4m3};
 
 /// Elements per task.
 const CHUNK: usize = 1 << 15;

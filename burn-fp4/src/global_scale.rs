@@ -4,8 +4,9 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Fp4Error;
 use crate::scale_rule::Nvfp4ScaleRule;
-use crate::{Fp4Error, e2m1, e4m3};
+use crate::{e2m1, e4m3};
 
 /// What one global scale covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -3,7 +3,10 @@
 use burn::tensor::{DType, Element, Tensor, TensorData};
 use half::{bf16, f16};
 
-use crate::{Fp4Element, Fp4Error, PackedFp4, SliceQuantizer};
+use crate::element::Fp4Element;
+use crate::error::Fp4Error;
+use crate::packed::PackedFp4;
+use crate::slice_quantizer::SliceQuantizer;
 
 /// Numbers of a tensor that was read with `try_into_data`.
 pub(crate) fn read<T: Element>(

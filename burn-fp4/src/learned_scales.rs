@@ -9,9 +9,11 @@ mod forward;
 
 use crate::block_axis::BlockAxis;
 use crate::block_scales::{SPAN, of_columns, of_contiguous};
+use crate::element::Fp4Element;
 use crate::element::private::Lane;
+use crate::error::Fp4Error;
 use crate::format::{Format, with_format};
-use crate::{Fp4Element, Fp4Error, SliceQuantizer};
+use crate::slice_quantizer::SliceQuantizer;
 
 /// Elements per task where blocks are contiguous, a multiple of every block size.
 const CHUNK: usize = 1 << 15;

@@ -19,7 +19,8 @@ mod linear;
 
 use burn::tensor::{FloatDType, Tensor};
 
-use crate::{Fp4Scheme, Fp4Tensor};
+use crate::fp4_tensor::Fp4Tensor;
+use crate::scheme::Fp4Scheme;
 
 pub use extension::{Fp4Backend, Fp4Primitive, LearnedGradients};
 pub use fake_quantizer::{FakeQuantizer, global_amax};

@@ -7,7 +7,9 @@ mod quantize;
 use rayon::prelude::*;
 
 use crate::block_axis::BlockAxis;
-use crate::{Fp4Error, Fp4Scheme, e4m3, e8m0};
+use crate::error::Fp4Error;
+use crate::scheme::Fp4Scheme;
+use crate::{e4m3, e8m0};
 
 pub(crate) use quantize::Pack;
 

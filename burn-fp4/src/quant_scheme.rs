@@ -8,7 +8,10 @@ use burn::tensor::quantization::{
     BlockScale, BlockSize, QuantMode, QuantScheme, QuantStore, QuantValue, ScaleDtype,
 };
 
-use crate::{Fp4Error, Fp4Scheme, GlobalScope, Nvfp4BlockSize, Nvfp4ScaleRule, ScaleRule};
+use crate::error::Fp4Error;
+use crate::global_scale::GlobalScope;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::scheme::{Fp4Scheme, Nvfp4BlockSize};
 
 impl From<Fp4Scheme> for QuantScheme {
     /// The format in words of eight codes, the only store that Burn's kernels can write.

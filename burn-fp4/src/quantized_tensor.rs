@@ -3,7 +3,10 @@
 use burn::tensor::quantization::QuantScheme;
 use burn::tensor::{DType, Tensor, TensorData};
 
-use crate::{Fp4Error, Fp4Scheme, Fp4Tensor, PackedFp4};
+use crate::error::Fp4Error;
+use crate::fp4_tensor::Fp4Tensor;
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
 
 impl<const D: usize> Fp4Tensor<D> {
     /// The same bytes as a quantized tensor of Burn, which Burn's own operations take: codes, scale

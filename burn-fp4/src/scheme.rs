@@ -4,7 +4,9 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fp4Error, GlobalScope, Nvfp4ScaleRule, ScaleRule};
+use crate::error::Fp4Error;
+use crate::global_scale::GlobalScope;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
 
 /// Elements of an MXFP4 block (OCP MX v1.0, section 5.2: `k = 32` for every MX format).
 pub(crate) const MXFP4_BLOCK_SIZE: usize = 32;

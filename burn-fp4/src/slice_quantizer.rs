@@ -3,11 +3,16 @@
 use crate::amax::amax_of_parts;
 use crate::block_axis::{BlockAxis, check_len};
 use crate::clip_gradient::ClipGradient;
+use crate::element::Fp4Element;
 use crate::element::private::Lane;
+use crate::error::Fp4Error;
 use crate::fake_quantize::FakeQuantize;
 use crate::format::with_format;
+use crate::global_scale::GlobalAmax;
+use crate::non_finite::NonFinite;
+use crate::packed::PackedFp4;
 use crate::packed::{Pack, check_packed_len};
-use crate::{Fp4Element, Fp4Error, Fp4Scheme, GlobalAmax, NonFinite, PackedFp4};
+use crate::scheme::Fp4Scheme;
 
 /// Quantizes slices: the reference of the crate, and what runs on a CPU.
 ///

@@ -11,9 +11,11 @@ use core::ops::AddAssign;
 use burn::tensor::{DType, Tensor};
 use serde::{Serialize, Serializer};
 
+use crate::element::Fp4Element;
+use crate::error::Fp4Error;
 use crate::format::with_format;
 use crate::host::{self, read};
-use crate::{Fp4Element, Fp4Error, SliceQuantizer};
+use crate::slice_quantizer::SliceQuantizer;
 
 pub use code_changes::{CodeChanges, codes_changed};
 

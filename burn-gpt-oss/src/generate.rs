@@ -18,7 +18,7 @@ pub use sampling::Sampling;
 pub use stop_strings::{StopPush, StopStrings};
 pub use text::{GeneratedText, generate_text};
 
-use crate::GptOssError;
+use crate::error::GptOssError;
 use crate::model::GptOss;
 use batch::Batch;
 use sampling::Sampler;

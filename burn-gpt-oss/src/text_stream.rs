@@ -1,5 +1,5 @@
-use crate::Tokenizer;
 use crate::tokenizer::Piece;
+use crate::tokenizer::Tokenizer;
 
 /// Text from tokens one by one: what a terminal shows while a model generates.
 ///

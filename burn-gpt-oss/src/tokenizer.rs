@@ -13,8 +13,8 @@ use tokenizers::{EncodeInput, InputSequence};
 
 use byte_alphabet::spelled_bytes;
 
-use crate::GptOssError;
 use crate::chat::{HarmonyDecoder, HarmonyEncoder, missing_special_tokens};
+use crate::error::GptOssError;
 use crate::json_file::LFS_POINTER;
 
 /// The tokenizer of a gpt-oss checkpoint: o200k byte-level BPE with the special tokens of harmony.

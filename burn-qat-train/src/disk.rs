@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use crate::QatError;
+use crate::error::QatError;
 use crate::memory::gigabytes;
 
 /// Fails if a run is going to write more than the file system of a directory has free. Failing hours

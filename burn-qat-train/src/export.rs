@@ -9,7 +9,7 @@ use burn_gpt_oss::{
     SaveReport, TensorLayout, TensorSpec, tensor_specs,
 };
 
-use crate::QatError;
+use crate::error::QatError;
 use crate::quantize::WeightQuantizer;
 
 /// What was exported.

@@ -1,6 +1,6 @@
 use burn_gpt_oss::GptOssConfig;
 
-use crate::QatError;
+use crate::error::QatError;
 use crate::train::TrainConfig;
 
 /// Bytes a full-parameter float32 training run needs at its peak, by purpose.

@@ -4,8 +4,10 @@ use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
+use crate::error::Fp4Error;
 use crate::host::read;
-use crate::{Fp4Error, Fp4Scheme, global_amax};
+use crate::ops::global_amax;
+use crate::scheme::Fp4Scheme;
 
 /// How the magnitude follows from what was observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fp4Scheme, GlobalScope, e4m3};
+use crate::e4m3;
+use crate::global_scale::GlobalScope;
+use crate::scheme::Fp4Scheme;
 
 /// What activations are rounded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

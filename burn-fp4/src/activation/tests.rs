@@ -3,7 +3,9 @@
 use burn::tensor::TensorData;
 
 use super::*;
-use crate::{Fp4Scheme, GlobalScope, Nvfp4ScaleRule};
+use crate::global_scale::GlobalScope;
+use crate::scale_rule::Nvfp4ScaleRule;
+use crate::scheme::Fp4Scheme;
 
 const NVFP4: ActivationFormat = ActivationFormat::Fp4(Fp4Scheme::nvfp4());
 const MXFP4: ActivationFormat = ActivationFormat::Fp4(Fp4Scheme::mxfp4());

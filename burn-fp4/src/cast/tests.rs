@@ -3,7 +3,9 @@
 use half::bf16;
 
 use super::*;
-use crate::{GlobalAmax, SliceQuantizer, e2m1, e4m3};
+use crate::global_scale::GlobalAmax;
+use crate::slice_quantizer::SliceQuantizer;
+use crate::{e2m1, e4m3};
 
 /// Every code twice, in an order that tells nibbles and halves apart.
 const ALL_CODES: [u8; 16] = [

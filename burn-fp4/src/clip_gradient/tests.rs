@@ -2,10 +2,12 @@
 
 use half::bf16;
 
-use crate::{
-    Fp4Scheme, GlobalAmax, GlobalScope, NonFinite, Nvfp4ScaleRule, ScaleRule, SliceQuantizer, e4m3,
-    e8m0,
-};
+use crate::global_scale::{GlobalAmax, GlobalScope};
+use crate::non_finite::NonFinite;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::scheme::Fp4Scheme;
+use crate::slice_quantizer::SliceQuantizer;
+use crate::{e4m3, e8m0};
 
 /// The rule as it is defined, from the scales that packing stores.
 fn oracle(quantizer: &SliceQuantizer, values: &[f32], shape: &[usize]) -> Vec<bool> {

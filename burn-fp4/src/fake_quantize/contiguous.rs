@@ -1,7 +1,7 @@
 //! Blocks along the last axis: each is `N` neighbours in memory.
 
-use crate::Fp4Element;
 use crate::block_scales::{SPAN, of_contiguous};
+use crate::element::Fp4Element;
 use crate::format::Format;
 use crate::simd::{Kernel, prefetch_run};
 

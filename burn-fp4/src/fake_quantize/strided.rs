@@ -4,8 +4,8 @@
 //! vector lane: once for the maxima, once more (now from the cache) to round, while the next tile is
 //! on its way.
 
-use crate::Fp4Element;
 use crate::block_scales::of_columns;
+use crate::element::Fp4Element;
 use crate::element::private::Lane;
 use crate::format::Format;
 use crate::simd::{Kernel, prefetch_run};

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::e2m1::VALUES;
 use crate::format::with_format;
+use crate::packed::PackedFp4;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
 use crate::simd::Kernel;
-use crate::{Nvfp4ScaleRule, PackedFp4, ScaleRule};
 
 const SCHEME: Fp4Scheme = Fp4Scheme::mxfp4();
 

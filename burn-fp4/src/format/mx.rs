@@ -1,6 +1,7 @@
 use super::{Format, squared_error};
 use crate::element::private::Lane;
-use crate::{ScaleRule, e2m1, e8m0};
+use crate::scale_rule::ScaleRule;
+use crate::{e2m1, e8m0};
 
 /// MXFP4: the scale is a power of two, kept as its reciprocal.
 #[derive(Clone, Copy)]

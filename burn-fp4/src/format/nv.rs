@@ -1,6 +1,7 @@
 use super::{Format, squared_error};
 use crate::element::private::Lane;
-use crate::{Nvfp4ScaleRule, e2m1, e4m3};
+use crate::scale_rule::Nvfp4ScaleRule;
+use crate::{e2m1, e4m3};
 
 /// NVFP4: the scale is an E4M3 value, relative to the global scale.
 #[derive(Clone, Copy)]

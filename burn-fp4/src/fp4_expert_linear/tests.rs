@@ -3,7 +3,10 @@
 use burn::tensor::{DType, Device, FloatDType, TensorData};
 
 use super::*;
-use crate::{Fp4Scheme, GlobalScope, PackedFp4, fp4_linear};
+use crate::fp4_linear::fp4_linear;
+use crate::global_scale::GlobalScope;
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
 
 const SCHEMES: [Fp4Scheme; 3] = [
     Fp4Scheme::mxfp4(),

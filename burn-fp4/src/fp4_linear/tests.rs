@@ -5,7 +5,9 @@ use burn::nn::LinearConfig;
 use burn::tensor::{DType, Device, FloatDType, TensorData};
 
 use super::*;
-use crate::{ActivationFormat, Calibration, Nvfp4ScaleRule, fp8_fake_quantize};
+use crate::activation::{ActivationFormat, Calibration};
+use crate::ops::fp8_fake_quantize;
+use crate::scale_rule::Nvfp4ScaleRule;
 
 const SCHEMES: [Fp4Scheme; 2] = [
     Fp4Scheme::mxfp4(),

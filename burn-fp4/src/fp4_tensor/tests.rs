@@ -3,7 +3,9 @@
 use burn::module::Module;
 
 use super::*;
-use crate::{FakeQuantizer, GlobalScope, SliceQuantizer};
+use crate::global_scale::GlobalScope;
+use crate::ops::FakeQuantizer;
+use crate::slice_quantizer::SliceQuantizer;
 
 const EXPERTS: Fp4Scheme = Fp4Scheme::nvfp4().with_global_scope(GlobalScope::Expert);
 const SCHEMES: [Fp4Scheme; 3] = [Fp4Scheme::mxfp4(), Fp4Scheme::nvfp4(), EXPERTS];

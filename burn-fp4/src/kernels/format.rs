@@ -1,7 +1,9 @@
 //! A scheme as kernels are compiled for it.
 
 use super::arithmetic::Arithmetic;
-use crate::{Fp4Scheme, Nvfp4ScaleRule, ScaleRule, e8m0};
+use crate::e8m0;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::scheme::Fp4Scheme;
 
 /// What a kernel must know of a scheme when it is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

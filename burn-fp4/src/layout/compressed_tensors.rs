@@ -27,8 +27,11 @@
 //! - 0, the global scale of a tensor of zeros, becomes 1, as in compressed-tensors.
 
 use super::{StoredTensor, shapes};
+use crate::e2m1;
+use crate::error::Fp4Error;
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
 use crate::scheme::NVFP4_BLOCK_SIZE;
-use crate::{Fp4Error, Fp4Scheme, PackedFp4, e2m1};
 
 /// Name of the codes, after the name of the layer and a dot.
 pub const WEIGHT_PACKED: &str = "weight_packed";

@@ -24,8 +24,10 @@
 mod blocks;
 
 use super::{StoredTensor, shapes};
+use crate::error::Fp4Error;
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
 use crate::scheme::NVFP4_BLOCK_SIZE;
-use crate::{Fp4Error, Fp4Scheme, PackedFp4};
 use blocks::{from_blocks, to_blocks};
 
 /// Elements of a `block_mxfp4`.

@@ -8,8 +8,10 @@
 
 use super::StoredTensor;
 use crate::block_axis::BlockAxis;
+use crate::error::Fp4Error;
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
 use crate::scheme::MXFP4_BLOCK_SIZE;
-use crate::{Fp4Error, Fp4Scheme, PackedFp4};
 
 /// Bytes of the last axis of `_blocks`: one block of 32 codes.
 pub const BLOCK_BYTES: usize = MXFP4_BLOCK_SIZE / 2;

@@ -22,7 +22,9 @@
 
 use super::transpose::swap_last_axes;
 use super::{StoredTensor, shapes};
-use crate::{Fp4Error, Fp4Scheme, PackedFp4};
+use crate::error::Fp4Error;
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
 
 /// What ModelOpt calls the codes of a linear layer; fused experts have the name of the parameter.
 pub const WEIGHT: &str = "weight";

@@ -1,5 +1,5 @@
-use crate::Fp4Error;
 use crate::block_axis::check_len;
+use crate::error::Fp4Error;
 
 /// A tensor as a file holds it: a shape and row-major data.
 ///

@@ -6,9 +6,10 @@ use super::{CHUNK, TILE, column_scales, contiguous_scales};
 use crate::block_axis::BlockAxis;
 use crate::block_scales::SPAN;
 use crate::clip_gradient::in_range;
+use crate::e2m1;
+use crate::element::Fp4Element;
 use crate::format::{Format, FormatTask};
 use crate::simd::{Kernel, dispatch};
-use crate::{Fp4Element, e2m1};
 
 /// The gradients of a whole tensor.
 pub(super) struct Gradients<'a, T> {

@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::{CHUNK, TILE, column_scales, contiguous_scales};
-use crate::Fp4Element;
 use crate::block_axis::BlockAxis;
 use crate::block_scales::SPAN;
+use crate::element::Fp4Element;
 use crate::format::{Format, FormatTask};
 use crate::simd::{Kernel, dispatch};
 

@@ -2,10 +2,12 @@
 
 use half::bf16;
 
-use crate::{
-    Fp4Scheme, GlobalAmax, GlobalScope, NonFinite, Nvfp4ScaleRule, ScaleRule, SliceQuantizer, e2m1,
-    e4m3,
-};
+use crate::global_scale::{GlobalAmax, GlobalScope};
+use crate::non_finite::NonFinite;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::scheme::Fp4Scheme;
+use crate::slice_quantizer::SliceQuantizer;
+use crate::{e2m1, e4m3};
 
 const SHAPE: [usize; 3] = [2, 64, 130];
 const EXPERTS: Fp4Scheme = Fp4Scheme::nvfp4().with_global_scope(GlobalScope::Expert);

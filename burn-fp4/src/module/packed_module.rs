@@ -16,7 +16,8 @@ use self::load::Load;
 use self::save::Save;
 use super::packed_weight::PackedWeight;
 use super::path::Path;
-use crate::{Fp4Error, PackedFp4};
+use crate::error::Fp4Error;
+use crate::packed::PackedFp4;
 
 /// A module with quantized weights: dense while it computes, packed in records.
 ///

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use burn::module::{ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use crate::{Fp4Error, PackedFp4, host};
+use crate::error::Fp4Error;
+use crate::host;
+use crate::packed::PackedFp4;
 
 /// Container type of the three tensors: a struct of its own, so that what a store does to the numbers
 /// of a `Linear`, such as halving their precision, is not done to global scales.

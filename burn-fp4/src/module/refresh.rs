@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::WeightQuantizer;
 use super::path::REPARAMETERIZATION;
-use crate::{Fp4Scheme, GlobalScope, global_amax};
+use crate::global_scale::GlobalScope;
+use crate::ops::global_amax;
+use crate::scheme::Fp4Scheme;
 
 /// How often the global scale of a weight is computed while the weight is trained.
 ///

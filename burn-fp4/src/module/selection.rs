@@ -8,7 +8,9 @@ use burn::tensor::Tensor;
 use super::WeightQuantizer;
 use super::path::{Path, REPARAMETERIZATION};
 use crate::block_axis::BlockAxis;
-use crate::{Fp4Error, Fp4Scheme, host};
+use crate::error::Fp4Error;
+use crate::host;
+use crate::scheme::Fp4Scheme;
 
 /// What is known of a chosen weight before it is quantized.
 #[derive(Debug, Default)]

@@ -5,7 +5,9 @@ use burn::tensor::Tensor;
 
 use super::selection::{Chosen, at_weight, select};
 use super::{GlobalRefresh, PackedModule, WeightQuantizer, packing};
-use crate::{Fp4Error, Fp4Scheme, GradientRule};
+use crate::error::Fp4Error;
+use crate::ops::GradientRule;
+use crate::scheme::Fp4Scheme;
 
 /// Which weights of a module become FP4, and how.
 ///

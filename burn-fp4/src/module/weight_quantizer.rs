@@ -1,8 +1,11 @@
 use burn::module::{Module, Reparameterization};
 use burn::tensor::Tensor;
 
+use crate::error::Fp4Error;
 use crate::frozen::Frozen;
-use crate::{FakeQuantizer, Fp4Error, Fp4Scheme, GradientRule, global_amax, host};
+use crate::host;
+use crate::ops::{FakeQuantizer, GradientRule, global_amax};
+use crate::scheme::Fp4Scheme;
 
 /// The fake quantizer of one weight: reading the parameter gives the quantized value, gradients pass
 /// to the master weight, straight through unless [`with_gradient`](Self::with_gradient) says otherwise.

@@ -12,7 +12,7 @@ use burn::backend::{Autodiff, Backend};
 use burn::tensor::FloatDType;
 
 use super::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients};
-use crate::Fp4Scheme;
+use crate::scheme::Fp4Scheme;
 
 impl<B: Fp4Backend, C: CheckpointStrategy> Fp4Backend for Autodiff<B, C> {
     fn fp4_amax(tensor: FloatTensor<Self>, scheme: Fp4Scheme) -> FloatTensor<Self> {

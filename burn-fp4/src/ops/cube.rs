@@ -22,7 +22,7 @@ use burn::tensor::FloatDType;
 use burn_cubecl::CubeBackend;
 
 use super::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients};
-use crate::Fp4Scheme;
+use crate::scheme::Fp4Scheme;
 
 impl Fp4Backend for CubeBackend {
     fn fp4_amax(tensor: FloatTensor<Self>, scheme: Fp4Scheme) -> FloatTensor<Self> {

@@ -6,7 +6,8 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, Slice, TensorData};
 
 use super::{Fp4Backend, Fp4Primitive};
-use crate::{Fp4Scheme, GlobalScope};
+use crate::global_scale::GlobalScope;
+use crate::scheme::Fp4Scheme;
 
 /// Applies `product` to the rows of every expert that has any, and puts the results in their order.
 pub(super) fn by_expert<B: Fp4Backend>(

@@ -9,7 +9,7 @@ use burn::tensor::Shape;
 use super::GradientRule;
 #[cfg(all(feature = "_cube", feature = "fusion"))]
 use super::fusion;
-use crate::Fp4Scheme;
+use crate::scheme::Fp4Scheme;
 
 /// A packed tensor of a backend, block axis last; the layout is that of
 /// [`PackedFp4`](crate::PackedFp4).

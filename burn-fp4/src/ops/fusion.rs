@@ -4,7 +4,7 @@ use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::{DType, FloatDType, Shape};
 
 use super::extension::{Fp4PrimitiveMetadata, LearnedGradientsMetadata, amax_shape};
-use crate::Fp4Scheme;
+use crate::scheme::Fp4Scheme;
 
 pub(super) fn quantize(
     tensor: &TensorSpec,

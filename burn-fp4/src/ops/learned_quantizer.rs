@@ -4,8 +4,8 @@ use burn::backend::Dispatch;
 use burn::tensor::{DType, Tensor};
 
 use super::{Fp4Backend, global_amax};
-use crate::Fp4Scheme;
 use crate::block_axis::BlockAxis;
+use crate::scheme::Fp4Scheme;
 
 /// Rounds tensors with a trained parameter for every block scale (LSQ).
 ///

@@ -10,7 +10,7 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{FloatDType, Slice};
 
 use super::{Fp4Backend, Fp4Primitive};
-use crate::Fp4Scheme;
+use crate::scheme::Fp4Scheme;
 
 /// Elements of a tile: 4 MiB, which the outer caches hold.
 const TILE: usize = 1 << 20;

@@ -3,7 +3,9 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::*;
-use crate::{GlobalAmax, SliceQuantizer, fake_quantize_slice};
+use crate::fake_quantize::fake_quantize_slice;
+use crate::global_scale::GlobalAmax;
+use crate::slice_quantizer::SliceQuantizer;
 
 const SCHEME: Fp4Scheme = Fp4Scheme::mxfp4();
 

@@ -5,10 +5,12 @@ use rayon::prelude::*;
 use super::PackedFp4;
 use super::code_tile::{ByteRow, CodeTile, TILE_COLUMNS, TILE_ROWS};
 use crate::block_axis::BlockAxis;
+use crate::e2m1;
+use crate::element::Fp4Element;
+use crate::error::Fp4Error;
 use crate::format::{Format, FormatTask, with_format};
 use crate::nibbles;
 use crate::simd::{Kernel, dispatch};
-use crate::{Fp4Element, Fp4Error, e2m1};
 
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;

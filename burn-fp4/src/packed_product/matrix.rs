@@ -1,8 +1,9 @@
 //! A packed matrix, borrowed from wherever its bytes are.
 
 use crate::block_axis::BlockAxis;
+use crate::error::Fp4Error;
 use crate::packed::check_packed_len;
-use crate::{Fp4Error, Fp4Scheme};
+use crate::scheme::Fp4Scheme;
 
 /// One matrix `[d_output, d_input]` in FP4 with blocks along `d_input`: bytes that are borrowed, for
 /// instance from a memory-mapped checkpoint.

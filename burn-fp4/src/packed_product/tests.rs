@@ -1,7 +1,9 @@
 //! Every instruction set of this processor against sums in `f64`.
 
 use super::*;
-use crate::{Fp4Error, Fp4Scheme, e2m1, e4m3, e8m0};
+use crate::error::Fp4Error;
+use crate::scheme::Fp4Scheme;
+use crate::{e2m1, e4m3, e8m0};
 
 /// Half the distance of `f32` numbers from 1.
 const EPSILON: f64 = 1.0 / (1 << 24) as f64;

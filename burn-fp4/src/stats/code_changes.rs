@@ -6,9 +6,12 @@ use core::mem::discriminant;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::e2m1;
+use crate::error::Fp4Error;
 use crate::format::{Format, FormatTask, with_format};
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
 use crate::simd::{Kernel, dispatch};
-use crate::{Fp4Error, Fp4Scheme, PackedFp4, e2m1};
 
 /// Blocks per task.
 const CHUNK: usize = 1 << 10;

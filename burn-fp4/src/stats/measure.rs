@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::lanes::{LANES, Lanes, Sums};
-use crate::Fp4Element;
 use crate::block_axis::BlockAxis;
 use crate::block_scales::{SPAN, of_columns, of_contiguous};
+use crate::element::Fp4Element;
 use crate::element::private::Lane;
 use crate::format::{Format, FormatTask};
 use crate::simd::{Kernel, dispatch};

@@ -4,7 +4,11 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Fp4Scheme, GlobalAmax, GlobalScope, NonFinite, Nvfp4ScaleRule, PackedFp4, ScaleRule};
+use crate::global_scale::{GlobalAmax, GlobalScope};
+use crate::non_finite::NonFinite;
+use crate::packed::PackedFp4;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::scheme::Fp4Scheme;
 
 /// Mixed signs and sizes, with zeros and far outliers.
 fn sample(n_elements: usize, seed: u64) -> Vec<f32> {

@@ -71,9 +71,9 @@ impl Completion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::GptOssError;
     use crate::chat::HarmonyEncoder;
     use crate::chat::encoder::{CALL, CHANNEL, CONSTRAIN, END, MESSAGE, RETURN, START};
+    use crate::error::GptOssError;
 
     /// One token per byte, special tokens from 256.
     struct Bytes;

@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::message::{Message, Role};
 use super::system::SystemContent;
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 /// A function that the model may call. Refused by the renderer in this version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

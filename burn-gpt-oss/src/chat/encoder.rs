@@ -1,4 +1,4 @@
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 pub(crate) const START: &str = "<|start|>";
 pub(crate) const END: &str = "<|end|>";

@@ -4,7 +4,7 @@ use super::harmony_message::{AnalysisPolicy, HarmonyMessage, harmony_messages};
 use super::mask::LossMask;
 use super::message::Role;
 use super::span::MessageSpan;
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 /// A conversation as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]

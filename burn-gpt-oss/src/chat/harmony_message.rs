@@ -6,7 +6,7 @@ use super::conversation::Conversation;
 use super::message::{Message, Role};
 use super::span::SpanSource;
 use super::system::SystemContent;
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 /// Which reasoning of a conversation is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

@@ -3,7 +3,8 @@ mod tests;
 
 use super::header::{CompletionPart, Unframed};
 use super::turn::{Step, Turn};
-use crate::{TextStream, Tokenizer};
+use crate::text_stream::TextStream;
+use crate::tokenizer::Tokenizer;
 
 /// Reads what a model generates after `<|start|>assistant` while it does: for a terminal, or a program
 /// that passes the text on.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 const NAMES: [&str; 9] = [
     "generation_config.json",

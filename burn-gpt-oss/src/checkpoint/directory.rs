@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 /// A directory that appears under its name only when it is complete.
 ///

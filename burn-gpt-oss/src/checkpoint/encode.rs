@@ -10,7 +10,7 @@ use super::convert::{encode_bf16, first_overflow, transpose};
 use super::form::Part;
 use super::plan::PlannedTensor;
 use super::{CheckpointForm, CheckpointReader, TensorLayout, TensorSpec};
-use crate::GptOssError;
+use crate::error::GptOssError;
 use crate::model::GptOss;
 
 type Values = Box<dyn Fn() -> Result<Vec<f32>, GptOssError>>;

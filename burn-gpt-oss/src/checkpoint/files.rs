@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::mapped::MappedFile;
-use crate::GptOssError;
+use crate::error::GptOssError;
 use crate::json_file::{parse, read_text};
 
 const SINGLE: &str = "model.safetensors";

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 /// Refuses tensors that another program named, and says what to do with them.
 pub(super) fn refuse<'a>(

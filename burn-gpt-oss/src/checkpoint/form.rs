@@ -8,8 +8,8 @@ use safetensors::Dtype;
 use serde_json::{Value, json};
 
 use super::names::{TensorLayout, TensorSpec};
-use crate::GptOssError;
 use crate::config::GptOssConfig;
+use crate::error::GptOssError;
 
 /// How the expert matrices of a checkpoint are stored; everything else is BF16 in both forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::CheckpointReader;
-use crate::GptOssError;
+use crate::error::GptOssError;
 use crate::json_file::{parse, read_text};
 
 impl CheckpointReader {

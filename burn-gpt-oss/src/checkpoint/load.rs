@@ -7,7 +7,7 @@ use half::bf16;
 use super::convert::{Weight, decode, first_non_finite, transpose};
 use super::form::Part;
 use super::{CheckpointForm, CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
-use crate::GptOssError;
+use crate::error::GptOssError;
 use crate::model::GptOss;
 use parameters::{Dense, Loader};
 

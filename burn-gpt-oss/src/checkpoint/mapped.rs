@@ -12,7 +12,7 @@ use memmap2::Mmap;
 use memmap2::UncheckedAdvice;
 use safetensors::tensor::{Metadata, SafeTensors};
 
-use crate::GptOssError;
+use crate::error::GptOssError;
 use crate::json_file::LFS_POINTER;
 
 /// A safetensors file mapped into memory, its header checked.

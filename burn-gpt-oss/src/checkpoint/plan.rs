@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::form::StoredTensor;
 use super::{CheckpointForm, TensorSpec};
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 /// One tensor of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]

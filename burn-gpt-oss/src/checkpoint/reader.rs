@@ -8,8 +8,8 @@ use super::companions::Companions;
 use super::form::{Part, StoredTensor};
 use super::mapped::MappedFile;
 use super::{CheckpointForm, TensorSpec, files, foreign, tensor_specs};
-use crate::GptOssError;
 use crate::config::GptOssConfig;
+use crate::error::GptOssError;
 
 /// An opened checkpoint directory. Files are mapped, nothing is decoded yet.
 ///

@@ -9,8 +9,8 @@ use super::plan::{PlannedTensor, header, index, plan, shard_name, shards};
 use super::{
     CheckpointForm, CheckpointProgress, CheckpointReader, OutputDirectory, carry_over, tensor_specs,
 };
-use crate::GptOssError;
 use crate::config::GptOssConfig;
+use crate::error::GptOssError;
 use crate::model::GptOss;
 
 /// Writes checkpoint directories that transformers, vLLM, SGLang, TensorRT-LLM and llama.cpp load.

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::{Finish, GenerateOptions, NewToken, PromptCache, Sampler};
-use crate::GptOssError;
+use crate::error::GptOssError;
 use crate::kv_cache::KvCache;
 use crate::model::GptOss;
 

@@ -1,6 +1,6 @@
 use super::Sampling;
-use crate::GptOssError;
 use crate::config::GptOssConfig;
+use crate::error::GptOssError;
 
 /// What to generate, and how much.
 #[derive(Clone, Debug, PartialEq)]

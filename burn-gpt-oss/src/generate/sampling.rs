@@ -6,7 +6,7 @@ mod tests;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 
-use crate::GptOssError;
+use crate::error::GptOssError;
 use candidates::{Candidate, draw, kth_largest, select, weigh};
 
 /// How the next token is chosen. The default is greedy: always the most likely one.

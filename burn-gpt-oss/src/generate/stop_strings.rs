@@ -1,4 +1,4 @@
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 /// Looks for stop strings in a text that arrives in pieces.
 ///

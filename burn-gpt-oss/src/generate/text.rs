@@ -3,8 +3,10 @@ use std::ops::ControlFlow;
 use burn::tensor::Device;
 
 use super::{Finish, GenerateOptions, Generation, Step, StopStrings};
+use crate::error::GptOssError;
 use crate::model::GptOss;
-use crate::{GptOssError, TextStream, Tokenizer};
+use crate::text_stream::TextStream;
+use crate::tokenizer::Tokenizer;
 
 /// A continuation as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

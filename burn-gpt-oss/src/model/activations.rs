@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use burn_fp4::{ActivationFormat, ActivationQuantizer, Calibration};
 
 use super::GptOss;
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 /// What is on the two inputs of a block, with the names of the projections.
 type Quantizers<'a> = [(&'static str, &'a mut Option<ActivationQuantizer>); 2];

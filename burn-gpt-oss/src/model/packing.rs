@@ -5,8 +5,8 @@ use burn::tensor::Device;
 use burn_fp4::{Fp4Error, Fp4Scheme, Fp4Tensor, WeightQuantization};
 
 use super::{Block, Experts, GptOss};
-use crate::GptOssError;
 use crate::config::GptOssConfig;
+use crate::error::GptOssError;
 
 impl GptOssConfig {
     /// A model with packed experts of zeros and fresh other weights, created lazily, to load the record

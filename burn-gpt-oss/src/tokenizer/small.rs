@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Tokenizer;
-use crate::GptOssError;
+use crate::error::GptOssError;
 
 /// A byte-level BPE with one merge and the special tokens of harmony behind the 257 others.
 pub(crate) fn tokenizer_json(special: &[(&str, bool)]) -> Value {

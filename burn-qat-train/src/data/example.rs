@@ -4,7 +4,7 @@ use burn_gpt_oss::{
 };
 
 use super::{ChatRecord, DataNotes};
-use crate::QatError;
+use crate::error::QatError;
 
 /// How chat records become tokens.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::{ChatRecord, DataNotes, foreign, json};
-use crate::QatError;
+use crate::error::QatError;
 
 /// What a file of conversations holds.
 #[derive(Clone, Debug, Default, PartialEq)]

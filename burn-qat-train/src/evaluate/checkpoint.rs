@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::{LossReport, evaluate_loss};
 use super::{PassRate, judge};
-use crate::QatError;
 use crate::data::{ChatFormat, ChatRecord, TokenizedExample};
+use crate::error::QatError;
 
 /// What a checkpoint is evaluated on.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use burn_gpt_oss::GptOss;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::QatError;
 use crate::data::{StepBatch, StepLoader, TokenizedExample};
+use crate::error::QatError;
 use crate::train::micro_batch_loss;
 
 /// Loss over a dataset.

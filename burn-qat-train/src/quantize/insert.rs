@@ -4,7 +4,7 @@ use burn_fp4::{Fp4Error, Fp4Scheme, GlobalRefresh, WeightQuantizer};
 
 use super::QuantPolicy;
 use super::policy::CompiledPolicy;
-use crate::QatError;
+use crate::error::QatError;
 
 /// A weight that a policy quantizes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@ use burn_fp4::Fp4Scheme;
 use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
-use crate::QatError;
+use crate::error::QatError;
 
 /// Which weights get which scheme: a list of rules of which the last match wins, as in ModelOpt's
 /// configuration language.

@@ -1,6 +1,6 @@
 use plotters::prelude::*;
 
-use crate::QatError;
+use crate::error::QatError;
 
 /// One stage in a plot; points are optimizer steps and losses.
 #[derive(Clone, Debug, Default, PartialEq)]

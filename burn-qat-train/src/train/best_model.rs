@@ -11,7 +11,7 @@ use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 
 use super::history::RunLog;
 use super::metrics::LOSS;
-use crate::QatError;
+use crate::error::QatError;
 
 /// Name of the record in the directory of a stage.
 pub(super) const FILE: &str = "best-model.bpk";

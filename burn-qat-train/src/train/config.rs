@@ -2,7 +2,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use crate::QatError;
+use crate::error::QatError;
 
 /// Hyper-parameters of one training stage. The defaults are those of the published full fine-tuning
 /// recipe (ModelOpt `sft_full.yaml`, TRL's AdamW), for one device.

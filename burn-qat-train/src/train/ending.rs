@@ -6,7 +6,7 @@ use burn_gpt_oss::GptOss;
 use super::best_model::{self, BestModel};
 use super::renderer::Divergence;
 use super::{FineTune, History};
-use crate::QatError;
+use crate::error::QatError;
 
 /// What a training stage ended with.
 #[derive(Debug)]

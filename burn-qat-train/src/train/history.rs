@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::metrics::{LOSS, TOKENS};
-use crate::QatError;
+use crate::error::QatError;
 
 /// One optimizer step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -15,8 +15,8 @@ use super::ending::Ending;
 use super::history::RunLog;
 use super::metrics::StepMetric;
 use super::{Console, FineTune, StageOutcome, StageProgress, TrainConfig, WarmupCosine};
-use crate::QatError;
 use crate::data::{StepLoader, TokenizedExample};
+use crate::error::QatError;
 
 /// Trains a model: SFT as it is, QAT when quantizers were inserted. The model with the lowest
 /// validation loss is kept in `dir` while training and returned at the end.

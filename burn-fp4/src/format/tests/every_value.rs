@@ -4,10 +4,13 @@ use half::{bf16, f16};
 
 use super::inputs::{MX_RULES, axis_last};
 use super::oracle;
-use crate::{
-    Fp4Element, Fp4Scheme, GlobalAmax, NonFinite, Nvfp4ScaleRule, PackedFp4, ScaleRule,
-    SliceQuantizer,
-};
+use crate::element::Fp4Element;
+use crate::global_scale::GlobalAmax;
+use crate::non_finite::NonFinite;
+use crate::packed::PackedFp4;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::scheme::Fp4Scheme;
+use crate::slice_quantizer::SliceQuantizer;
 
 /// Global scales from nothing to the largest of a tensor of `f32`.
 const GLOBAL_SCALES: [f32; 9] = [

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use crate::{Fp4Scheme, GlobalScope, Nvfp4BlockSize, Nvfp4ScaleRule, ScaleRule};
+use crate::global_scale::GlobalScope;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::scheme::{Fp4Scheme, Nvfp4BlockSize};
 
 pub const MX_RULES: [ScaleRule; 4] = [
     ScaleRule::Ceil,

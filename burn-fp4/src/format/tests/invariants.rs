@@ -4,10 +4,14 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::inputs::{Input, MX_RULES, any_case, sample, schemes};
-use crate::{
-    Fp4Element, Fp4Scheme, GlobalAmax, NonFinite, PackedFp4, SliceQuantizer, e2m1,
-    fake_quantize_slice,
-};
+use crate::e2m1;
+use crate::element::Fp4Element;
+use crate::fake_quantize::fake_quantize_slice;
+use crate::global_scale::GlobalAmax;
+use crate::non_finite::NonFinite;
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
+use crate::slice_quantizer::SliceQuantizer;
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|x| x.to_bits()).collect()

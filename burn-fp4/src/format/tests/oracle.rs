@@ -3,7 +3,7 @@
 //! NVFP4 is defined by `f32` operations (the quotients and products of scales), so its oracle does
 //! these in `f32` and everything else in f64.
 
-use crate::{Nvfp4ScaleRule, ScaleRule};
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
 
 const MAGNITUDES: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
 

@@ -1,9 +1,12 @@
 //! Typed errors for what cannot be quantized, before anything is computed.
 
-use crate::{
-    Fp4Error, Fp4Scheme, GlobalAmax, GlobalScope, NonFinite, PackedFp4, SliceQuantizer,
-    fake_quantize_slice,
-};
+use crate::error::Fp4Error;
+use crate::fake_quantize::fake_quantize_slice;
+use crate::global_scale::{GlobalAmax, GlobalScope};
+use crate::non_finite::NonFinite;
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
+use crate::slice_quantizer::SliceQuantizer;
 
 use super::inputs::schemes;
 

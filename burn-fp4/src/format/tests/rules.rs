@@ -4,7 +4,11 @@ use proptest::prelude::*;
 
 use super::inputs::{Input, any_case, any_input, nvfp4};
 use super::oracle;
-use crate::{Fp4Scheme, GlobalAmax, Nvfp4ScaleRule, PackedFp4, ScaleRule, SliceQuantizer};
+use crate::global_scale::GlobalAmax;
+use crate::packed::PackedFp4;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::scheme::Fp4Scheme;
+use crate::slice_quantizer::SliceQuantizer;
 
 /// Scale bytes, codes and values in the order of the packed tensor.
 type Wanted = (Vec<u8>, Vec<u8>, Vec<f32>);

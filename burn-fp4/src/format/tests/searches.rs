@@ -8,7 +8,11 @@ use proptest::prelude::*;
 
 use super::inputs::elements;
 use super::oracle;
-use crate::{Fp4Scheme, GlobalAmax, Nvfp4ScaleRule, PackedFp4, ScaleRule, SliceQuantizer};
+use crate::global_scale::GlobalAmax;
+use crate::packed::PackedFp4;
+use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::scheme::Fp4Scheme;
+use crate::slice_quantizer::SliceQuantizer;
 
 const SLACK: f64 = 1.0 / (1 << 19) as f64;
 

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{GlobalScope, e2m1, e4m3};
+use crate::global_scale::GlobalScope;
+use crate::{e2m1, e4m3};
 
 fn nvfp4(shape: &[usize], scope: GlobalScope, global_scales: &[f32]) -> PackedFp4 {
     let n_elements: usize = shape.iter().product();

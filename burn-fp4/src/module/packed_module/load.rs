@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use burn::module::{Flag, ModuleMapper, Param};
 use burn::tensor::{Bool, Int, Tensor};
 
-use crate::Fp4Error;
+use crate::error::Fp4Error;
 use crate::module::packed_weight::PackedWeight;
 use crate::module::path::Path;
 

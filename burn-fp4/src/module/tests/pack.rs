@@ -1,7 +1,7 @@
 //! Quantization without and after training.
 
 use super::*;
-use crate::PackedFp4;
+use crate::packed::PackedFp4;
 use burn::module::Lora;
 use burn::tensor::DType;
 use burn::tensor::quantization::QuantScheme;

@@ -7,8 +7,8 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 
-use crate::Fp4Scheme;
 use crate::ops::{Fp4Backend, Fp4Primitive};
+use crate::scheme::Fp4Scheme;
 
 #[derive(Debug)]
 struct ExpertLinear;

@@ -10,8 +10,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 
-use crate::Fp4Scheme;
 use crate::ops::{Fp4Backend, GradientRule};
+use crate::scheme::Fp4Scheme;
 
 /// Everything but the tensor. The magnitudes are a handful of numbers and are kept.
 #[derive(Clone, Debug)]

@@ -11,11 +11,12 @@ use cubecl::prelude::*;
 
 use super::buffer::{CUBE_UNITS, contiguous, empty_like, words};
 use super::lines::Lines;
+use crate::e2m1;
 use crate::kernels::amax::{AmaxRowsLaunch, IN_FLIGHT, raise_amax};
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::global_scale;
 use crate::ops::extension::amax_shape;
-use crate::{Fp4Scheme, e2m1};
+use crate::scheme::Fp4Scheme;
 
 /// Units for one magnitude, enough for every GPU to be busy.
 const MAX_UNITS: usize = 1 << 18;

@@ -12,10 +12,10 @@ use cubecl::std::tensor::copy_into;
 use cubecl::zspace::metadata::Metadata;
 
 use super::memory_layout::MemoryLayout;
-use crate::Fp4Scheme;
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
+use crate::scheme::Fp4Scheme;
 
 /// Units of a cube on a GPU.
 pub(super) const CUBE_UNITS: u32 = 256;

@@ -7,9 +7,9 @@ use super::amax::global_scales;
 use super::buffer::{Strided, words};
 use super::geometry::{ColumnGeometry, RowGeometry};
 use super::memory_layout::BlockLayout;
-use crate::Fp4Scheme;
 use crate::kernels::clip_gradient::{clip_gradient_columns, clip_gradient_rows};
 use crate::kernels::format::KernelFormat;
+use crate::scheme::Fp4Scheme;
 
 pub(super) fn clip_gradient(
     grad: CubeTensor,

@@ -10,12 +10,12 @@ use cubecl::zspace::metadata::Metadata;
 
 use super::buffer::{CUBE_UNITS, contiguous, float_words, words};
 use super::memory_layout::{BlockLayout, MemoryLayout};
-use crate::Fp4Scheme;
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::dequantize::{Decoding, PackedRowsLaunch, dequantize as kernel};
 use crate::kernels::format::KernelFormat;
 use crate::kernels::quantize::{BYTES_PER_WORD, CODES_PER_WORD};
 use crate::ops::Fp4Primitive;
+use crate::scheme::Fp4Scheme;
 
 /// Words that a unit loads at once.
 const IN_FLIGHT: usize = 4;

@@ -7,8 +7,8 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 use burn_flex::FlexTensor;
 
-use crate::Fp4Scheme;
 use crate::ops::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients};
+use crate::scheme::Fp4Scheme;
 
 fn down(tensor: CubeTensor) -> FlexTensor {
     FlexTensor::from_data(into_data_sync(tensor))

@@ -8,12 +8,12 @@ use cubecl::prelude::*;
 
 use super::buffer::{empty_like, words};
 use super::product::Product;
-use crate::Fp4Scheme;
 use crate::kernels::experts::{count_rows, order_rows};
 use crate::kernels::gemm::{GemmKind, GemmRowsLaunch, gemm};
 use crate::kernels::gemv::{GemvRowsLaunch, GemvSplit, gemv};
 use crate::kernels::gemv_backward::{GradientRowsLaunch, gemv_backward};
 use crate::ops::Fp4Primitive;
+use crate::scheme::Fp4Scheme;
 
 /// Rows for which a code is decoded once by the kernel for few of them.
 const FEW_ROWS: usize = 16;

@@ -16,13 +16,13 @@ use cubecl::zspace::metadata::Metadata;
 
 use super::buffer::{float_words, with_even_rows, words};
 use super::memory_layout::{BlockLayout, MemoryLayout};
-use crate::Fp4Scheme;
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::float_words::FloatWords;
 use crate::kernels::format::KernelFormat;
 use crate::kernels::gemm::GemmTile;
 use crate::kernels::packed_weight::PackedWeightLaunch;
 use crate::ops::Fp4Primitive;
+use crate::scheme::Fp4Scheme;
 
 /// Operands and output, in memory as kernels read them.
 pub(super) struct Product {

@@ -11,11 +11,11 @@ use super::amax::global_scales;
 use super::buffer::{Strided, contiguous, words};
 use super::geometry::{ColumnGeometry, RowGeometry};
 use super::memory_layout::BlockLayout;
-use crate::Fp4Scheme;
 use crate::block_axis::BlockAxis;
 use crate::kernels::format::KernelFormat;
 use crate::kernels::quantize::{BYTES_PER_WORD, CODES_PER_WORD, quantize_columns, quantize_rows};
 use crate::ops::Fp4Primitive;
+use crate::scheme::Fp4Scheme;
 
 pub(super) fn quantize(
     tensor: CubeTensor,

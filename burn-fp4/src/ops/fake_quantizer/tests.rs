@@ -3,7 +3,10 @@
 use burn::tensor::{DType, Device, TensorData};
 
 use super::*;
-use crate::{GlobalAmax, GlobalScope, NonFinite, ScaleRule, SliceQuantizer};
+use crate::global_scale::{GlobalAmax, GlobalScope};
+use crate::non_finite::NonFinite;
+use crate::scale_rule::ScaleRule;
+use crate::slice_quantizer::SliceQuantizer;
 
 const EXPERTS: Fp4Scheme = Fp4Scheme::nvfp4().with_global_scope(GlobalScope::Expert);
 

@@ -6,7 +6,9 @@ use burn_flex::FlexTensor;
 
 use super::{FlexElement, elements, expect, new};
 use crate::ops::Fp4Primitive;
-use crate::{Fp4Scheme, PackedFp4, SliceQuantizer};
+use crate::packed::PackedFp4;
+use crate::scheme::Fp4Scheme;
+use crate::slice_quantizer::SliceQuantizer;
 
 pub(super) fn quantize<T: FlexElement>(
     tensor: &FlexTensor,

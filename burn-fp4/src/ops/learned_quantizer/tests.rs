@@ -3,7 +3,11 @@
 use burn::tensor::{Device, TensorData};
 
 use super::*;
-use crate::{FakeQuantizer, GlobalAmax, GlobalScope, NonFinite, ScaleRule, SliceQuantizer};
+use crate::global_scale::{GlobalAmax, GlobalScope};
+use crate::non_finite::NonFinite;
+use crate::ops::FakeQuantizer;
+use crate::scale_rule::ScaleRule;
+use crate::slice_quantizer::SliceQuantizer;
 
 const EXPERTS: Fp4Scheme = Fp4Scheme::nvfp4().with_global_scope(GlobalScope::Expert);
 

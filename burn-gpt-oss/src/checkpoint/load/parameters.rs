@@ -4,9 +4,9 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Element, FloatDType, Tensor, TensorData};
 use safetensors::Dtype;
 
-use crate::GptOssError;
 use crate::checkpoint::convert::Weight;
 use crate::checkpoint::{CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
+use crate::error::GptOssError;
 use crate::model::GptOss;
 
 /// What becomes of the matrices that a checkpoint stores in 16-bit floats.

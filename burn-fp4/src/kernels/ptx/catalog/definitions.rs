@@ -6,7 +6,6 @@ use cubecl::CubeKernel;
 use cubecl::prelude::*;
 
 use super::super::device;
-use crate::Fp4Scheme;
 use crate::kernels::amax::{AmaxRowsCompilationArg, raise_amax};
 use crate::kernels::arithmetic::Arithmetic;
 use crate::kernels::clip_gradient::{clip_gradient_columns, clip_gradient_rows};
@@ -17,6 +16,7 @@ use crate::kernels::format::KernelFormat;
 use crate::kernels::fp8::fp8_fake_quantize;
 use crate::kernels::global_scale::global_scales;
 use crate::kernels::rows::{RowSplit, RowsCompilationArg};
+use crate::scheme::Fp4Scheme;
 
 pub(super) const BUFFER: BufferCompilationArg = BufferCompilationArg { inplace: None };
 /// Words of a vector of 16 bytes.
