@@ -2,6 +2,7 @@
 //!
 //! Weights are `[.., in, out]`, as in Burn's `Linear`, and blocks run along `in`, the axis that a
 //! matrix product sums over.
+pub(crate) mod activation;
 
 mod packed_module;
 mod packed_weight;

@@ -1,4 +1,6 @@
 //! Tensor operations, for every backend that implements [`Fp4Backend`].
+#[cfg(feature = "_cube")]
+pub(crate) mod kernels;
 
 mod autodiff;
 #[cfg(feature = "_cube")]
@@ -19,7 +21,7 @@ mod linear;
 
 use burn::tensor::{FloatDType, Tensor};
 
-use crate::fp4_tensor::Fp4Tensor;
+use crate::packed::fp4_tensor::Fp4Tensor;
 use crate::scheme::Fp4Scheme;
 
 pub use extension::{Fp4Backend, Fp4Primitive, LearnedGradients};

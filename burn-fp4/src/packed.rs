@@ -1,4 +1,9 @@
 //! FP4 tensors as bytes.
+pub(crate) mod cast;
+pub(crate) mod fp4_tensor;
+pub(crate) mod host;
+pub(crate) mod quantized_tensor;
+pub(crate) mod stats;
 
 mod code_tile;
 mod dequantize;
@@ -6,18 +11,19 @@ mod quantize;
 
 use rayon::prelude::*;
 
-use crate::block_axis::BlockAxis;
+use crate::codec::block_axis::BlockAxis;
+use crate::codec::e4m3;
+use crate::codec::e8m0;
 use crate::error::Fp4Error;
 use crate::scheme::Fp4Scheme;
-use crate::{e4m3, e8m0};
 
 pub(crate) use quantize::Pack;
 
 /// A tensor in FP4: two codes per byte, one scale byte per block, in NVFP4 also global scales.
 ///
 /// Row-major with the block axis last. Element `2i` is in the low nibble of code byte `i`, element
-/// `2i + 1` in the high nibble; nibbles are [`e2m1`](crate::e2m1) codes, scale bytes are
-/// [`e8m0`](crate::e8m0) in MXFP4 and [`e4m3`](crate::e4m3) in NVFP4. For MXFP4 these are exactly the
+/// `2i + 1` in the high nibble; nibbles are [`e2m1`](crate::codec::e2m1) codes, scale bytes are
+/// [`e8m0`](crate::codec::e8m0) in MXFP4 and [`e4m3`](crate::codec::e4m3) in NVFP4. For MXFP4 these are exactly the
 /// bytes of the gpt-oss `_blocks` and `_scales` tensors; [`layout`](crate::layout) has this and other
 /// layouts.
 ///

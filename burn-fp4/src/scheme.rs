@@ -1,12 +1,15 @@
 //! Which FP4 format, as plain data.
+pub(crate) mod global_scale;
+pub(crate) mod quant_scheme;
+pub(crate) mod scale_rule;
 
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Fp4Error;
-use crate::global_scale::GlobalScope;
-use crate::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::scheme::global_scale::GlobalScope;
+use crate::scheme::scale_rule::{Nvfp4ScaleRule, ScaleRule};
 
 /// Elements of an MXFP4 block (OCP MX v1.0, section 5.2: `k = 32` for every MX format).
 pub(crate) const MXFP4_BLOCK_SIZE: usize = 32;

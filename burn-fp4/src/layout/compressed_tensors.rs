@@ -27,7 +27,7 @@
 //! - 0, the global scale of a tensor of zeros, becomes 1, as in compressed-tensors.
 
 use super::{StoredTensor, shapes};
-use crate::e2m1;
+use crate::codec::e2m1;
 use crate::error::Fp4Error;
 use crate::packed::PackedFp4;
 use crate::scheme::Fp4Scheme;

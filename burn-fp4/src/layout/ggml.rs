@@ -9,7 +9,7 @@
 //!
 //! Under one scale, the first half of the elements is in the low nibbles and the second half in the
 //! high nibbles: byte `j` holds elements `j` and `j + 16` in MXFP4, `j` and `j + 8` in NVFP4. Nibbles
-//! are [`e2m1`](crate::e2m1) codes and scale bytes mean what they mean elsewhere; GGML's sources halve
+//! are [`e2m1`](crate::codec::e2m1) codes and scale bytes mean what they mean elsewhere; GGML's sources halve
 //! scales only because their table of values is doubled.
 //! (`ggml-common.h`, `ggml-impl.h` and `ggml-quants.c` of llama.cpp; `gguf/quants.py` of gguf 0.19.)
 //!

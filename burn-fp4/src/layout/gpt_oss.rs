@@ -7,7 +7,7 @@
 //! `[.., in, out]`.
 
 use super::StoredTensor;
-use crate::block_axis::BlockAxis;
+use crate::codec::block_axis::BlockAxis;
 use crate::error::Fp4Error;
 use crate::packed::PackedFp4;
 use crate::scheme::Fp4Scheme;

@@ -1,8 +1,8 @@
 //! Shapes that belong together.
 
 use super::StoredTensor;
-use crate::global_scale::GlobalScope;
 use crate::packed::PackedFp4;
+use crate::scheme::global_scale::GlobalScope;
 
 /// Logical shape `[.., len]` of codes `[.., len/2]` with scales `[.., len/block_size]`, if they fit.
 pub(super) fn logical(codes: &[usize], scales: &[usize], block_size: usize) -> Option<Vec<usize>> {

@@ -1,4 +1,4 @@
-use crate::block_axis::check_len;
+use crate::codec::block_axis::check_len;
 use crate::error::Fp4Error;
 
 /// A tensor as a file holds it: a shape and row-major data.

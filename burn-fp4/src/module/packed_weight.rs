@@ -6,8 +6,8 @@ use burn::module::{ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use crate::error::Fp4Error;
-use crate::host;
 use crate::packed::PackedFp4;
+use crate::packed::host;
 
 /// Container type of the three tensors: a struct of its own, so that what a store does to the numbers
 /// of a `Linear`, such as halving their precision, is not done to global scales.

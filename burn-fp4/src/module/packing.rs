@@ -9,11 +9,11 @@ use super::PackedModule;
 use super::packed_weight::PackedWeight;
 use super::path::Path;
 use super::selection::{Chosen, at_weight};
+use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
-use crate::global_scale::GlobalAmax;
-use crate::host;
+use crate::packed::host;
 use crate::scheme::Fp4Scheme;
-use crate::slice_quantizer::SliceQuantizer;
+use crate::scheme::global_scale::GlobalAmax;
 
 /// Packs the chosen weights, with the quantizers they have, and gives them the packed values.
 pub(super) fn pack<M: Module>(

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::WeightQuantizer;
 use super::path::REPARAMETERIZATION;
-use crate::global_scale::GlobalScope;
 use crate::ops::global_amax;
 use crate::scheme::Fp4Scheme;
+use crate::scheme::global_scale::GlobalScope;
 
 /// How often the global scale of a weight is computed while the weight is trained.
 ///

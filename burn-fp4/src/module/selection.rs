@@ -7,9 +7,9 @@ use burn::tensor::Tensor;
 
 use super::WeightQuantizer;
 use super::path::{Path, REPARAMETERIZATION};
-use crate::block_axis::BlockAxis;
+use crate::codec::block_axis::BlockAxis;
 use crate::error::Fp4Error;
-use crate::host;
+use crate::packed::host;
 use crate::scheme::Fp4Scheme;
 
 /// What is known of a chosen weight before it is quantized.

@@ -9,11 +9,11 @@ use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::*;
+use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
-use crate::global_scale::GlobalScope;
-use crate::scale_rule::Nvfp4ScaleRule;
 use crate::scheme::Fp4Scheme;
-use crate::slice_quantizer::SliceQuantizer;
+use crate::scheme::global_scale::GlobalScope;
+use crate::scheme::scale_rule::Nvfp4ScaleRule;
 
 #[derive(Module, Debug)]
 struct Net {

@@ -1,10 +1,10 @@
 use burn::module::{Module, Reparameterization};
 use burn::tensor::Tensor;
 
+use crate::codec::frozen::Frozen;
 use crate::error::Fp4Error;
-use crate::frozen::Frozen;
-use crate::host;
 use crate::ops::{FakeQuantizer, GradientRule, global_amax};
+use crate::packed::host;
 use crate::scheme::Fp4Scheme;
 
 /// The fake quantizer of one weight: reading the parameter gives the quantized value, gradients pass

@@ -6,8 +6,8 @@ use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{Shape, Slice, TensorData};
 
 use super::{Fp4Backend, Fp4Primitive};
-use crate::global_scale::GlobalScope;
 use crate::scheme::Fp4Scheme;
+use crate::scheme::global_scale::GlobalScope;
 
 /// Applies `product` to the rows of every expert that has any, and puts the results in their order.
 pub(super) fn by_expert<B: Fp4Backend>(

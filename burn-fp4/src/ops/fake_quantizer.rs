@@ -4,7 +4,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use super::{Fp4Backend, GradientRule};
-use crate::block_axis::BlockAxis;
+use crate::codec::block_axis::BlockAxis;
 use crate::scheme::Fp4Scheme;
 
 /// Rounds tensors to what an FP4 format can represent: the format, and how gradients pass.

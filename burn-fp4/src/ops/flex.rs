@@ -13,11 +13,11 @@ use burn_flex::FlexTensor;
 use half::{bf16, f16};
 
 use super::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, expert_linear, linear};
-use crate::element::Fp4Element;
-use crate::global_scale::GlobalAmax;
-use crate::non_finite::NonFinite;
+use crate::codec::element::Fp4Element;
+use crate::codec::non_finite::NonFinite;
+use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::scheme::Fp4Scheme;
-use crate::slice_quantizer::SliceQuantizer;
+use crate::scheme::global_scale::GlobalAmax;
 
 /// The float types of Flex that this crate has loops for.
 trait FlexElement: Fp4Element + Element + bytemuck::Pod {}

@@ -30,7 +30,7 @@ mod tests {
     use burn::tensor::{DType, Device, TensorData};
 
     use super::*;
-    use crate::fp8::fp8_fake_quantize_slice;
+    use crate::codec::fp8::fp8_fake_quantize_slice;
 
     fn check(device: &Device) {
         let values: Vec<f32> = (0..60).map(|i| (i as f32 - 25.0) * 0.13).collect();

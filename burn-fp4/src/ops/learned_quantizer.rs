@@ -4,7 +4,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{DType, Tensor};
 
 use super::{Fp4Backend, global_amax};
-use crate::block_axis::BlockAxis;
+use crate::codec::block_axis::BlockAxis;
 use crate::scheme::Fp4Scheme;
 
 /// Rounds tensors with a trained parameter for every block scale (LSQ).

@@ -3,9 +3,9 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::*;
-use crate::fake_quantize::fake_quantize_slice;
-use crate::global_scale::GlobalAmax;
-use crate::slice_quantizer::SliceQuantizer;
+use crate::codec::fake_quantize::fake_quantize_slice;
+use crate::codec::slice_quantizer::SliceQuantizer;
+use crate::scheme::global_scale::GlobalAmax;
 
 const SCHEME: Fp4Scheme = Fp4Scheme::mxfp4();
 

@@ -4,8 +4,8 @@
 //! codes are stored block by block. A tile holds the codes of 32 rows, two rows to a byte: in the
 //! packed form 16 consecutive bytes of every column.
 
-use crate::nibbles::{Rows, SQUARES, transpose};
-use crate::simd::prefetch;
+use crate::codec::nibbles::{Rows, SQUARES, transpose};
+use crate::codec::simd::prefetch;
 
 /// Rows of elements in a tile: one block of MXFP4, two of NVFP4.
 pub(super) const TILE_ROWS: usize = 32;

@@ -4,13 +4,13 @@ use rayon::prelude::*;
 
 use super::PackedFp4;
 use super::code_tile::{ByteRow, CodeTile, TILE_COLUMNS, TILE_ROWS};
-use crate::block_axis::BlockAxis;
-use crate::e2m1;
-use crate::element::Fp4Element;
+use crate::codec::block_axis::BlockAxis;
+use crate::codec::e2m1;
+use crate::codec::element::Fp4Element;
+use crate::codec::format::{Format, FormatTask, with_format};
+use crate::codec::nibbles;
+use crate::codec::simd::{Kernel, dispatch};
 use crate::error::Fp4Error;
-use crate::format::{Format, FormatTask, with_format};
-use crate::nibbles;
-use crate::simd::{Kernel, dispatch};
 
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;

@@ -4,16 +4,16 @@ use rayon::prelude::*;
 
 use super::PackedFp4;
 use super::code_tile::{ByteRow, CodeTile, TILE_COLUMNS, TILE_ROWS};
-use crate::block_axis::BlockAxis;
-use crate::block_scales::{SPAN, of_columns, of_contiguous};
-use crate::element::Fp4Element;
-use crate::element::private::Lane;
+use crate::codec::block_axis::BlockAxis;
+use crate::codec::block_scales::{SPAN, of_columns, of_contiguous};
+use crate::codec::element::Fp4Element;
+use crate::codec::element::private::Lane;
+use crate::codec::format::{Format, FormatTask};
+use crate::codec::nibbles;
+use crate::codec::simd::{Kernel, dispatch, prefetch_run};
+use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
-use crate::format::{Format, FormatTask};
-use crate::nibbles;
 use crate::scheme::Fp4Scheme;
-use crate::simd::{Kernel, dispatch, prefetch_run};
-use crate::slice_quantizer::SliceQuantizer;
 
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;

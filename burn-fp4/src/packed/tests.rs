@@ -4,7 +4,8 @@ use half::bf16;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{e2m1, e8m0};
+use crate::codec::e2m1;
+use crate::codec::e8m0;
 
 const SCHEME: Fp4Scheme = Fp4Scheme::mxfp4();
 

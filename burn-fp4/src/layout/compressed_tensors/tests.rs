@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::global_scale::GlobalScope;
-use crate::{e2m1, e4m3};
+use crate::codec::e2m1;
+use crate::codec::e4m3;
+use crate::scheme::global_scale::GlobalScope;
 
 fn nvfp4(shape: &[usize], scope: GlobalScope, global_scales: &[f32]) -> PackedFp4 {
     let n_elements: usize = shape.iter().product();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::global_scale::GlobalScope;
+use crate::scheme::global_scale::GlobalScope;
 
 /// `[2, 3, 32]` with bytes that tell where they are from.
 fn packed(scheme: Fp4Scheme, global_scales: &[f32]) -> PackedFp4 {

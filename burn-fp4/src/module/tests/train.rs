@@ -4,7 +4,7 @@ use core::num::NonZeroUsize;
 
 use super::*;
 use crate::ops::GradientRule;
-use crate::scale_rule::ScaleRule;
+use crate::scheme::scale_rule::ScaleRule;
 
 fn frozen(scheme: Fp4Scheme, net: Net) -> Net {
     let quantization = quantization(scheme).with_global_refresh(GlobalRefresh::Frozen);

@@ -11,11 +11,11 @@ use cubecl::prelude::*;
 
 use super::buffer::{CUBE_UNITS, contiguous, empty_like, words};
 use super::lines::Lines;
-use crate::e2m1;
-use crate::kernels::amax::{AmaxRowsLaunch, IN_FLIGHT, raise_amax};
-use crate::kernels::arithmetic::Arithmetic;
-use crate::kernels::global_scale;
+use crate::codec::e2m1;
 use crate::ops::extension::amax_shape;
+use crate::ops::kernels::amax::{AmaxRowsLaunch, IN_FLIGHT, raise_amax};
+use crate::ops::kernels::arithmetic::Arithmetic;
+use crate::ops::kernels::global_scale;
 use crate::scheme::Fp4Scheme;
 
 /// Units for one magnitude, enough for every GPU to be busy.

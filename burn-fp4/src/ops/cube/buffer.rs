@@ -12,9 +12,9 @@ use cubecl::std::tensor::copy_into;
 use cubecl::zspace::metadata::Metadata;
 
 use super::memory_layout::MemoryLayout;
-use crate::kernels::arithmetic::Arithmetic;
-use crate::kernels::float_words::FloatWords;
-use crate::kernels::format::KernelFormat;
+use crate::ops::kernels::arithmetic::Arithmetic;
+use crate::ops::kernels::float_words::FloatWords;
+use crate::ops::kernels::format::KernelFormat;
 use crate::scheme::Fp4Scheme;
 
 /// Units of a cube on a GPU.

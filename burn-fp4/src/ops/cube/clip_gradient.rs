@@ -7,8 +7,8 @@ use super::amax::global_scales;
 use super::buffer::{Strided, words};
 use super::geometry::{ColumnGeometry, RowGeometry};
 use super::memory_layout::BlockLayout;
-use crate::kernels::clip_gradient::{clip_gradient_columns, clip_gradient_rows};
-use crate::kernels::format::KernelFormat;
+use crate::ops::kernels::clip_gradient::{clip_gradient_columns, clip_gradient_rows};
+use crate::ops::kernels::format::KernelFormat;
 use crate::scheme::Fp4Scheme;
 
 pub(super) fn clip_gradient(

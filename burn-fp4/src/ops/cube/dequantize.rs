@@ -10,11 +10,11 @@ use cubecl::zspace::metadata::Metadata;
 
 use super::buffer::{CUBE_UNITS, contiguous, float_words, words};
 use super::memory_layout::{BlockLayout, MemoryLayout};
-use crate::kernels::arithmetic::Arithmetic;
-use crate::kernels::dequantize::{Decoding, PackedRowsLaunch, dequantize as kernel};
-use crate::kernels::format::KernelFormat;
-use crate::kernels::quantize::{BYTES_PER_WORD, CODES_PER_WORD};
 use crate::ops::Fp4Primitive;
+use crate::ops::kernels::arithmetic::Arithmetic;
+use crate::ops::kernels::dequantize::{Decoding, PackedRowsLaunch, dequantize as kernel};
+use crate::ops::kernels::format::KernelFormat;
+use crate::ops::kernels::quantize::{BYTES_PER_WORD, CODES_PER_WORD};
 use crate::scheme::Fp4Scheme;
 
 /// Words that a unit loads at once.

@@ -7,8 +7,8 @@ use super::amax::global_scales;
 use super::buffer::{Strided, words};
 use super::geometry::{ColumnGeometry, RowGeometry};
 use super::memory_layout::BlockLayout;
-use crate::kernels::fake_quantize::{fake_quantize_columns, fake_quantize_rows};
-use crate::kernels::format::KernelFormat;
+use crate::ops::kernels::fake_quantize::{fake_quantize_columns, fake_quantize_rows};
+use crate::ops::kernels::format::KernelFormat;
 use crate::scheme::Fp4Scheme;
 
 pub(super) fn fake_quantize(

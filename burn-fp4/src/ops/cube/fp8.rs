@@ -8,8 +8,8 @@ use cubecl::prelude::*;
 
 use super::buffer::{contiguous, empty_like, words};
 use super::lines::Lines;
-use crate::kernels::arithmetic::Arithmetic;
-use crate::kernels::fp8::fp8_fake_quantize;
+use crate::ops::kernels::arithmetic::Arithmetic;
+use crate::ops::kernels::fp8::fp8_fake_quantize;
 
 pub(super) fn fake_quantize(tensor: CubeTensor, amax: CubeTensor) -> CubeTensor {
     assert_eq!(amax.dtype, DType::F32, "fp8_fake_quantize: dtype of amax");

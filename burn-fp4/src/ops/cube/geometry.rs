@@ -7,9 +7,9 @@ use cubecl::prelude::*;
 
 use super::buffer::{CUBE_UNITS, Strided};
 use super::memory_layout::BlockLayout;
-use crate::kernels::columns::ColumnsLaunch;
-use crate::kernels::quantize::{BYTES_PER_WORD, CODES_PER_WORD};
-use crate::kernels::rows::{RowSplit, RowsLaunch};
+use crate::ops::kernels::columns::ColumnsLaunch;
+use crate::ops::kernels::quantize::{BYTES_PER_WORD, CODES_PER_WORD};
+use crate::ops::kernels::rows::{RowSplit, RowsLaunch};
 
 /// Bytes that a unit loads at once.
 const BYTES_IN_FLIGHT: usize = 64;

@@ -8,11 +8,11 @@ use cubecl::prelude::*;
 
 use super::buffer::{empty_like, words};
 use super::product::Product;
-use crate::kernels::experts::{count_rows, order_rows};
-use crate::kernels::gemm::{GemmKind, GemmRowsLaunch, gemm};
-use crate::kernels::gemv::{GemvRowsLaunch, GemvSplit, gemv};
-use crate::kernels::gemv_backward::{GradientRowsLaunch, gemv_backward};
 use crate::ops::Fp4Primitive;
+use crate::ops::kernels::experts::{count_rows, order_rows};
+use crate::ops::kernels::gemm::{GemmKind, GemmRowsLaunch, gemm};
+use crate::ops::kernels::gemv::{GemvRowsLaunch, GemvSplit, gemv};
+use crate::ops::kernels::gemv_backward::{GradientRowsLaunch, gemv_backward};
 use crate::scheme::Fp4Scheme;
 
 /// Rows for which a code is decoded once by the kernel for few of them.
@@ -101,7 +101,7 @@ fn launch_gemv(product: &Product) {
     }
 }
 
-/// Cubes along the outputs and along the rows, see [`row_cube`](crate::kernels::packed_weight::row_cube).
+/// Cubes along the outputs and along the rows, see [`row_cube`](crate::ops::kernels::packed_weight::row_cube).
 fn grid(outputs: usize, rows: usize) -> CubeCount {
     let depth = rows.div_ceil(MAX_CUBES);
     CubeCount::Static(outputs as u32, rows.div_ceil(depth) as u32, depth as u32)

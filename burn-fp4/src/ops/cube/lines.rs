@@ -6,7 +6,7 @@ use cubecl::prelude::*;
 
 use super::buffer::{contiguous, float_words};
 use super::memory_layout::{BlockLayout, MemoryLayout};
-use crate::kernels::float_words::FloatWords;
+use crate::ops::kernels::float_words::FloatWords;
 
 /// A tensor as lines of floats in memory order, in parts along the leading axis.
 pub(super) struct Lines {

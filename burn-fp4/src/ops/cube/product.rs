@@ -16,12 +16,12 @@ use cubecl::zspace::metadata::Metadata;
 
 use super::buffer::{float_words, with_even_rows, words};
 use super::memory_layout::{BlockLayout, MemoryLayout};
-use crate::kernels::arithmetic::Arithmetic;
-use crate::kernels::float_words::FloatWords;
-use crate::kernels::format::KernelFormat;
-use crate::kernels::gemm::GemmTile;
-use crate::kernels::packed_weight::PackedWeightLaunch;
 use crate::ops::Fp4Primitive;
+use crate::ops::kernels::arithmetic::Arithmetic;
+use crate::ops::kernels::float_words::FloatWords;
+use crate::ops::kernels::format::KernelFormat;
+use crate::ops::kernels::gemm::GemmTile;
+use crate::ops::kernels::packed_weight::PackedWeightLaunch;
 use crate::scheme::Fp4Scheme;
 
 /// Operands and output, in memory as kernels read them.

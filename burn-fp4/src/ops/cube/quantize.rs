@@ -11,10 +11,12 @@ use super::amax::global_scales;
 use super::buffer::{Strided, contiguous, words};
 use super::geometry::{ColumnGeometry, RowGeometry};
 use super::memory_layout::BlockLayout;
-use crate::block_axis::BlockAxis;
-use crate::kernels::format::KernelFormat;
-use crate::kernels::quantize::{BYTES_PER_WORD, CODES_PER_WORD, quantize_columns, quantize_rows};
+use crate::codec::block_axis::BlockAxis;
 use crate::ops::Fp4Primitive;
+use crate::ops::kernels::format::KernelFormat;
+use crate::ops::kernels::quantize::{
+    BYTES_PER_WORD, CODES_PER_WORD, quantize_columns, quantize_rows,
+};
 use crate::scheme::Fp4Scheme;
 
 pub(super) fn quantize(

@@ -3,10 +3,10 @@
 use burn::tensor::{DType, Device, TensorData};
 
 use super::*;
-use crate::global_scale::{GlobalAmax, GlobalScope};
-use crate::non_finite::NonFinite;
-use crate::scale_rule::ScaleRule;
-use crate::slice_quantizer::SliceQuantizer;
+use crate::codec::non_finite::NonFinite;
+use crate::codec::slice_quantizer::SliceQuantizer;
+use crate::scheme::global_scale::{GlobalAmax, GlobalScope};
+use crate::scheme::scale_rule::ScaleRule;
 
 const EXPERTS: Fp4Scheme = Fp4Scheme::nvfp4().with_global_scope(GlobalScope::Expert);
 

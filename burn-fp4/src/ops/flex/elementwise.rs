@@ -4,9 +4,9 @@ use burn::backend::TensorMetadata;
 use burn_flex::FlexTensor;
 
 use super::{FlexElement, elements, expect, new};
-use crate::fp8::fp8_fake_quantize_slice;
+use crate::codec::fp8::fp8_fake_quantize_slice;
+use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::scheme::Fp4Scheme;
-use crate::slice_quantizer::SliceQuantizer;
 
 pub(super) fn amax<T: FlexElement>(tensor: &FlexTensor, scheme: Fp4Scheme) -> FlexTensor {
     let shape = tensor.shape();

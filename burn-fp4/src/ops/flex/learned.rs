@@ -4,8 +4,8 @@ use burn::backend::{Flex, TensorMetadata};
 use burn_flex::FlexTensor;
 
 use super::{FlexElement, elements, expect, new};
+use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::ops::LearnedGradients;
-use crate::slice_quantizer::SliceQuantizer;
 
 pub(super) fn quantize<T: FlexElement>(
     tensor: &FlexTensor,

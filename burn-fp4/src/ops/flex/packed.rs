@@ -5,10 +5,10 @@ use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 
 use super::{FlexElement, elements, expect, new};
+use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::ops::Fp4Primitive;
 use crate::packed::PackedFp4;
 use crate::scheme::Fp4Scheme;
-use crate::slice_quantizer::SliceQuantizer;
 
 pub(super) fn quantize<T: FlexElement>(
     tensor: &FlexTensor,
