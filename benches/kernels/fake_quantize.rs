@@ -9,7 +9,8 @@ use std::cell::LazyCell;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, FloatDType, Tensor};
-use burn_fp4::{FakeQuantizer, Fp4Backend, Fp4Scheme, global_amax};
+use burn_fp4::backend::Fp4Backend;
+use burn_fp4::{FakeQuantizer, Fp4Scheme, global_amax};
 
 use crate::device::{Target, name};
 use crate::device_table::{BYTES, Table};

@@ -11,10 +11,10 @@ use std::cell::LazyCell;
 
 use burn::backend::Dispatch;
 use burn::tensor::{FloatDType, Int, Tensor, TensorData};
-use burn_gpt_oss::{
-    AttentionBackend, AttentionInputs, AttentionOptions, ExpertBackend, ExpertPrimitive,
-    ExpertRoutes, ExpertRouting, KeySegments, expert_routing,
+use burn_gpt_oss::backend::{
+    AttentionBackend, AttentionInputs, ExpertBackend, ExpertPrimitive, ExpertRoutes,
 };
+use burn_gpt_oss::ops::{AttentionOptions, ExpertRouting, KeySegments, expert_routing};
 
 use crate::device::{Target, name};
 use crate::device_table::{Table, Unit};

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod backend;
 pub mod layout;
 
 mod codec;
@@ -25,8 +26,8 @@ pub use module::{
     GlobalRefresh, PackedModule, WeightQuantization, WeightQuantizer, refresh_global_amax,
 };
 pub use ops::{
-    FakeQuantizer, Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, LearnedQuantizer,
-    dequantize, fake_quantize, fake_quantize_along, fp8_fake_quantize, global_amax, quantize,
+    FakeQuantizer, GradientRule, LearnedQuantizer, dequantize, fake_quantize, fake_quantize_along,
+    fp8_fake_quantize, global_amax, quantize,
 };
 pub use packed::cast::CastReport;
 pub use packed::fp4_tensor::Fp4Tensor;

@@ -2,6 +2,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
+pub mod backend;
+pub mod ops;
+
 mod attention;
 mod chat;
 mod checkpoint;
@@ -14,7 +17,6 @@ mod json_file;
 mod kv_cache;
 mod model;
 mod norm;
-mod ops;
 mod rope;
 mod router;
 mod text_stream;
@@ -41,19 +43,9 @@ pub use generate::{
 pub use kv_cache::KvCache;
 pub use model::{Block, BlockOutput, GptOss, Mlp, SequenceContext};
 pub use norm::RmsNorm;
-pub use ops::ordered_sum;
-pub use ops::{
-    AttentionBackend, AttentionInputs, AttentionOptions, AttentionOutput, KeySegments, Visibility,
-    sink_attention,
-};
-pub use ops::{
-    CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRoutes, ExpertRouting,
-    SwigluBackend, clamped_swiglu, expert_combine, expert_linear, expert_routing,
-};
-pub use ops::{EmbeddingBackend, embedding};
-pub use ops::{LinearBackend, linear};
-pub use ops::{NextTokenLossBackend, next_token_loss};
-pub use ops::{RmsNormBackend, RotaryBackend, rms_norm, rotary_embedding};
+pub use ops::embedding;
+pub use ops::linear;
+pub use ops::next_token_loss;
 pub use rope::{Rope, RopeTables};
 pub use router::{RouterOutput, router_aux_loss};
 pub use text_stream::TextStream;

@@ -1,4 +1,5 @@
-//! Operations Burn does not have, as backend extensions.
+//! The operations that Burn does not have: attention with sinks, products of the rows of experts, loss,
+//! norm, rotation. They know tensors and nothing of gpt-oss, and serve other models as well.
 
 #[cfg(feature = "_cube")]
 mod cube;

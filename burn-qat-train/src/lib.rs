@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
+pub mod backend;
+
 mod data;
 mod disk;
 mod error;
@@ -29,9 +31,7 @@ pub use quantize::{
     insert_quantizers_with,
 };
 pub use report::{Curve, ResultRow, ResultTable, loss_plot};
-#[cfg(feature = "flex")]
-pub use train::{AdamWBackend, AdamWUpdated};
 pub use train::{
-    AdamWFactors, Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig,
-    TrainPoint, ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, train,
+    Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig, TrainPoint,
+    ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, train,
 };

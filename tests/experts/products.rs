@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Tensor};
 use burn_fp4::{Fp4Scheme, Fp4Tensor, GlobalScope};
-use burn_gpt_oss::{ExpertMatrices, expert_combine, expert_linear, expert_routing};
+use burn_gpt_oss::ops::{ExpertMatrices, expert_combine, expert_linear, expert_routing};
 
 use crate::case::{Case, cases, sample, tensor, values};
 use crate::reference::{Inputs, Results, assert_within, run};

@@ -1,7 +1,7 @@
 //! SwiGLU against its formula in f64.
 
 use burn::tensor::{DType, Device, Tensor};
-use burn_gpt_oss::clamped_swiglu;
+use burn_gpt_oss::ops::clamped_swiglu;
 
 use crate::case::{rounding, tensor, values};
 

@@ -1,5 +1,5 @@
 use burn::tensor::{DType, Int, Tensor, TensorData};
-use burn_gpt_oss::embedding;
+use burn_gpt_oss::ops::embedding;
 
 use crate::reference::{
     DTYPES, assert_close, assert_same_on_threads, device, exact, mixed, sample, unit, values,

@@ -1,6 +1,6 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Int, Tensor, TensorData};
-use burn_gpt_oss::next_token_loss;
+use burn_gpt_oss::ops::next_token_loss;
 
 use crate::reference::{
     DTYPES, assert_close, assert_same_on_threads, assert_slope, device, exact, sample, unit, values,

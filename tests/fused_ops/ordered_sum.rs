@@ -1,5 +1,5 @@
 use burn::tensor::{Tensor, TensorData};
-use burn_gpt_oss::ordered_sum;
+use burn_gpt_oss::ops::ordered_sum;
 
 use crate::reference::{device, values};
 

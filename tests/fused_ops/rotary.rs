@@ -1,5 +1,5 @@
 use burn::tensor::{DType, Tensor};
-use burn_gpt_oss::rotary_embedding;
+use burn_gpt_oss::ops::rotary_embedding;
 
 use crate::reference::{DTYPES, assert_close, assert_slope, exact, mixed, sample, unit, values};
 

@@ -3,7 +3,8 @@
 use burn::tensor::Int;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_fp4::{Fp4Scheme, Fp4Tensor, GlobalScope};
-use burn_gpt_oss::{ExpertMatrices, ExpertWeight, expert_linear, expert_routing};
+use burn_gpt_oss::ExpertWeight;
+use burn_gpt_oss::ops::{ExpertMatrices, expert_linear, expert_routing};
 
 use crate::model::{load_packed, values};
 

@@ -1,7 +1,7 @@
 //! Sizes, visibility and values of one use of the operation.
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use burn_gpt_oss::{Visibility, sink_attention};
+use burn_gpt_oss::ops::{Visibility, sink_attention};
 
 use crate::model::values;
 

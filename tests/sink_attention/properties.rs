@@ -1,7 +1,7 @@
 //! What must hold exactly.
 
 use burn::tensor::{DType, Device, Tensor};
-use burn_gpt_oss::{Visibility, sink_attention};
+use burn_gpt_oss::ops::{Visibility, sink_attention};
 
 use crate::case::{Case, Tensors, assert_close, sample};
 use crate::model::values;

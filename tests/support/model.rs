@@ -7,7 +7,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData};
-use burn_gpt_oss::{CheckpointReader, GptOss, TensorLayout, TensorSpec, ordered_sum, tensor_specs};
+use burn_gpt_oss::ops::ordered_sum;
+use burn_gpt_oss::{CheckpointReader, GptOss, TensorLayout, TensorSpec, tensor_specs};
 
 use crate::golden::{self, Array, Golden};
 

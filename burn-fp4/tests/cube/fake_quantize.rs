@@ -8,7 +8,8 @@ use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Slice, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
-use burn_fp4::{Fp4Backend, Fp4Scheme, GradientRule, Nvfp4ScaleRule, ScaleRule};
+use burn_fp4::backend::Fp4Backend;
+use burn_fp4::{Fp4Scheme, GradientRule, Nvfp4ScaleRule, ScaleRule};
 
 #[test]
 fn fake_quantization_has_the_bits_of_flex() {

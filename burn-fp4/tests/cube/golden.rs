@@ -8,7 +8,8 @@ use burn::backend::Flex;
 use burn::tensor::{DType, FloatDType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
-use burn_fp4::{Fp4Backend, Fp4Scheme, GradientRule, ScaleRule};
+use burn_fp4::backend::Fp4Backend;
+use burn_fp4::{Fp4Scheme, GradientRule, ScaleRule};
 use safetensors::{Dtype, SafeTensors};
 
 /// Where the workspace has it, or in `GOLDEN_DIR`.

@@ -8,7 +8,8 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, FloatDType, Slice, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
-use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme, GlobalScope, Nvfp4ScaleRule, ScaleRule};
+use burn_fp4::backend::{Fp4Backend, Fp4Primitive};
+use burn_fp4::{Fp4Scheme, GlobalScope, Nvfp4ScaleRule, ScaleRule};
 
 const FLOATS: [FloatDType; 3] = [FloatDType::F32, FloatDType::BF16, FloatDType::F16];
 

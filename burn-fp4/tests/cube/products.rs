@@ -9,7 +9,8 @@ use burn::backend::Flex;
 use burn::tensor::{DType, FloatDType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
-use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme, GlobalScope};
+use burn_fp4::backend::{Fp4Backend, Fp4Primitive};
+use burn_fp4::{Fp4Scheme, GlobalScope};
 use half::f16;
 
 const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];

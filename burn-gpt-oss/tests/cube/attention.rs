@@ -8,9 +8,8 @@ mod reference;
 use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
-use burn_gpt_oss::{
-    AttentionBackend, AttentionInputs, AttentionOptions, AttentionOutput, KeySegments,
-};
+use burn_gpt_oss::backend::{AttentionBackend, AttentionInputs, AttentionOutput};
+use burn_gpt_oss::ops::{AttentionOptions, KeySegments};
 use case::{Case, Values};
 use reference::{Bounded, Precision};
 

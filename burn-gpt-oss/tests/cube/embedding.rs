@@ -6,7 +6,7 @@ use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
-use burn_gpt_oss::EmbeddingBackend;
+use burn_gpt_oss::backend::EmbeddingBackend;
 
 /// Vocabulary, channels, places: more places than rows, odd numbers, rows without a place.
 const SHAPES: [[usize; 3]; 4] = [[5, 3, 70], [1, 1, 2], [1000, 64, 40], [300, 34, 513]];

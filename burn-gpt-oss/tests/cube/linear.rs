@@ -9,7 +9,7 @@ use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
-use burn_gpt_oss::LinearBackend;
+use burn_gpt_oss::backend::LinearBackend;
 
 /// Rows, inputs, outputs.
 const SMALL: [[usize; 3]; 8] = [

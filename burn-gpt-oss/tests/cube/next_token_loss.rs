@@ -9,7 +9,7 @@ use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
-use burn_gpt_oss::NextTokenLossBackend;
+use burn_gpt_oss::backend::NextTokenLossBackend;
 
 /// Rows, channels, vocabulary: odd ones, one of all, whole vectors, two chunks on small runtimes.
 const SHAPES: [[usize; 3]; 5] = [

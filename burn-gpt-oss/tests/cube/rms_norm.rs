@@ -5,7 +5,7 @@ use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
 use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
-use burn_gpt_oss::RmsNormBackend;
+use burn_gpt_oss::backend::RmsNormBackend;
 
 const EPSILON: f64 = 1e-5;
 

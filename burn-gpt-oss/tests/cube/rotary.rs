@@ -5,7 +5,7 @@ use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
 use crate::runtimes::{read, runtimes};
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
-use burn_gpt_oss::RotaryBackend;
+use burn_gpt_oss::backend::RotaryBackend;
 
 /// Batch, sequences that have tables of their own, positions, heads, channels.
 const CASES: [[usize; 5]; 4] = [

@@ -7,7 +7,7 @@ use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
 use crate::runtimes::{read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
-use burn_gpt_oss::SwigluBackend;
+use burn_gpt_oss::backend::SwigluBackend;
 
 const LIMIT: f32 = 7.0;
 const ALPHA: f32 = 1.702;

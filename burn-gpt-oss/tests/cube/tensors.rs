@@ -5,7 +5,7 @@
 use crate::cube::{floats, sample};
 use crate::runtimes::{Runtimes, runtimes};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use burn_gpt_oss::{clamped_swiglu, embedding, next_token_loss, rms_norm, rotary_embedding};
+use burn_gpt_oss::ops::{clamped_swiglu, embedding, next_token_loss, rms_norm, rotary_embedding};
 
 /// Relative to the largest value.
 const LIMIT: f64 = 1e-5;

@@ -1,7 +1,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
-use burn_gpt_oss::ordered_sum;
+use burn_gpt_oss::ops::ordered_sum;
 
 /// Scales all gradients so that their common L2 norm is at most `max_norm`, without a host read.
 /// `torch.nn.utils.clip_grad_norm_`; Burn's own clipping is per parameter.

@@ -1,5 +1,6 @@
 use burn::tensor::{DType, Tensor};
-use burn_gpt_oss::{GptOss, GptOssConfig, next_token_loss, router_aux_loss};
+use burn_gpt_oss::ops::next_token_loss;
+use burn_gpt_oss::{GptOss, GptOssConfig, router_aux_loss};
 
 use crate::data::MicroBatch;
 

@@ -7,7 +7,8 @@
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
-use burn_gpt_oss::{Block, GptOss, SequenceContext, ordered_sum};
+use burn_gpt_oss::ops::ordered_sum;
+use burn_gpt_oss::{Block, GptOss, SequenceContext};
 
 use super::loss::{auxiliary_loss, head_loss};
 use crate::data::MicroBatch;

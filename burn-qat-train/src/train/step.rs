@@ -7,7 +7,8 @@ use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use burn_fp4::{GlobalRefresh, refresh_global_amax};
-use burn_gpt_oss::{GptOss, ordered_sum};
+use burn_gpt_oss::GptOss;
+use burn_gpt_oss::ops::ordered_sum;
 
 use rayon::prelude::*;
 

@@ -12,7 +12,9 @@ use burn::module::{Module, Param};
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
-use burn_qat_train::{AdamWBackend, AdamWFactors, AdamWUpdated, TrainConfig, adamw};
+use burn_qat_train::backend::AdamWFactors;
+use burn_qat_train::backend::{AdamWBackend, AdamWUpdated};
+use burn_qat_train::{TrainConfig, adamw};
 use cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
 use runtimes::{Runtimes, TestRuntime, read, runtimes};
 

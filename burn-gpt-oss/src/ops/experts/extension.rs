@@ -4,7 +4,8 @@
 use super::fusion;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, backend_extension};
-use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme};
+use burn_fp4::Fp4Scheme;
+use burn_fp4::backend::{Fp4Backend, Fp4Primitive};
 
 /// [`ExpertMatrices`](crate::ExpertMatrices) of a backend.
 #[derive(Clone, Debug, ExtensionType)]

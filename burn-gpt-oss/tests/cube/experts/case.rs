@@ -3,7 +3,8 @@
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{DType, FloatDType, TensorData};
 use burn_flex::FlexTensor;
-use burn_fp4::{Fp4Backend, Fp4Scheme};
+use burn_fp4::Fp4Scheme;
+use burn_fp4::backend::Fp4Backend;
 
 pub struct Case {
     pub name: &'static str,

@@ -3,8 +3,8 @@
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
-use burn_fp4::Fp4Primitive;
-use burn_gpt_oss::{ExpertBackend, ExpertPrimitive, ExpertRoutes};
+use burn_fp4::backend::Fp4Primitive;
+use burn_gpt_oss::backend::{ExpertBackend, ExpertPrimitive, ExpertRoutes};
 
 use super::case::{Case, Inputs, Matrices, floats};
 use super::reference::{Reference, Sums};

@@ -4,7 +4,7 @@ use burn::backend::Flex;
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
-use burn_gpt_oss::ExpertBackend;
+use burn_gpt_oss::backend::ExpertBackend;
 
 use super::case::{small, wide};
 use super::check::routes;

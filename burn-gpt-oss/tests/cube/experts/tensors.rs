@@ -4,7 +4,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_fp4::{Fp4Scheme, Fp4Tensor};
-use burn_gpt_oss::{ExpertMatrices, expert_combine, expert_linear, expert_routing, linear};
+use burn_gpt_oss::ops::{ExpertMatrices, expert_combine, expert_linear, expert_routing, linear};
 
 use crate::runtimes::{Runtimes, runtimes};
 

@@ -5,7 +5,8 @@ use crate::ops::cube::contiguous;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use burn_fp4::{Fp4Primitive, Fp4Scheme};
+use burn_fp4::Fp4Scheme;
+use burn_fp4::backend::Fp4Primitive;
 
 /// Rows of contiguous elements, those of all experts one after another.
 pub(in crate::ops) struct Dense {

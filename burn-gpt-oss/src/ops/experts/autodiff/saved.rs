@@ -4,7 +4,8 @@ use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::{Autodiff, Backend};
-use burn_fp4::{Fp4Primitive, Fp4Scheme};
+use burn_fp4::Fp4Scheme;
+use burn_fp4::backend::Fp4Primitive;
 
 use super::super::{ExpertPrimitive, ExpertRoutes};
 

@@ -4,7 +4,8 @@ use burn::backend::TensorMetadata;
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
-use burn_fp4::{Fp4Backend, Fp4Primitive, Fp4Scheme};
+use burn_fp4::Fp4Scheme;
+use burn_fp4::backend::{Fp4Backend, Fp4Primitive};
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 

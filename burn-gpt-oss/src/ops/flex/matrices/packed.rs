@@ -4,9 +4,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use burn::backend::{Flex, TensorMetadata};
-use burn_fp4::{
-    Fp4Primitive, Fp4Scheme, GlobalScope, PackedFp4, PackedMatrix, ProductRows, packed_product,
-};
+use burn_fp4::backend::Fp4Primitive;
+use burn_fp4::{Fp4Scheme, GlobalScope, PackedFp4, PackedMatrix, ProductRows, packed_product};
 
 use super::view::Matrix;
 use crate::ops::flex::elements;
