@@ -9,7 +9,7 @@ use crate::packed::fp4_tensor::Fp4Tensor;
 /// `x[i] @ weight[experts[i]]^T` for every row `i`, accumulated in `f32`.
 ///
 /// Rows may come in any order, and an expert may have none. Only `x` has a gradient. The error of an
-/// element is bounded as in [`fp4_linear`](crate::product::fp4_linear): by `n * u / (1 - n * u)` times the sum
+/// element is bounded as in [`fp4_linear`](crate::fp4_linear): by `n * u / (1 - n * u)` times the sum
 /// of the magnitudes of its `n = in` terms, `u = 2^-24`, before it is rounded to the dtype of `x`.
 ///
 /// # Shapes

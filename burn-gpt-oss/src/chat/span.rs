@@ -5,7 +5,7 @@ use super::message::Role;
 /// What a harmony message was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SpanSource {
-    /// [`Conversation::system`].
+    /// [`Conversation::system`](crate::Conversation::system).
     System,
     /// The `thinking` of a message.
     Thinking,
@@ -18,7 +18,7 @@ pub enum SpanSource {
 pub struct MessageSpan {
     /// What the message was made of.
     pub source: SpanSource,
-    /// Index in [`Conversation::messages`]; `None` for the system message.
+    /// Index in [`Conversation::messages`](crate::Conversation::messages); `None` for the system message.
     pub message: Option<usize>,
     /// The role.
     pub role: Role,

@@ -7,7 +7,7 @@ use burn::backend::{Backend, ExtensionType, backend_extension};
 use burn_fp4::Fp4Scheme;
 use burn_fp4::backend::{Fp4Backend, Fp4Primitive};
 
-/// [`ExpertMatrices`](crate::ExpertMatrices) of a backend.
+/// [`ExpertMatrices`](crate::ops::ExpertMatrices) of a backend.
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
 pub enum ExpertPrimitive<B: Backend> {
@@ -17,7 +17,7 @@ pub enum ExpertPrimitive<B: Backend> {
     Packed(#[extension_type] Fp4Primitive<B>, Fp4Scheme),
 }
 
-/// [`ExpertRouting`](crate::ExpertRouting) of a backend.
+/// [`ExpertRouting`](crate::ops::ExpertRouting) of a backend.
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
 pub struct ExpertRoutes<B: Backend> {
@@ -53,11 +53,11 @@ pub struct CombineGradients<B: Backend> {
     Fusion: cfg(all(feature = "_cube", feature = "fusion"))
 )]
 pub trait ExpertBackend: Fp4Backend {
-    /// See [`expert_routing`](crate::expert_routing).
+    /// See [`expert_routing`](crate::ops::expert_routing).
     #[fusion(meta = fusion::routing)]
     fn expert_routing(indices: IntTensor<Self>, n_experts: usize) -> ExpertRoutes<Self>;
 
-    /// See [`expert_linear`](crate::expert_linear).
+    /// See [`expert_linear`](crate::ops::expert_linear).
     #[fusion(meta = fusion::linear)]
     fn expert_linear(
         x: FloatTensor<Self>,
@@ -91,7 +91,7 @@ pub trait ExpertBackend: Fp4Backend {
         #[extension_type] routes: ExpertRoutes<Self>,
     ) -> FloatTensor<Self>;
 
-    /// See [`expert_combine`](crate::expert_combine).
+    /// See [`expert_combine`](crate::ops::expert_combine).
     #[fusion(meta = fusion::combine)]
     fn expert_combine(
         rows: FloatTensor<Self>,

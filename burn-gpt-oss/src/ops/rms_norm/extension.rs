@@ -14,7 +14,7 @@ use super::fusion;
     Fusion: cfg(all(feature = "_cube", feature = "fusion"))
 )]
 pub trait RmsNormBackend: Backend {
-    /// See [`rms_norm`](crate::rms_norm); with `1 / sqrt(mean(input^2) + epsilon)` of every row,
+    /// See [`rms_norm`](crate::ops::rms_norm); with `1 / sqrt(mean(input^2) + epsilon)` of every row,
     /// float32 `[rows]`, which has no gradient.
     #[fusion(meta = fusion::norm)]
     fn rms_norm(

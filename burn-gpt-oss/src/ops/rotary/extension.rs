@@ -11,7 +11,7 @@ use burn::backend::{Backend, backend_extension};
     Fusion: cfg(all(feature = "_cube", feature = "fusion"))
 )]
 pub trait RotaryBackend: Backend {
-    /// See [`rotary_embedding`](crate::rotary_embedding).
+    /// See [`rotary_embedding`](crate::ops::rotary_embedding).
     #[fusion(dtype = x, shape = x)]
     fn rotary_embedding(
         x: FloatTensor<Self>,

@@ -6,7 +6,7 @@ use burn::backend::{Backend, ExtensionType, backend_extension};
 #[cfg(all(feature = "_cube", feature = "fusion"))]
 use super::fusion;
 
-/// Inputs of [`sink_attention`](crate::sink_attention), and their gradients.
+/// Inputs of [`sink_attention`](crate::ops::sink_attention), and their gradients.
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
 pub struct AttentionInputs<B: Backend> {
@@ -65,7 +65,7 @@ pub struct AttentionOptions {
     Fusion: cfg(all(feature = "_cube", feature = "fusion"))
 )]
 pub trait AttentionBackend: Backend {
-    /// See [`sink_attention`](crate::sink_attention).
+    /// See [`sink_attention`](crate::ops::sink_attention).
     #[fusion(meta = fusion::forward)]
     fn sink_attention(
         #[extension_type] inputs: AttentionInputs<Self>,

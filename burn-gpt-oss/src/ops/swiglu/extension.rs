@@ -9,7 +9,7 @@ use burn::backend::{Backend, backend_extension};
     Fusion: cfg(all(feature = "_cube", feature = "fusion"))
 )]
 pub trait SwigluBackend: Backend {
-    /// See [`clamped_swiglu`](crate::clamped_swiglu).
+    /// See [`clamped_swiglu`](crate::ops::clamped_swiglu).
     #[fusion(dtype = x, shape = burn::tensor::Shape::new([x[0], x[1] / 2]))]
     fn clamped_swiglu(x: FloatTensor<Self>, limit: f32, alpha: f32) -> FloatTensor<Self>;
 
