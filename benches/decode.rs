@@ -21,9 +21,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use burn::backend::DispatchDevice;
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 use burn_gpt_oss::{
-    CheckpointForm, CheckpointReader, GenerateOptions, Generation, GptOss, GptOssConfig, Step,
+    CheckpointForm, CheckpointReader, ElementTypes, GenerateOptions, Generation, GptOss,
+    GptOssConfig, Step,
 };
 use process::Process;
 use rates::{copy_rate, read_rate};
@@ -38,7 +39,7 @@ fn main() -> Result<()> {
     let start = Instant::now();
     let reader = CheckpointReader::open(&dir)?;
     let device = Device::default();
-    let dtype = dtype(&device);
+    let dtype = ElementTypes::generation(&device).compute;
     let model = reader.load_stored(&device, dtype, |_| {})?;
     device.sync()?;
     let config = reader.config();
@@ -85,14 +86,6 @@ fn main() -> Result<()> {
 
 fn on_cpu(device: &Device) -> bool {
     matches!(device.as_dispatch(), DispatchDevice::Flex(_))
-}
-
-/// Half precision where it is computed with; the CPU only stores it.
-fn dtype(device: &Device) -> FloatDType {
-    match device.supports_dtype(FloatDType::BF16) && !on_cpu(device) {
-        true => FloatDType::BF16,
-        false => FloatDType::F32,
-    }
 }
 
 /// Those named on the command line, or some.

@@ -1,8 +1,8 @@
 //! What a training stage keeps: the best weights, wherever the best step lies and however it ends.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use burn::train::Interrupter;
-use burn_gpt_oss::{GptOss, GptOssConfig, LayerType};
+use burn_gpt_oss::{ElementTypes, GptOss, GptOssConfig, LayerType};
 use burn_qat_train::{
     Console, QatError, StageOutcome, TokenizedExample, TrainConfig, evaluate_loss, train,
 };
@@ -215,5 +215,38 @@ fn settings_that_are_no_numbers_are_refused() {
     ] {
         let error = config.check().expect_err(key).to_string();
         assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn element_types_that_do_not_go_together_are_refused() {
+    let with = |change: fn(&mut ElementTypes)| {
+        let mut config = config();
+        change(&mut config.element_types);
+        config
+    };
+    let dir = tempfile::tempdir().expect("temporary directory");
+    for (key, expected, config) in [
+        (
+            "element_types.storage",
+            "BF16",
+            with(|types| types.storage = FloatDType::F16),
+        ),
+        (
+            "element_types.compute",
+            "F32",
+            with(|types| types.compute = FloatDType::BF16),
+        ),
+        (
+            "element_types.master",
+            "F32",
+            with(|types| {
+                types.compute = FloatDType::BF16;
+                types.master = FloatDType::BF16;
+            }),
+        ),
+    ] {
+        let error = run(dir.path(), &config).expect_err(key).to_string();
+        assert!(error.contains(key) && error.contains(expected), "{error}");
     }
 }

@@ -1,7 +1,10 @@
 //! What a backend implements, and what its operations take and give.
 
-pub use crate::ops::{
-    AttentionBackend, AttentionInputs, AttentionOutput, CombineGradients, EmbeddingBackend,
-    ExpertBackend, ExpertPrimitive, ExpertRoutes, LinearBackend, NextTokenLossBackend,
-    RmsNormBackend, RotaryBackend, SwigluBackend,
-};
+pub use crate::ops::embedding::EmbeddingBackend;
+pub use crate::ops::experts::{CombineGradients, ExpertBackend, ExpertPrimitive, ExpertRoutes};
+pub use crate::ops::linear::LinearBackend;
+pub use crate::ops::next_token_loss::NextTokenLossBackend;
+pub use crate::ops::rms_norm::RmsNormBackend;
+pub use crate::ops::rotary::RotaryBackend;
+pub use crate::ops::sink_attention::{AttentionBackend, AttentionInputs, AttentionOutput};
+pub use crate::ops::swiglu::SwigluBackend;

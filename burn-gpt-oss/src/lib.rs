@@ -10,6 +10,7 @@ mod chat;
 mod checkpoint;
 mod config;
 mod config_json;
+mod element_types;
 mod error;
 mod experts;
 mod generate;
@@ -34,6 +35,7 @@ pub use checkpoint::{
     RawTensor, SaveReport, TensorLayout, TensorSpec, carry_over, checkpoint_name, tensor_specs,
 };
 pub use config::{GptOssConfig, LayerType, RopeConfig};
+pub use element_types::ElementTypes;
 pub use error::GptOssError;
 pub use experts::{ExpertWeight, Experts};
 pub use generate::{
@@ -43,9 +45,6 @@ pub use generate::{
 pub use kv_cache::KvCache;
 pub use model::{Block, BlockOutput, GptOss, Mlp, SequenceContext};
 pub use norm::RmsNorm;
-pub use ops::embedding;
-pub use ops::linear;
-pub use ops::next_token_loss;
 pub use rope::{Rope, RopeTables};
 pub use router::{RouterOutput, router_aux_loss};
 pub use text_stream::TextStream;

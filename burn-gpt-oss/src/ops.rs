@@ -3,33 +3,27 @@
 
 #[cfg(feature = "_cube")]
 mod cube;
-mod embedding;
-mod experts;
+pub(crate) mod embedding;
+pub(crate) mod experts;
 #[cfg(feature = "flex")]
 mod flex;
-mod linear;
-mod next_token_loss;
+pub(crate) mod linear;
+pub(crate) mod next_token_loss;
 mod ordered_sum;
 #[cfg(all(test, feature = "cuda"))]
 mod ptx;
-mod rms_norm;
-mod rotary;
-mod sink_attention;
-mod swiglu;
+pub(crate) mod rms_norm;
+pub(crate) mod rotary;
+pub(crate) mod sink_attention;
+pub(crate) mod swiglu;
 
-pub use embedding::{EmbeddingBackend, embedding};
-pub use experts::{
-    CombineGradients, ExpertBackend, ExpertMatrices, ExpertPrimitive, ExpertRoutes, ExpertRouting,
-    expert_combine, expert_linear, expert_routing,
-};
+pub use embedding::embedding;
+pub use experts::{ExpertMatrices, ExpertRouting, expert_combine, expert_linear, expert_routing};
+pub use linear::linear;
 pub(crate) use linear::project;
-pub use linear::{LinearBackend, linear};
-pub use next_token_loss::{NextTokenLossBackend, next_token_loss};
+pub use next_token_loss::next_token_loss;
 pub use ordered_sum::ordered_sum;
-pub use rms_norm::{RmsNormBackend, rms_norm};
-pub use rotary::{RotaryBackend, rotary_embedding};
-pub use sink_attention::{
-    AttentionBackend, AttentionInputs, AttentionOptions, AttentionOutput, KeySegments, Visibility,
-    sink_attention,
-};
-pub use swiglu::{SwigluBackend, clamped_swiglu};
+pub use rms_norm::rms_norm;
+pub use rotary::rotary_embedding;
+pub use sink_attention::{AttentionOptions, KeySegments, Visibility, sink_attention};
+pub use swiglu::clamped_swiglu;

@@ -3,21 +3,21 @@ use burn_gpt_oss::GptOssConfig;
 use crate::error::QatError;
 use crate::train::TrainConfig;
 
-/// Bytes a full-parameter float32 training run needs at its peak, by purpose.
+/// Bytes a full-parameter training run needs at its peak, by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryEstimate {
-    /// Master weights, 4 bytes each.
+    /// Master weights.
     pub weights: u64,
-    /// Gradients, 4 bytes per weight.
+    /// Gradients, of the type of the master weights.
     pub gradients: u64,
-    /// AdamW's two moments, 8 bytes per weight.
+    /// AdamW's two moments, of the same type.
     pub optimizer: u64,
-    /// The previous weights, alive until all are updated, 4 bytes each.
+    /// The previous weights, alive until all are updated.
     pub update: u64,
-    /// The weights after SFT, kept for the control run while QAT changes its own, 4 bytes each.
+    /// The weights after SFT, kept for the control run while QAT changes its own.
     pub control: u64,
-    /// Fake-quantized copies of the expert matrices kept for the backward pass, 4 bytes each; of one
-    /// layer where layers are recomputed.
+    /// Fake-quantized copies of the expert matrices kept for the backward pass; of one layer where
+    /// layers are recomputed.
     pub fake_quantized: u64,
     /// Activations of the micro-batches computed side by side, and a chunk of logits for each.
     pub activations: u64,
@@ -26,12 +26,15 @@ pub struct MemoryEstimate {
 impl MemoryEstimate {
     /// The peak of SFT followed by QAT.
     pub fn full_parameter(config: &GptOssConfig, train: &TrainConfig, max_length: usize) -> Self {
-        let weights = 4 * (config.num_expert_weights() + config.num_dense_weights());
+        let types = train.element_types;
+        let weights =
+            types.master_bytes() * (config.num_expert_weights() + config.num_dense_weights());
         let tokens = (train.micro_batch_size * max_length) as u64;
         let [kept, working] = values_per_token(config, train.recompute_layers);
         let logits = (4 * tokens * config.vocab_size as u64).min(logits_chunk(config));
         // The head is done before the first layer goes back.
-        let micro_batch = 4 * tokens * kept + logits.max(4 * tokens * working);
+        let values = |per_token| types.compute_bytes() * tokens * per_token;
+        let micro_batch = values(kept) + logits.max(values(working));
         let layers_at_a_time = match train.recompute_layers {
             true => 1,
             false => config.num_hidden_layers as u64,
@@ -43,7 +46,7 @@ impl MemoryEstimate {
             optimizer: 2 * weights,
             update: weights,
             control: weights,
-            fake_quantized: 4 * experts_of_a_layer * layers_at_a_time,
+            fake_quantized: types.compute_bytes() * experts_of_a_layer * layers_at_a_time,
             activations: train.parallel_micro_batches as u64 * micro_batch,
         }
     }
@@ -82,7 +85,7 @@ impl MemoryEstimate {
 impl std::fmt::Display for MemoryEstimate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let line = |name, bytes| format!("  {name:<28}{:>12}\n", gigabytes(bytes));
-        f.write_str(&line("weights (float32)", self.weights))?;
+        f.write_str(&line("weights", self.weights))?;
         f.write_str(&line("gradients", self.gradients))?;
         f.write_str(&line("AdamW moments", self.optimizer))?;
         f.write_str(&line(

@@ -3,17 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Error, Result, ensure};
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 use burn_gpt_oss::{
-    AnalysisPolicy, CheckpointReader, Conversation, GenerateOptions, Generation, GptOss,
-    GptOssError, Message, PromptCache, SystemContent, Tokenizer, render_completion,
+    AnalysisPolicy, CheckpointReader, Conversation, ElementTypes, GenerateOptions, Generation,
+    GptOss, GptOssError, Message, PromptCache, SystemContent, Tokenizer, render_completion,
 };
 use tempfile::TempDir;
 
 use crate::answer::Answer;
 use crate::args::Args;
 use crate::cancel::Cancel;
-use crate::device::DeviceName;
 use crate::embedded;
 use crate::screen::Screen;
 
@@ -56,14 +55,8 @@ impl<'a> Chat<'a> {
         let options = args.options(&tokenizer, &reader.eos_token_ids()?)?;
         args.stop_strings()?;
         let device = args.device.open();
-        // Half precision where it is computed with; CPUs only store it.
-        let half = args.device != DeviceName::Flex && device.supports_dtype(FloatDType::BF16);
-        let dtype = if half {
-            FloatDType::BF16
-        } else {
-            FloatDType::F32
-        };
-        let model = reader.load_stored(&device, dtype, |_| {})?;
+        let compute = ElementTypes::generation(&device).compute;
+        let model = reader.load_stored(&device, compute, |_| {})?;
         // Mistakes in the options are told before anything is asked.
         Generation::new(&model, &[], &options, &device)?;
         let mut chat = Self {

@@ -108,6 +108,7 @@ impl Settings {
                 batch_size: if embedded { 32 } else { sft.micro_batch_size },
                 parallel: sft.parallel_micro_batches,
                 max_new_tokens: args.max_new_tokens.unwrap_or(defaults.max_new_tokens),
+                element_types: sft.element_types,
             },
             prompts: if args.smoke {
                 args.prompts.min(8)

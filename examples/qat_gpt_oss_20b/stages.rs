@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Error, Result, anyhow};
-use burn::tensor::FloatDType;
 use burn_gpt_oss::{CheckpointForm, CheckpointWriter, GptOss};
 use burn_qat_train::{
     History, QatError, StageOutcome, TrainConfig, export_mxfp4, insert_quantizers, train,
@@ -31,9 +30,10 @@ impl Run {
             return Ok(());
         }
         let bar = Bar::new("loading");
+        let master = self.settings.sft.element_types.master;
         let model = self
             .source
-            .load(&self.device, FloatDType::F32, |p| bar.checkpoint(&p))?;
+            .load(&self.device, master, |p| bar.checkpoint(&p))?;
         bar.finish();
         let sft = self.train(SFT, "sft", model, self.settings.sft.clone())?;
         if sft.outcome.best_step == 0 {

@@ -3,10 +3,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 use burn_gpt_oss::{
-    CheckpointForm, CheckpointReader, GenerateOptions, Generated, GptOss, Step, Tokenizer,
-    generate, parse_completion_until, stop_tokens,
+    CheckpointForm, CheckpointReader, ElementTypes, GenerateOptions, Generated, GptOss, Step,
+    Tokenizer, generate, parse_completion_until, stop_tokens,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,8 @@ pub struct EvalOptions {
     pub parallel: usize,
     /// Most tokens to generate per prompt.
     pub max_new_tokens: usize,
+    /// Element types of the run: `compute` is what the model is loaded as.
+    pub element_types: ElementTypes,
 }
 
 /// The figures of one checkpoint directory.
@@ -77,7 +79,7 @@ pub fn evaluate_checkpoint(
 ) -> Result<Option<EvalReport>, QatError> {
     let reader = CheckpointReader::open(dir)?;
     let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json"))?;
-    let model = reader.load(device, FloatDType::F32, |_| {})?;
+    let model = reader.load(device, options.element_types.compute, |_| {})?;
     let batch = options.batch_size;
     let loss = evaluate_loss(
         &model,

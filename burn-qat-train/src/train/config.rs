@@ -1,5 +1,7 @@
 use std::num::NonZeroUsize;
 
+use burn::tensor::FloatDType;
+use burn_gpt_oss::ElementTypes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::QatError;
@@ -45,6 +47,9 @@ pub struct TrainConfig {
     /// Steps between refreshes of global scales that quantizers keep; none leaves them as they are.
     #[serde(default)]
     pub global_refresh_steps: Option<NonZeroUsize>,
+    /// Element types of weights, activations and gradients.
+    #[serde(default = "ElementTypes::training")]
+    pub element_types: ElementTypes,
     /// Seed of the data order.
     pub seed: u64,
 }
@@ -68,6 +73,7 @@ impl Default for TrainConfig {
             gradient_checkpointing: false,
             recompute_layers: false,
             global_refresh_steps: None,
+            element_types: ElementTypes::training(),
             seed: 42,
         }
     }
@@ -122,8 +128,31 @@ impl TrainConfig {
         require("epsilon", holds, "a positive number", epsilon)?;
         let decay = self.weight_decay;
         let holds = decay.is_finite() && decay >= 0.0;
-        require("weight_decay", holds, "0 or a positive number", decay)
+        require("weight_decay", holds, "0 or a positive number", decay)?;
+        check_element_types(self.element_types)
     }
+}
+
+fn check_element_types(types: ElementTypes) -> Result<(), QatError> {
+    let ElementTypes {
+        storage,
+        compute,
+        master,
+    } = types;
+    let found = |dtype| format!("{dtype:?}");
+    require(
+        "element_types.storage",
+        storage == FloatDType::BF16,
+        "BF16",
+        found(storage),
+    )?;
+    let expected = format!("{master:?}, the type of the master weights");
+    require(
+        "element_types.compute",
+        compute == master,
+        &expected,
+        found(compute),
+    )
 }
 
 fn require(

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::DataLoader;
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use burn::train::metric::LearningRateMetric;
 use burn::train::{ExecutionStrategy, Interrupter, Learner, SupervisedTraining};
 use burn_gpt_oss::GptOss;
@@ -37,6 +37,7 @@ pub fn train(
     interrupter: Interrupter,
 ) -> Result<StageOutcome, QatError> {
     config.check()?;
+    check_master_weights(&model, config)?;
     for (key, examples) in [("training data", &data.0), ("validation data", &data.1)] {
         check_examples(key, examples)?;
     }
@@ -90,6 +91,19 @@ pub fn train(
         (Some(error), _) => Err(end.stopped(error.to_string())),
         (None, Err(error)) => Err(end.stopped(error.to_string())),
         (None, Ok(())) => end.outcome(),
+    }
+}
+
+fn check_master_weights(model: &GptOss, config: &TrainConfig) -> Result<(), QatError> {
+    let master = DType::from(config.element_types.master);
+    let found = model.embed_tokens.weight.val().dtype();
+    match found == master {
+        true => Ok(()),
+        false => Err(QatError::Setting {
+            key: "element_types.master",
+            expected: format!("{found:?}, the type that the model was loaded with"),
+            found: format!("{master:?}"),
+        }),
     }
 }
 

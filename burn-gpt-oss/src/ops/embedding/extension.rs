@@ -9,7 +9,7 @@ use burn::backend::{Backend, backend_extension};
     Fusion: cfg(all(feature = "_cube", feature = "fusion"))
 )]
 pub trait EmbeddingBackend: Backend {
-    /// See [`embedding`](crate::embedding).
+    /// See [`embedding`](crate::ops::embedding).
     #[fusion(dtype = weight, shape = burn::tensor::Shape::new([ids[0], weight[1]]))]
     fn embedding_rows(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
 

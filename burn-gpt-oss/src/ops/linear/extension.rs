@@ -17,11 +17,11 @@ use super::fusion;
     Fusion: cfg(all(feature = "_cube", feature = "fusion"))
 )]
 pub trait LinearBackend: Backend {
-    /// [`linear`](crate::linear) without a bias: `[rows, out]`.
+    /// [`linear`](crate::ops::linear) without a bias: `[rows, out]`.
     #[fusion(meta = fusion::linear_plain)]
     fn linear_plain(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// [`linear`](crate::linear): `[rows, out]`.
+    /// [`linear`](crate::ops::linear): `[rows, out]`.
     #[fusion(meta = fusion::linear_with_bias)]
     fn linear_with_bias(
         x: FloatTensor<Self>,

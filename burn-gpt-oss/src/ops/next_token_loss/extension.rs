@@ -14,7 +14,7 @@ use super::fusion;
     Fusion: cfg(all(feature = "_cube", feature = "fusion"))
 )]
 pub trait NextTokenLossBackend: Backend {
-    /// See [`next_token_loss`](crate::next_token_loss).
+    /// See [`next_token_loss`](crate::ops::next_token_loss).
     #[fusion(dtype = burn::tensor::DType::F32, shape = burn::tensor::Shape::new([1]))]
     fn next_token_loss(
         hidden: FloatTensor<Self>,
