@@ -3,7 +3,7 @@
 //! Reader, loader, planner and writer ask here. Another form is another variant of [`CheckpointForm`],
 //! its tensors in [`CheckpointForm::stored`], and an encoder and a decoder for their [`Part`]s.
 
-use burn_fp4::Fp4Scheme;
+use burn_fp4::{Fp4Scheme, e8m0};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ impl CheckpointForm {
     pub(super) fn stored(self, spec: &TensorSpec) -> Result<Vec<StoredTensor>, GptOssError> {
         match (self, spec.layout) {
             (Self::Mxfp4, TensorLayout::Experts) => blocks_and_scales(spec),
-            _ => Ok(vec![StoredTensor {
+            (Self::Mxfp4 | Self::Bf16, _) => Ok(vec![StoredTensor {
                 name: spec.name.clone(),
                 shape: spec.file_shape(),
                 part: Part::Dense,
@@ -74,6 +74,14 @@ impl CheckpointForm {
         match self {
             Self::Mxfp4 => Some(Fp4Scheme::mxfp4()),
             Self::Bf16 => None,
+        }
+    }
+
+    /// Whether a byte of its scales means NaN.
+    pub(super) fn is_nan_scale(self, byte: u8) -> bool {
+        match self {
+            Self::Mxfp4 => byte == e8m0::NAN,
+            Self::Bf16 => false,
         }
     }
 

@@ -1,12 +1,12 @@
 mod parameters;
 
 use burn::tensor::{Bytes, Device, FloatDType};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4Ref, e8m0};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4Ref};
 use half::bf16;
 
 use super::convert::{Weight, decode, first_non_finite, transpose};
 use super::form::Part;
-use super::{CheckpointForm, CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
+use super::{CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
 use crate::error::GptOssError;
 use crate::model::GptOss;
 use parameters::{Dense, Loader};
@@ -60,7 +60,7 @@ impl CheckpointReader {
         dtype: FloatDType,
         progress: impl FnMut(CheckpointProgress<'_>),
     ) -> Result<GptOss, GptOssError> {
-        if self.form() == CheckpointForm::Mxfp4 {
+        if self.form().scheme().is_some() {
             return self.load_with_packed_experts((device, dtype), Dense::Stored, progress);
         }
         let model = self.config().init(device);
@@ -129,7 +129,8 @@ impl CheckpointReader {
     /// Fails at the first block scale that means NaN.
     fn check_scales(&self, spec: &TensorSpec, scales: &[u8]) -> Result<(), GptOssError> {
         let tensor = self.name_of(spec, Part::Scales)?;
-        match scales.iter().position(|byte| *byte == e8m0::NAN) {
+        let form = self.form_of(spec);
+        match scales.iter().position(|byte| form.is_nan_scale(*byte)) {
             None => Ok(()),
             Some(index) => Err(GptOssError::NonFiniteWeight {
                 path: self.file_of(&tensor),

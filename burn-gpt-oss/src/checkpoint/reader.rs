@@ -83,10 +83,9 @@ impl CheckpointReader {
 
     /// How the experts are stored; a checkpoint that mixes forms counts as packed.
     pub fn form(&self) -> CheckpointForm {
-        match self.specs.iter().any(|spec| self.is_packed(spec)) {
-            true => CheckpointForm::Mxfp4,
-            false => CheckpointForm::Bf16,
-        }
+        let forms = self.specs.iter().map(|spec| self.form_of(spec));
+        let mut packed = forms.filter(|form| form.scheme().is_some());
+        packed.next().unwrap_or(CheckpointForm::Bf16)
     }
 
     /// Bytes of all tensors.
