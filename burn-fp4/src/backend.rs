@@ -1,3 +1,3 @@
-//! What a backend implements, and what its operations take and give.
+//! The trait that a backend implements, and the tensor types that its operations take and return.
 
 pub use crate::ops::{Fp4Backend, Fp4Primitive, LearnedGradients};

@@ -33,9 +33,8 @@ pub(crate) use quantize::Pack;
 /// `S` is what holds the bytes: `Vec<u8>` by default, or a borrowed slice ([`PackedFp4Ref`]), so
 /// that a memory-mapped checkpoint decodes without a copy.
 ///
-/// Bytes are not validated beyond their number: every nibble is a value and every scale byte a
-/// scale, except that a block decodes to NaN if its scale byte means that: 255 in E8M0 (OCP MX v1.0),
-/// 127 and 255 in E4M3.
+/// Only the number of bytes is validated. Every nibble is a valid code, and every scale byte is a scale or
+/// NaN. A block whose scale byte is NaN decodes to NaN: 255 in E8M0 (OCP MX v1.0), 127 and 255 in E4M3.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackedFp4<S = Vec<u8>> {
     scheme: Fp4Scheme,

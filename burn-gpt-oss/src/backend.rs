@@ -1,4 +1,4 @@
-//! What a backend implements, and what its operations take and give.
+//! The traits that a backend implements, and the types that their operations take and return.
 
 pub use crate::ops::embedding::EmbeddingBackend;
 pub use crate::ops::experts::{CombineGradients, ExpertBackend, ExpertPrimitive, ExpertRoutes};

@@ -2,17 +2,17 @@ use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, FloatDType};
 use serde::{Deserialize, Serialize};
 
-/// The element types of a run: which floats are kept, computed with and stored.
+/// The element types of a run: of written checkpoints, of computation and of master weights.
 ///
-/// Products, norms, softmax and loss sum in float32, whatever these are.
+/// Products, norms, softmax and loss accumulate in float32, whatever these types are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ElementTypes {
-    /// The dense tensors of checkpoints that are written. They are BF16 in every
+    /// Type of the dense tensors in checkpoints that are written: BF16 in every
     /// [`CheckpointForm`](crate::CheckpointForm).
     pub storage: FloatDType,
-    /// Activations, and the weights that products see.
+    /// Type of activations, and of weights as matrix products read them.
     pub compute: FloatDType,
-    /// The weights that an optimizer updates, their gradients and its moments.
+    /// Type of the master weights that an optimizer updates, of their gradients and of its moments.
     pub master: FloatDType,
 }
 

@@ -107,8 +107,9 @@ impl<'a> Generation<'a> {
         })
     }
 
-    /// Begins where a prompt does not differ from that of an earlier generation with this cache, and
-    /// leaves there what this one sees of its prompt.
+    /// Takes the keys and values of the prompt from a cache as far as it holds them, and stores those of
+    /// this prompt, without its last token. The prompt must begin with all cached tokens and be longer;
+    /// otherwise the whole prompt is computed.
     ///
     /// # Panics
     /// If there is more than one prompt.

@@ -14,9 +14,9 @@ use keys::Keys;
 
 /// Keys and values of the tokens of a batch of sequences.
 ///
-/// Sequences of different lengths are padded in front, so that all end in the same column; padding is
-/// never seen and has no position. A sliding layer holds one window in a ring, a full layer all columns
-/// in buffers that grow by doubling.
+/// Shorter sequences are padded at the front, so that all end in the same column. No token attends to
+/// padding, and position 0 is the first token after it. A sliding layer keeps the columns of one window in
+/// a ring buffer. A full layer keeps all columns, in buffers that grow by doubling.
 ///
 /// A clone shares its memory until either is written: that is how several continuations of one prompt
 /// share its cost.
@@ -28,7 +28,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// An empty cache for sequences that begin with so many columns of padding, one number per sequence.
+    /// An empty cache. `padding` has one number per sequence: the columns of padding in front of its tokens.
     pub fn new(config: &GptOssConfig, padding: Vec<usize>) -> Self {
         let layer = |kind: &LayerType| {
             LayerCache::new(match kind {

@@ -205,8 +205,8 @@ impl GptOss {
         self.blocks(hidden, &context, observe)
     }
 
-    /// The residual stream, after the final norm, of further tokens of every sequence in the cache,
-    /// which has seen them afterwards.
+    /// Runs the next tokens of every sequence in the cache and adds their keys and values to it. Returns
+    /// the residual stream of these tokens after the final norm.
     ///
     /// # Shapes
     /// - input_ids: `[batch, len]`, a row per row of the cache

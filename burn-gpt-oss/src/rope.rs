@@ -98,7 +98,7 @@ impl Rope {
 }
 
 impl RopeTables {
-    /// Tables of one sequence (batch 1) at other positions of each sequence.
+    /// Selects the rows for the given positions of each sequence, from tables of one sequence (batch 1).
     ///
     /// # Shapes
     /// - positions: `[batch, len]`, rows of these tables

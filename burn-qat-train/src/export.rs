@@ -21,14 +21,16 @@ pub struct ExportReport {
     pub verified_weights: u64,
 }
 
-/// Writes a model with quantizers or packed experts (from PTQ or QAT) as an MXFP4 checkpoint, reads it back and compares
-/// every quantized weight with the one the quantizer gives, bitwise. Codes and scales are those of the
-/// last forward pass; matrices that equal the source's are copied from it byte for byte.
+/// Writes a model with quantizers or packed experts (from PTQ or QAT) as an MXFP4 checkpoint. Then reads it
+/// back and compares every quantized weight, bit for bit, with the value that its quantizer gives. Codes and
+/// scales are those of the last forward pass; matrices that equal the source's are copied from it byte for
+/// byte.
 ///
 /// # Errors
-/// Quantizers on other weights than the experts', which this format cannot hold, or missing ones;
-/// [`QatError::ExportMismatch`]; errors of the file system. The directory appears under its name only
-/// after the comparison, so an export that differs leaves nothing behind and replaces nothing.
+/// A quantizer on a weight that is not an expert matrix, which this format cannot hold; an expert matrix
+/// that has no quantizer and is not packed; [`QatError::ExportMismatch`]; errors of the file system. The
+/// directory appears under its name only after the comparison, so an export that differs leaves nothing
+/// behind and replaces nothing.
 pub fn export_mxfp4(
     model: &GptOss,
     dir: &Path,

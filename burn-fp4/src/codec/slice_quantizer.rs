@@ -59,7 +59,7 @@ impl SliceQuantizer {
         self.scheme
     }
 
-    /// Largest magnitude of everything that has its own global scale; empty for MXFP4.
+    /// Largest magnitude for each global scale; empty for MXFP4, which has none.
     ///
     /// # Shapes
     ///
@@ -80,8 +80,8 @@ impl SliceQuantizer {
 
     /// Rounds `values` to what the FP4 format can represent.
     ///
-    /// The result equals packing and decoding again, bit for bit. Results above the range of `T`
-    /// become infinite, which only a block maximum just below it can reach.
+    /// The result equals packing and decoding again, bit for bit. A result beyond the range of `T` becomes
+    /// infinite. This can happen only in a block whose largest magnitude is close to the end of that range.
     ///
     /// # Shapes
     ///
@@ -127,10 +127,10 @@ impl SliceQuantizer {
         self.fake_quantize_geometry(values, shape, geometry, out)
     }
 
-    /// The gradient of [`fake_quantize`](Self::fake_quantize) that knows about saturation: `grad`
-    /// where `|x| <= 6 * scale`, zero elsewhere.
+    /// The saturation-aware gradient of [`fake_quantize`](Self::fake_quantize): `grad` where
+    /// `|x| <= 6 * scale`, zero elsewhere.
     ///
-    /// The scale of a block (in NVFP4 times the global scale) is made from `values` again. Elements
+    /// The scale of a block (in NVFP4 times the global scale) is recomputed from `values`. Elements
     /// that are not finite have gradient zero, whatever [`NonFinite`] says.
     ///
     /// # Shapes
@@ -194,8 +194,9 @@ impl SliceQuantizer {
         PackedFp4::from_parts_with_global(self.scheme, logical, codes, scales, global_scales)
     }
 
-    /// [`quantize`](Self::quantize) into memory that the caller has, for instance from the tensor
-    /// before; returns the global scales. First touches of fresh memory can cost more than packing.
+    /// [`quantize`](Self::quantize) into buffers of the caller; returns the global scales. Buffers that are
+    /// reused from one tensor to the next save time: the first write to fresh memory can cost more than
+    /// packing.
     ///
     /// # Shapes
     ///

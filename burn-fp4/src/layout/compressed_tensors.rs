@@ -19,9 +19,9 @@
 //!
 //! - Powers of two, such as those of [`PackedFp4::cast_to_nvfp4`], are exact: everything decodes to
 //!   the same bits on both sides.
-//! - For others no `f32` gives the same quotients as products. The nearest reciprocal is taken both
-//!   ways; decoded block scales, `scale * global_scale` here and `scale / weight_global_scale` there,
-//!   then agree to one unit in the last place.
+//! - For other values, no `f32` reciprocal makes every quotient equal to the product. Writing and reading
+//!   both take the nearest reciprocal. Decoded block scales, `scale * global_scale` here and
+//!   `scale / weight_global_scale` there, then agree to one unit in the last place.
 //! - Writing and reading again returns a global scale `m * 2^e`, `1 <= m < 2`, unchanged if
 //!   `m < sqrt(2)`, else itself or a neighbour. Codes and block scales always come back unchanged.
 //! - 0, the global scale of a tensor of zeros, becomes 1, as in compressed-tensors.

@@ -23,10 +23,10 @@ pub use format::ActivationFormat;
 /// What an [`ActivationQuantizer`] does to a tensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ActivationState {
-    /// Nothing.
+    /// Passes the tensor on unchanged.
     #[default]
     Off,
-    /// Nothing, but it looks at the magnitudes.
+    /// Passes the tensor on unchanged and observes its magnitudes.
     Calibrating,
     /// Quantizes with the largest magnitude of the tensor itself: one more pass, and not what a
     /// runtime with a static `input_scale` computes.
@@ -105,9 +105,10 @@ impl ActivationQuantizer {
         self
     }
 
-    /// Ends calibration and quantizes from now on: [`Static`](ActivationState::Static) with the
-    /// magnitude that was observed, or else the one of before or of a record, or
-    /// [`Dynamic`](ActivationState::Dynamic) if there is none.
+    /// Ends calibration and quantizes from now on. The state becomes [`Static`](ActivationState::Static) if
+    /// a magnitude is known: the observed one, else one from an earlier calibration or from a record. It
+    /// becomes [`Dynamic`](ActivationState::Dynamic) if none is known, and for MXFP4, which has no global
+    /// scale.
     ///
     /// Reads one number from the device.
     ///

@@ -29,13 +29,13 @@ use crate::packed::PackedFp4;
 /// - `<path>.global_scales`: `f32`, `[1]` or `[E]`, in NVFP4 alone
 ///
 /// whose bytes are those of [`PackedFp4`]; they are kept next to the dense weights, not computed
-/// again. Loading needs a module that was quantized in the same way, with whatever values, and
-/// takes a weight over only if all of its tensors are there. The dense weight keeps its dtype.
+/// again. To load a record, quantize a module in the same way first; its values do not matter. A weight
+/// is replaced only if the record has all of its tensors. The dense weight keeps its dtype.
 ///
-/// Quantized weights are never trained: they are no parameters to optimizers, and `unfreeze` leaves
-/// them frozen. The other parameters stay what they were. Operations on parameters that are not
-/// about records do not reach the quantized weights; for these, and to train them after
-/// [`unfreeze`](Module::unfreeze), [`into_inner`](Self::into_inner) gives the dense module back.
+/// Quantized weights are never trained: optimizers do not see them as parameters, and `unfreeze` leaves
+/// them frozen. Other parameters are not affected. Operations on parameters do not reach the quantized
+/// weights, except for saving and loading records. For all other operations, and to train the weights
+/// after [`unfreeze`](Module::unfreeze), get the dense module from [`into_inner`](Self::into_inner).
 #[derive(Clone, Debug)]
 pub struct PackedModule<M> {
     inner: M,
@@ -73,8 +73,8 @@ impl<M: Module> PackedModule<M> {
         weights.map(|(path, weight)| (path.as_str(), &*weight.packed))
     }
 
-    /// What was wrong with the first weight that a record could not fill although its shapes fit, for
-    /// example codes that are no bytes. Burn's loaders, which report everything else, do not see it.
+    /// The first error of a weight whose record has the right shapes but unusable values, for example codes
+    /// that are not bytes. Burn's loaders report all other errors; they do not report this one.
     pub fn load_error(&self) -> Option<&Fp4Error> {
         self.load_error.as_ref()
     }

@@ -43,8 +43,8 @@ impl GlobalRefresh {
     }
 }
 
-/// Computes the largest magnitudes of all [`WeightQuantizer`]s that hold some again, from the weights
-/// as they are now.
+/// Recomputes the largest magnitudes that [`WeightQuantizer`]s keep, from the current weights. Quantizers
+/// that keep none are not changed.
 ///
 /// # Panics
 ///

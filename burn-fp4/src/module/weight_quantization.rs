@@ -11,9 +11,9 @@ use crate::scheme::Fp4Scheme;
 
 /// Which weights of a module become FP4, and how.
 ///
-/// Chosen are the float parameters of a Burn [`ParamGroup`] that have two or more axes, `[.., in,
-/// out]`; blocks run along `in`. Without a group that is every one, embeddings included, whose first
-/// axis is the vocabulary.
+/// A Burn [`ParamGroup`] chooses the weights: its float parameters with two or more axes, `[.., in, out]`.
+/// Blocks run along `in`. Without a group, all such parameters are chosen. That includes embeddings, whose
+/// first axis is the vocabulary.
 ///
 /// ```
 /// use burn::module::ParamGroup;
@@ -96,9 +96,9 @@ impl WeightQuantization {
 
     /// Quantizes every chosen weight, after training or without any.
     ///
-    /// A weight with a [`WeightQuantizer`] becomes exactly what the quantizer gives, with the global
-    /// scale it keeps. If there is one, the whole module is materialized: quantizers of weights that
-    /// are not chosen, adapters as well, are merged into dense weights.
+    /// A weight with a [`WeightQuantizer`] gets exactly the values that the quantizer gives, with the global
+    /// scale that it keeps. If any chosen weight has a quantizer, the whole module is materialized: adapters,
+    /// and the quantizers of weights that are not chosen, are merged into dense weights.
     ///
     /// # Errors
     ///

@@ -37,13 +37,13 @@ pub struct LearnedGradients<B: Backend> {
 /// A Burn backend with FP4 operations.
 ///
 /// Call the functions of this crate that take a [`Tensor`](burn::tensor::Tensor) instead of the
-/// methods. A further backend takes a selector in the attribute below and a file next to this one
-/// with its implementation. `Fusion` is the lazy form of `Cube`; the shapes and dtypes it needs
-/// beforehand stand at every method.
+/// methods. To add a backend, add its selector to the attribute below and its implementation in a file
+/// next to this one. `Fusion` is the lazy form of `Cube`. It needs the shape and dtype of every result in
+/// advance; the `fusion` attribute of each method gives them.
 ///
-/// No method needs values on the host: largest magnitudes and global scales are tensors, too. A
-/// scheme without global scales (MXFP4) has one element there that nothing reads, because backends
-/// do not agree on empty tensors.
+/// No method needs values on the host: largest magnitudes and global scales are tensors, too. MXFP4 has
+/// no global scales. These tensors then have one element, which is never read, because backends do not
+/// agree on empty tensors.
 ///
 /// Every method panics if an axis does not exist, its length is not a multiple of the block size, or
 /// a dtype is not one of `f32`, `bf16` and `f16`.
@@ -54,7 +54,7 @@ pub struct LearnedGradients<B: Backend> {
     Fusion: cfg(all(feature = "_cube", feature = "fusion"))
 )]
 pub trait Fp4Backend: Backend {
-    /// Largest finite magnitude of everything that has its own global scale; no gradient.
+    /// Largest finite magnitude for each global scale; no gradient.
     ///
     /// # Shapes
     ///

@@ -102,7 +102,7 @@ impl FakeQuantizer {
     }
 }
 
-/// Largest finite magnitude of everything that has its own global scale, on the device; no gradient.
+/// Largest finite magnitude for each global scale, computed on the device; no gradient.
 ///
 /// # Shapes
 ///

@@ -10,8 +10,8 @@ use crate::scheme::Fp4Scheme;
 /// Rounds tensors with a trained parameter for every block scale (LSQ).
 ///
 /// In MXFP4 the parameter is an offset of the exponent that the scale rule chose, rounded to an
-/// integer; in NVFP4 it is the largest magnitude that the block is scaled for. What the result is
-/// worth in packed form is therefore always a valid FP4 tensor.
+/// integer; in NVFP4 it is the largest magnitude that the block is scaled for. The result is therefore
+/// always the value of a valid packed FP4 tensor.
 ///
 /// Gradients go to the tensor (zero where it saturates) and to the parameter, see
 /// [`SliceQuantizer::learned_gradients`](crate::SliceQuantizer::learned_gradients).
@@ -43,9 +43,9 @@ impl LearnedQuantizer {
         self.scheme
     }
 
-    /// The parameter with which [`forward`](Self::forward) is plain fake quantization, NVFP4 under
-    /// [`Nvfp4ScaleRule::Nearest`](crate::Nvfp4ScaleRule): zeros, or the largest magnitudes of the
-    /// blocks. No gradient.
+    /// The parameter with which [`forward`](Self::forward) equals plain fake quantization: zeros in MXFP4,
+    /// the largest magnitude of each block in NVFP4 under
+    /// [`Nvfp4ScaleRule::Nearest`](crate::Nvfp4ScaleRule). No gradient.
     ///
     /// # Shapes
     ///

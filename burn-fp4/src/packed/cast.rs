@@ -30,10 +30,10 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
     /// All other blocks get the smallest scale, `2^-9`, and codes that are rounded anew, to nearest,
     /// ties to even. The [`CastReport`] tells how many there were.
     ///
-    /// As in ModelOpt, `k_max` is the maximum over scale bytes above 0. Where that leaves blocks out
-    /// of reach, blocks of zeros have no say in it, which only ever makes more blocks exact. Two
-    /// more differences to ModelOpt: codes keep the signs of zeros, and `m` is at least -126, so
-    /// that the global scale is a normal number; that costs no block its exactness.
+    /// As in ModelOpt, `k_max` is the maximum over scale bytes above 0. If that leaves a block out of reach,
+    /// this cast takes the maximum over the blocks that are not all zeros instead. This can only make more
+    /// blocks exact. There are two more differences to ModelOpt. Codes keep the signs of zeros. And `m` is
+    /// at least -126, so that the global scale is a normal number; no block becomes inexact by that.
     ///
     /// # Shapes
     ///

@@ -29,7 +29,7 @@ pub struct Fp4Tensor<const D: usize> {
 }
 
 impl<const D: usize> Fp4Tensor<D> {
-    /// A tensor of zeros that is made when it is first read, to load a record into.
+    /// A tensor of zeros to load a record into. Its codes and scales are allocated when they are first read.
     ///
     /// # Shapes
     ///

@@ -24,8 +24,9 @@ use measure::Measure;
 
 /// How far FP4 values are from the values they were made from.
 ///
-/// Compared is what the packed bytes decode to in `f32`, before any rounding to `bf16` or `f16`.
-/// NaN and infinity are counted ([`n_non_finite`](Self::n_non_finite)) and take part in nothing else.
+/// The statistics compare the original values with the packed bytes, decoded to `f32`, before any rounding
+/// to `bf16` or `f16`. NaN and infinity count in the number of elements and in
+/// [`n_non_finite`](Self::n_non_finite), and enter no other sum.
 ///
 /// Statistics of several tensors add up (`+=` or `sum`) to those of all their elements together.
 /// The default is that of a tensor without elements: every fraction and the error 0, the SQNR

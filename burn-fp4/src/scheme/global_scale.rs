@@ -39,7 +39,7 @@ impl fmt::Display for GlobalScope {
     }
 }
 
-/// Where the largest magnitude comes from that the global scale is made of.
+/// The source of the largest magnitude from which a global scale is computed.
 ///
 /// Formats without a global scale (MXFP4) ignore it.
 #[derive(Clone, Debug, Default, PartialEq)]

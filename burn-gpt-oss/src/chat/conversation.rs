@@ -39,9 +39,9 @@ impl Conversation {
     /// - Assistant messages without channel go to channel `final`; their `thinking` is rendered in
     ///   channel `analysis`.
     ///
-    /// Developer text is rendered as in the harmony library, `# Instructions`, an empty line and the
-    /// text. The chat template puts two more newlines behind it, which appending them to the content
-    /// reproduces, and leaves empty instructions out.
+    /// Developer text is rendered as in the harmony library: `# Instructions`, an empty line and the text.
+    /// The chat template differs in two ways. It adds two newlines after the text; append them to the
+    /// content to get the same tokens. And it leaves out empty instructions.
     ///
     /// # Errors
     ///

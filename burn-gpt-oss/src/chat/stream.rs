@@ -6,13 +6,13 @@ use super::turn::{Step, Turn};
 use crate::text_stream::TextStream;
 use crate::tokenizer::Tokenizer;
 
-/// Reads what a model generates after `<|start|>assistant` while it does: for a terminal, or a program
-/// that passes the text on.
+/// Parses what a model generates after `<|start|>assistant`, token by token: for a terminal, or for a
+/// program that passes the text on.
 ///
-/// Accepts every token sequence, as [`parse_completion`](crate::parse_completion) does, and tells the
-/// same: the texts of the messages in a part, joined by newlines, are the text of that part. Text that
-/// does not follow the format (no `<|message|>`, no header at all) is a message of
-/// [`CompletionPart::Other`] that is not `well_formed`: nothing that a model says is lost.
+/// Accepts every token sequence and gives the same texts as
+/// [`parse_completion`](crate::parse_completion): the messages of one part, joined by newlines, are the
+/// text of that part. Text that does not follow the format (no `<|message|>`, no header at all) becomes a
+/// message of [`CompletionPart::Other`] that is not `well_formed`, so no text of the model is lost.
 ///
 /// ```no_run
 /// # use burn_gpt_oss::{CompletionEvent, CompletionPart, CompletionStream, Tokenizer};
@@ -49,8 +49,9 @@ pub enum CompletionEvent {
         channel: Option<String>,
         /// Whom the message is addressed to, such as `functions.get_weather`.
         recipient: Option<String>,
-        /// False for text without `<|message|>`, a header without `<|start|>` or with words that belong
-        /// to no header (told before it), another role, and a channel that harmony does not have.
+        /// False for text without `<|message|>`, for a header without `<|start|>`, for a header with extra
+        /// words (a message before this one holds them), for another role, and for a channel that harmony
+        /// does not have.
         well_formed: bool,
     },
     /// More of the message: whole characters, never empty.
@@ -74,7 +75,8 @@ impl<'a> CompletionStream<'a> {
         self
     }
 
-    /// What `token` brings: nothing in a header, inside a character and behind the end of the turn.
+    /// The events that `token` completes: none within a header, within a character and after the end of
+    /// the turn.
     pub fn push(&mut self, token: u32) -> Vec<CompletionEvent> {
         match self.turn.step(token) {
             Step::Content => texts(self.text.push(token)),
@@ -82,8 +84,8 @@ impl<'a> CompletionStream<'a> {
         }
     }
 
-    /// What a generation that breaks off leaves: a text of U+FFFD if a character has begun, and text
-    /// that was no message; else nothing.
+    /// Ends the stream after a generation that breaks off. Returns U+FFFD as text if a character is
+    /// incomplete, and text that belongs to no message; otherwise nothing.
     pub fn finish(&mut self) -> Vec<CompletionEvent> {
         let mut events = texts(self.text.finish());
         let step = self.turn.finish();

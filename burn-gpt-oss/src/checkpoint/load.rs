@@ -42,15 +42,15 @@ impl CheckpointReader {
         self.load_with_packed_experts((device, dtype), Dense::Decoded, progress)
     }
 
-    /// The model as it lies in the file, to run it: packed experts stay packed, and matrices of 16-bit
-    /// floats keep their type. `dtype` is that of the residual stream, of norms, biases and sinks, and of
-    /// experts that are stored dense.
+    /// Loads the model for inference in the types of the file: packed experts stay packed, and matrices of
+    /// 16-bit floats keep their type. `dtype` is that of the residual stream, of norms, biases and sinks,
+    /// and of experts that are stored dense.
     ///
-    /// On Flex these matrices are the mapped file itself: nothing is read before it is used, and the model
-    /// needs the memory of the file, which the system shares between processes and can take back. The
-    /// files must not be changed in place while the model lives. On other devices they are copied, and
-    /// decoded where a device does not have their type. Weights that stay in the file are not searched
-    /// for NaN; what a NaN reaches fails where it is used.
+    /// On Flex these matrices are the memory-mapped file itself. Data is read when it is first used. The
+    /// model needs as much memory as the file, which the system shares between processes and can take back.
+    /// The files must not be changed in place while the model exists. On other devices the matrices are
+    /// copied, and converted to `dtype` if the device does not have their type. Weights that stay in the
+    /// file are not checked for NaN: a NaN causes an error only where a result that depends on it is used.
     ///
     /// # Errors
     /// Those of [`load`](Self::load).

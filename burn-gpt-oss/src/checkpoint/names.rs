@@ -21,7 +21,7 @@ pub struct TensorSpec {
     pub name: String,
     /// Shape in the module.
     pub shape: Vec<usize>,
-    /// Relation of the two.
+    /// How the layout in the checkpoint differs from that in the module.
     pub layout: TensorLayout,
 }
 

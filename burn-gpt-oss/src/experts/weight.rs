@@ -9,9 +9,9 @@ use crate::ops::ExpertMatrices;
 
 /// The matrices of all experts of a block, in either of two forms.
 ///
-/// The module path of the parameters is the same in both but for the parts of the packed form, as in
-/// `experts.down_proj` and `experts.down_proj.codes`: the enum itself leaves no trace in it, so that
-/// policies, reparameterizations and records fit every dense model.
+/// The enum adds no name to the module path: the dense parameter is `experts.down_proj`, and the packed
+/// form has `experts.down_proj.codes` and its other tensors. Policies, reparameterizations and records
+/// therefore fit every dense model.
 #[derive(Clone, Debug)]
 pub enum ExpertWeight {
     /// `[experts, in, out]`, which trains.

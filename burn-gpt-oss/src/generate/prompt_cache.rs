@@ -1,10 +1,10 @@
 use crate::kv_cache::KvCache;
 
-/// What a model has seen of the last prompt, so that a longer one with the same beginning costs its end
-/// alone: the turns of a chat, or questions about one document.
+/// The keys and values of the last prompt. A longer prompt that begins with it costs only the work of its
+/// further tokens: the next turn of a chat, or another question about one document.
 ///
-/// It holds keys and values of its own: a generation that begins with it copies them when it writes.
-/// Give it to one model only: what it holds belongs to the weights that computed it.
+/// A generation that starts from the cache copies keys and values when it writes, so the cache keeps its
+/// own. Use a cache with one model only: keys and values depend on the weights that computed them.
 #[derive(Clone, Debug, Default)]
 pub struct PromptCache {
     tokens: Vec<u32>,
@@ -17,7 +17,7 @@ impl PromptCache {
         Self::default()
     }
 
-    /// Tokens whose work a prompt that begins with them is spared.
+    /// The cached tokens. A longer prompt that begins with all of them does not compute them again.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }

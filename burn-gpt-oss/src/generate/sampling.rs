@@ -19,18 +19,18 @@ pub struct Sampling {
     /// Divides the logits: below 1 likely tokens become likelier. 0 takes the most likely token, of
     /// several the one with the lowest id.
     pub temperature: f32,
-    /// Keeps so many of the most likely tokens, and those as likely as the last of them. 0 keeps all.
+    /// Keeps the `top_k` most likely tokens, and those as likely as the last of them. 0 keeps all.
     pub top_k: usize,
-    /// Keeps the fewest of the most likely tokens whose probabilities add up to at least this, of
-    /// equally likely ones those with the lowest ids, and never less than one. 1 keeps all.
+    /// Keeps the smallest set of most likely tokens whose probabilities add up to at least `top_p`, and at
+    /// least one token. Among equally likely tokens, those with lower ids come first. 1 keeps all.
     pub top_p: f32,
-    /// Keeps the tokens with at least this share of the highest probability. 0 keeps all.
+    /// Keeps the tokens whose probability is at least `min_p` times the highest one. 0 keeps all.
     pub min_p: f32,
     /// Divides positive and multiplies negative logits of the tokens in the text so far, prompt
     /// included (Keskar et al. 2019): above 1 repetitions become less likely. 1 changes nothing.
     pub repetition_penalty: f32,
-    /// Where the random numbers start. The same seed, logits and number of a sequence give the same
-    /// tokens, whatever else is in the batch.
+    /// Seed of the random numbers. Sequence `prompt * samples + sample` has a random stream of its own: the
+    /// same seed, sequence number and logits give the same tokens, whatever else is in the batch.
     pub seed: u64,
 }
 

@@ -19,11 +19,11 @@ pub struct GeneratedText {
     pub finish: Option<Finish>,
 }
 
-/// Continues one prompt, and shows the text while it comes: whole characters, and nothing that may yet
-/// turn out to be a stop string.
+/// Continues one prompt and passes the text to `show` while it is generated: whole characters only, and no
+/// text that may still become a stop string.
 ///
-/// `show` gets what is new after every token, which may be nothing, and after every part of the prompt that
-/// was seen; [`ControlFlow::Break`] ends the generation with what was reached.
+/// `show` is called after every part of the prompt and after every token, with the new text, which may be
+/// empty. [`ControlFlow::Break`] ends the generation; the result is what was generated until then.
 ///
 /// # Errors
 /// Those of [`Generation::new`] and [`Generation::step`].

@@ -5,11 +5,11 @@ use super::TokenizedExample;
 /// Sequences computed together, padded on the right.
 #[derive(Clone, Debug)]
 pub struct MicroBatch {
-    /// `[batch, len]`; the token after each is what is to be predicted.
+    /// Token ids, `[batch, len]`. At each position the model predicts the next token.
     pub input_ids: Tensor<2, Int>,
-    /// Positions in the flattened `[batch * len]` whose next token is a target, `[targets]`.
+    /// Positions whose next token is a target, as indices into the flattened `[batch * len]`: `[targets]`.
     pub target_rows: Tensor<1, Int>,
-    /// The targets, `[targets]`.
+    /// Ids of the target tokens, `[targets]`, in the order of `target_rows`.
     pub targets: Tensor<1, Int>,
     /// Tokens without padding.
     pub n_tokens: usize,
@@ -19,7 +19,7 @@ pub struct MicroBatch {
 /// by which the summed loss is divided.
 #[derive(Clone, Debug)]
 pub struct StepBatch {
-    /// The micro-batches, run one after the other.
+    /// The micro-batches. `TrainConfig::parallel_micro_batches` of them are computed side by side.
     pub micro_batches: Vec<MicroBatch>,
     /// Targets in all of them.
     pub n_targets: usize,

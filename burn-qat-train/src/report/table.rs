@@ -38,10 +38,11 @@ impl ResultTable {
         Some(self.row(ptq)?.report.loss.loss - self.row(sft)?.report.loss.loss)
     }
 
-    /// What [`ptq_gap`](Self::ptq_gap) must exceed to be more than noise: two standard errors of the
-    /// difference between the two rows on the same batches, and a share of the loss below which runs
-    /// that differ in their seed alone differ, too. Fewer than eight batches say little about their
-    /// error: then that share is 1 % instead of 0.2 %.
+    /// The noise of [`ptq_gap`](Self::ptq_gap), in nats: a gap that does not exceed it may be chance. It is
+    /// the larger of two standard errors of the difference between the two rows, on the same batches, and
+    /// 0.2 % of the loss of `sft`, because runs that differ only in their seed differ by about as much. The
+    /// share is 1 % if there are fewer than eight batches, which give a poor standard error, or no standard
+    /// error.
     pub fn gap_noise(&self, sft: &str, ptq: &str) -> Option<f64> {
         const ENOUGH: usize = 8;
         let (sft, ptq) = (&self.row(sft)?.report.loss, &self.row(ptq)?.report.loss);

@@ -11,7 +11,8 @@ use burn::tensor::{Device, Tensor};
 
 use super::TrainConfig;
 
-/// The optimizer of a stage: Burn's [`AdamW`] with its state, but in one pass; on the CPU to the last bit.
+/// The optimizer of a stage: Burn's [`AdamW`], with the same state, in one pass over memory where the backend
+/// has that operation. On the CPU the result equals Burn's bit for bit.
 pub fn adamw(config: &TrainConfig) -> ModuleOptimizer {
     let burn = AdamWConfig::new()
         .with_beta_1(config.beta_1)
@@ -40,19 +41,19 @@ struct FusedAdamW {
 /// The factors of one step.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWFactors {
-    /// What is left of the mean of the gradients.
+    /// Decay of the first moment, the running mean of the gradients.
     pub beta_1: f32,
-    /// What is left of the mean of their squares.
+    /// Decay of the second moment, the running mean of the squared gradients.
     pub beta_2: f32,
-    /// What the first moment is divided by, as it began with zero.
+    /// Bias correction of the first moment: its divisor `1 - beta_1^t` in step `t`, counted from 1.
     pub bias_1: f32,
-    /// What the second moment is divided by.
+    /// Bias correction of the second moment: its divisor `1 - beta_2^t`.
     pub bias_2: f32,
     /// Added to the root of the second moment.
     pub epsilon: f32,
     /// The learning rate.
     pub learning_rate: f32,
-    /// What is left of a weight, none for all of it.
+    /// Weight decay: the factor `1 - learning_rate * weight_decay` on the weight, `None` for no decay.
     pub decay: Option<f32>,
 }
 

@@ -39,9 +39,9 @@ pub struct TrainConfig {
     pub eval_steps: usize,
     /// Recompute cheap operations in the backward pass instead of keeping their results.
     pub gradient_checkpointing: bool,
-    /// Recompute every layer in the backward pass from its input: memory for one hidden state per layer
-    /// and token and for the working set of one layer, for another forward pass. Then
-    /// `gradient_checkpointing` has no effect.
+    /// Recompute every layer from its input in the backward pass. Activations then take the memory of one
+    /// hidden state per layer and token and of the working set of one layer, at the cost of a second forward
+    /// pass. `gradient_checkpointing` has no effect then.
     #[serde(default)]
     pub recompute_layers: bool,
     /// Steps between refreshes of global scales that quantizers keep; none leaves them as they are.

@@ -25,8 +25,8 @@ use crate::error::QatError;
 ///
 /// # Errors
 /// Settings out of range, a directory that another run writes to, failures of files and devices, and
-/// [`QatError::Diverged`] for a training or validation loss that is not finite. What had been learned
-/// until then comes with the error.
+/// [`QatError::Diverged`] for a training or validation loss that is not finite. If a model was kept until
+/// then, the error holds it; [`QatError::take_kept`] returns it.
 pub fn train(
     stage: &str,
     dir: &Path,

@@ -1,8 +1,8 @@
 use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 
 /// Linear warm-up from zero, then half a cosine down to a minimum: `cosine_with_min_lr` of
-/// transformers. The first step after `n` steps has the rate of position `n`, so a warm-up starts at
-/// zero; past the end the minimum stays (Burn's own cosine would climb again).
+/// transformers. The step after `n` optimizer steps uses `rate(n)`, so the first step of a warm-up has rate
+/// zero. After the last step the rate stays at the minimum (Burn's own cosine would climb again).
 #[derive(Clone, Debug, PartialEq)]
 pub struct WarmupCosine {
     peak: f64,

@@ -17,8 +17,9 @@ pub enum Calibration {
     /// The largest finite one. Stays on the device until calibration ends.
     #[default]
     Max,
-    /// A magnitude that this percentage of all elements, in `(0, 100]`, does not exceed; at most one
-    /// part in 32 larger than the smallest such, and never larger than the largest element.
+    /// This percentile of the magnitudes, in `(0, 100]`: at least this percentage of all elements does not
+    /// exceed the result. The result is at most one part in 32 above the exact percentile, and never above
+    /// the largest element.
     ///
     /// Counted in a histogram on the host with 32 bins of equal width for every power of two, so
     /// every tensor that is observed is read from the device. NaN is not counted.

@@ -16,11 +16,11 @@ use crate::scheme::Fp4Scheme;
 /// Blocks per task.
 const CHUNK: usize = 1 << 10;
 
-/// What differs between two packings of a tensor: how much of it a training step moved.
+/// The differences between two packings of a tensor, for instance before and after a training step.
 ///
-/// The three counts differ in what they see. A block whose scale is halved changes its scale byte and
-/// most of its codes, and may keep all of its values. A new global scale changes every value but the
-/// zeros, and neither codes nor scale bytes.
+/// The three counts measure different changes. If the scale of a block is halved, its scale byte and most
+/// of its codes change, and all of its values may stay the same. A new global scale changes every value
+/// except zeros, but no code and no scale byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CodeChanges {
     /// Number of elements of either packing.
