@@ -7,7 +7,9 @@ mod files;
 mod generate;
 #[path = "../support/golden.rs"]
 mod golden;
+mod interruptions;
 mod lost_runs;
+mod recipe;
 mod refusals;
 mod rows;
 mod runs;
