@@ -1,15 +1,14 @@
 //! Signals, readers that go away, and directories that two runs want.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use burn_gpt_oss::CheckpointReader;
 use serde_json::Value;
 
 use crate::example::{binary, entries, mentions, text};
-use crate::recipe::{inputs, output, recipe, results};
+use crate::recipe::{inputs, output, recipe, results, wait_for_lines};
 
 #[test]
 fn signals_between_evaluations_leave_a_model() {
@@ -37,17 +36,6 @@ fn signals_between_evaluations_leave_a_model() {
         mentions(&said, &["saved", "out/sft: the model of step"]);
         CheckpointReader::open(out.join("sft")).expect(signal);
     }
-}
-
-fn wait_for_lines(path: &Path, lines: usize) {
-    for _ in 0..2400 {
-        let log = std::fs::read_to_string(path).unwrap_or_default();
-        if log.lines().count() >= lines {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("{}: training never began", path.display());
 }
 
 /// Without an optimizer step there is nothing to keep, and the run says so.

@@ -6,7 +6,7 @@ use burn_gpt_oss::CheckpointReader;
 use serde_json::Value;
 
 use crate::example::{binary, case, entries, error_of, mentions, text};
-use crate::recipe::{loss_of, output, recipe, results};
+use crate::recipe::{loss_of, output, recipe, results, wait_for_lines};
 
 #[test]
 fn the_best_step_need_not_be_the_last() {

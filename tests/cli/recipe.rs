@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -54,4 +55,15 @@ pub fn loss_of(results: &Value, row: usize) -> f64 {
     results["rows"][row]["loss"]["loss"]
         .as_f64()
         .expect("a loss")
+}
+
+pub fn wait_for_lines(path: &Path, lines: usize) {
+    for _ in 0..2400 {
+        let log = std::fs::read_to_string(path).unwrap_or_default();
+        if log.lines().count() >= lines {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{}: training never began", path.display());
 }
