@@ -8,6 +8,8 @@ use burn_qat_train::{
 };
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 fn network() -> GptOss {
     let config = GptOssConfig {
@@ -143,6 +145,30 @@ fn a_loss_that_is_not_finite_comes_with_the_weights_before_it() {
         (found - expected).abs() < 1e-6,
         "{found} instead of {expected}"
     );
+}
+
+/// Somebody else removes the file of the best weights: the last ones are in memory.
+#[test]
+fn a_file_that_vanishes_does_not_take_the_last_weights_along() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let over = AtomicBool::new(false);
+    let mut error = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ = std::fs::remove_file(dir.path().join("best-model.bpk"));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let result = run(dir.path(), &config());
+        over.store(true, Ordering::Relaxed);
+        result.expect_err("the best weights are gone")
+    });
+    let said = error.to_string();
+    assert!(said.contains("best-model.bpk"), "{said}");
+    assert!(said.contains("step 40 were kept"), "{said}");
+    let kept = error.take_kept().expect("the last weights");
+    assert_eq!(kept.best_step, 40);
+    assert!(loss(&kept.model).is_finite());
 }
 
 /// Without an evaluation before, nothing is claimed to be kept.

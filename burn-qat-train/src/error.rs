@@ -83,7 +83,7 @@ pub enum QatError {
         /// Its model, until it is taken.
         kept: Option<Box<StageOutcome>>,
     },
-    /// Burn's training loop stopped on an error, such as a full disk.
+    /// Training stopped on an error, such as a full disk, or the best weights cannot be read back.
     #[error("{stage}: training stopped: {message} ({})", kept_words(*kept_step))]
     Stopped {
         /// The training stage.

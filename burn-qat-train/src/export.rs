@@ -23,8 +23,8 @@ pub struct ExportReport {
 
 /// Writes a model with quantizers or packed experts (from PTQ or QAT) as an MXFP4 checkpoint. Then reads it
 /// back and compares every quantized weight, bit for bit, with the value that its quantizer gives. Codes and
-/// scales are those of the last forward pass; matrices that equal the source's are copied from it byte for
-/// byte.
+/// scales are those of the forward pass of these weights; matrices that equal the source's are copied from it
+/// byte for byte.
 ///
 /// # Errors
 /// A quantizer on a weight that is not an expert matrix, which this format cannot hold; an expert matrix

@@ -63,15 +63,18 @@ pub(super) struct Ending<'a> {
 }
 
 impl Ending<'_> {
-    /// The best model: the last one, unless an evaluation before was better.
+    /// The best model: the last one, unless an evaluation before was better. If the better one cannot be
+    /// read back, the error holds the last one.
     pub fn outcome(self) -> Result<StageOutcome, QatError> {
         let best = self.history.best_interval();
         let best = best.map(|interval| self.history.valid[interval].step);
         let trained = self.history.train.len();
         match self.best.saved() {
             Some((_, saved)) if best == Some(saved) && saved < trained => {
-                let model = self.best.load(self.last.clone())?;
-                Ok(self.with(model, saved))
+                match self.best.load(self.last.clone()) {
+                    Ok(model) => Ok(self.with(model, saved)),
+                    Err(error) => Err(self.only_the_last(error.to_string())),
+                }
             }
             _ => {
                 let last = self.last.clone();
@@ -102,17 +105,31 @@ impl Ending<'_> {
 
     /// The error of a loop that could not go on.
     pub fn stopped(self, message: String) -> QatError {
-        let (stage, trained) = (self.stage.to_string(), self.history.train.len());
-        let kept = match trained {
+        let stage = self.stage.to_string();
+        let kept = match self.history.train.len() {
             0 => None,
             // Reading the file can fail on the same disk; the last weights are in memory.
-            _ => self.outcome().ok().map(Box::new),
+            _ => self
+                .outcome()
+                .map_or_else(|mut error| error.take_kept(), Some),
         };
+        let kept = kept.map(Box::new);
         QatError::Stopped {
             stage,
             message,
             kept_step: kept.as_ref().map(|outcome| outcome.best_step),
             kept,
+        }
+    }
+
+    fn only_the_last(self, message: String) -> QatError {
+        let (stage, trained) = (self.stage.to_string(), self.history.train.len());
+        let last = self.last.clone();
+        QatError::Stopped {
+            stage,
+            message,
+            kept_step: Some(trained),
+            kept: Some(Box::new(self.with(last, trained))),
         }
     }
 
