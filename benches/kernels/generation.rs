@@ -8,7 +8,7 @@
 use std::cell::LazyCell;
 
 use burn::tensor::{DType, FloatDType};
-use burn_gpt_oss::ops::linear;
+use burn_fp4::linear;
 
 use crate::device::{Target, name};
 use crate::device_table::{BYTES, Table};

@@ -11,10 +11,10 @@ use std::cell::LazyCell;
 
 use burn::backend::Dispatch;
 use burn::tensor::{FloatDType, Int, Tensor, TensorData};
-use burn_gpt_oss::backend::{
-    AttentionBackend, AttentionInputs, ExpertBackend, ExpertPrimitive, ExpertRoutes,
-};
-use burn_gpt_oss::ops::{AttentionOptions, ExpertRouting, KeySegments, expert_routing};
+use burn_fp4::backend::{ExpertBackend, ExpertRoutes, OperandPrimitive};
+use burn_fp4::{ExpertRouting, expert_routing};
+use burn_gpt_oss::backend::{AttentionBackend, AttentionInputs};
+use burn_gpt_oss::ops::{AttentionOptions, KeySegments};
 
 use crate::device::{Target, name};
 use crate::device_table::{Table, Unit};
@@ -70,7 +70,7 @@ impl Bench<'_> {
         let shape = [n_experts, d_input, d_output];
         let weight = LazyCell::new(|| self.target.random(shape, self.dtype));
         let routing = LazyCell::new(|| self.routing(tokens, n_experts));
-        let dense = || ExpertPrimitive::Dense(weight.clone().into_dispatch());
+        let dense = || OperandPrimitive::Dense(weight.clone().into_dispatch());
         let flops = (2 * tokens * TOP_K * d_input * d_output) as f64;
         let shape = format!("{tokens} tokens, {shape:?}");
         self.row("expert_linear", &shape, flops, || {

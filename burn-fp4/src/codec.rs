@@ -16,5 +16,4 @@ pub(crate) mod frozen;
 pub(crate) mod learned_scales;
 pub(crate) mod nibbles;
 pub(crate) mod non_finite;
-pub(crate) mod simd;
 pub(crate) mod slice_quantizer;

@@ -4,9 +4,7 @@ pub(crate) mod kernels;
 
 mod autodiff;
 #[cfg(feature = "_cube")]
-mod cube;
-#[cfg(feature = "flex")]
-mod expert_linear;
+pub(crate) mod cube;
 mod extension;
 mod fake_quantizer;
 #[cfg(feature = "flex")]
@@ -16,8 +14,6 @@ mod fp8;
 mod fusion;
 mod gradient_rule;
 mod learned_quantizer;
-#[cfg(feature = "flex")]
-mod linear;
 
 use burn::tensor::{FloatDType, Tensor};
 

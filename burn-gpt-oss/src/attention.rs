@@ -4,7 +4,8 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::GptOssConfig;
 use crate::kv_cache::{CachedStep, LayerCache};
-use crate::ops::{Visibility, project, sink_attention};
+use crate::ops::{Visibility, sink_attention};
+use crate::projection::project;
 use crate::rope::RopeTables;
 
 /// Grouped-query attention with one learned sink logit per query head.

@@ -3,10 +3,10 @@ mod weight;
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use burn_fp4::ActivationQuantizer;
+use burn_fp4::{ActivationQuantizer, expert_combine, expert_linear, expert_routing};
 
 use crate::config::GptOssConfig;
-use crate::ops::{clamped_swiglu, expert_combine, expert_linear, expert_routing};
+use crate::ops::clamped_swiglu;
 use crate::router::RouterOutput;
 
 pub use weight::ExpertWeight;

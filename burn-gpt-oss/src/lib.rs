@@ -18,6 +18,7 @@ mod json_file;
 mod kv_cache;
 mod model;
 mod norm;
+mod projection;
 mod rope;
 mod router;
 mod text_stream;

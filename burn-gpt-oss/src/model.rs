@@ -10,7 +10,8 @@ use crate::config::{GptOssConfig, LayerType};
 use crate::experts::{ExpertWeight, Experts};
 use crate::kv_cache::{CachedStep, KvCache, LayerCache};
 use crate::norm::RmsNorm;
-use crate::ops::{Visibility, embedding, project};
+use crate::ops::{Visibility, embedding};
+use crate::projection::project;
 use crate::rope::{Rope, RopeTables, positions_in_documents};
 use crate::router::{RouterOutput, route, router_projection};
 

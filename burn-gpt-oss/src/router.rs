@@ -3,7 +3,8 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, DType, Device, Int, Tensor};
 
 use crate::config::GptOssConfig;
-use crate::ops::{ordered_sum, project};
+use crate::ops::ordered_sum;
+use crate::projection::project;
 
 /// Which experts each token goes to, and with what weight.
 #[derive(Clone, Debug)]

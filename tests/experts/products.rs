@@ -1,8 +1,9 @@
 //! Both products, values and gradients, against sums in f64.
 
 use burn::tensor::{DType, Device, Tensor};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, GlobalScope};
-use burn_gpt_oss::ops::{ExpertMatrices, expert_combine, expert_linear, expert_routing};
+use burn_fp4::{
+    Fp4Scheme, Fp4Tensor, GlobalScope, Operand, expert_combine, expert_linear, expert_routing,
+};
 
 use crate::case::{Case, cases, sample, tensor, values};
 use crate::reference::{Inputs, Results, assert_within, run};
@@ -39,7 +40,7 @@ fn found(
     case: &Case,
     inputs: &Inputs,
     combined: bool,
-    (matrices, dtype): (&ExpertMatrices, DType),
+    (matrices, dtype): (&Operand<3>, DType),
     tracked: Tracked,
     device: &Device,
 ) -> Results {
@@ -77,8 +78,8 @@ fn found(
     let grads = (output * seed).sum().backward();
     let of = |tensor: &Tensor<2>| tensor.grad(&grads).map_or(Vec::new(), values);
     let weight = match matrices {
-        ExpertMatrices::Dense(weight) => weight.grad(&grads).map_or(Vec::new(), values),
-        ExpertMatrices::Packed(..) => Vec::new(),
+        Operand::Dense(weight) => weight.grad(&grads).map_or(Vec::new(), values),
+        Operand::Packed(..) => Vec::new(),
     };
     Results {
         output: value,

@@ -1,7 +1,7 @@
 //! The order of the rows.
 
 use burn::tensor::{DType, Device, Int, Tensor};
-use burn_gpt_oss::ops::expert_routing;
+use burn_fp4::expert_routing;
 
 use crate::case::cases;
 

@@ -1,5 +1,5 @@
 use burn::tensor::{DType, Tensor};
-use burn_gpt_oss::ops::linear;
+use burn_fp4::linear;
 
 use crate::reference::{
     DTYPES, assert_close, assert_same_on_threads, assert_slope, assert_within, device, exact,

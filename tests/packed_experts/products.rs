@@ -2,9 +2,8 @@
 
 use burn::tensor::Int;
 use burn::tensor::{Device, Tensor, TensorData};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, GlobalScope};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, GlobalScope, Operand, expert_linear, expert_routing};
 use burn_gpt_oss::ExpertWeight;
-use burn_gpt_oss::ops::{ExpertMatrices, expert_linear, expert_routing};
 
 use crate::model::{load_packed, values};
 
@@ -49,7 +48,7 @@ fn assert_within(what: &str, found: &Tensor<2>, wanted: &[(f64, f64)]) {
 /// The product of consecutive rows with one expert after the other, without a bias.
 fn consecutive(
     rows: Tensor<2>,
-    weight: impl Into<ExpertMatrices>,
+    weight: impl Into<Operand<3>>,
     counts: &[usize],
     device: &Device,
 ) -> Tensor<2> {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::codec::block_scales::max_magnitude;
 use crate::codec::element::Fp4Element;
 use crate::codec::element::private::Lane;
-use crate::codec::simd::{Kernel, dispatch};
+use crate::simd::{Kernel, dispatch};
 
 /// Elements per task.
 const CHUNK: usize = 1 << 15;

@@ -12,10 +12,10 @@ use crate::codec::block_axis::BlockAxis;
 use crate::codec::element::Fp4Element;
 use crate::codec::format::{Format, FormatTask};
 use crate::codec::non_finite::NonFinite;
-use crate::codec::simd::dispatch;
 use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
 use crate::scheme::Fp4Scheme;
+use crate::simd::dispatch;
 
 /// Elements per task where blocks are contiguous: large against the cost of a task, small enough
 /// to balance the load. A multiple of every block size.

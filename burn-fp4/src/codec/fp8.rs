@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use crate::codec::e4m3;
 use crate::codec::element::Fp4Element;
-use crate::codec::simd::{Kernel, dispatch};
 use crate::error::Fp4Error;
+use crate::simd::{Kernel, dispatch};
 
 /// Elements per task.
 const CHUNK: usize = 1 << 15;

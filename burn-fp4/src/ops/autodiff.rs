@@ -1,13 +1,11 @@
 //! Gradients, for every backend that has the forward operations.
 
-mod expert_linear;
 mod fake_quantize;
 mod fp8;
 mod learned;
-mod linear;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 use burn::tensor::FloatDType;
 
@@ -74,42 +72,6 @@ impl<B: Fp4Backend, C: CheckpointStrategy> Fp4Backend for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let packed = inner::<B, C>(packed);
         <FloatTensor<Self>>::new(B::fp4_dequantize(packed, axis, dtype, scheme))
-    }
-
-    fn fp4_linear(
-        rows: FloatTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        linear::linear::<B, C>(rows, inner::<B, C>(weight), scheme)
-    }
-
-    fn fp4_linear_backward(
-        grad: FloatTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        let (grad, weight) = (grad.into_primitive(), inner::<B, C>(weight));
-        <FloatTensor<Self>>::new(B::fp4_linear_backward(grad, weight, scheme))
-    }
-
-    fn fp4_expert_linear(
-        rows: FloatTensor<Self>,
-        experts: IntTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        expert_linear::expert_linear::<B, C>(rows, experts, inner::<B, C>(weight), scheme)
-    }
-
-    fn fp4_expert_linear_backward(
-        grad: FloatTensor<Self>,
-        experts: IntTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        let (grad, weight) = (grad.into_primitive(), inner::<B, C>(weight));
-        <FloatTensor<Self>>::new(B::fp4_expert_linear_backward(grad, experts, weight, scheme))
     }
 
     fn fp4_learned_quantize(

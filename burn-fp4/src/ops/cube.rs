@@ -4,20 +4,18 @@
 #![allow(unsafe_code)]
 
 mod amax;
-mod buffer;
+pub(crate) mod buffer;
 mod clip_gradient;
 mod dequantize;
 mod fake_quantize;
 mod fp8;
 mod geometry;
 mod host;
-mod linear;
 mod lines;
 mod memory_layout;
-mod product;
 mod quantize;
 
-use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::tensor::FloatTensor;
 use burn::tensor::FloatDType;
 use burn_cubecl::CubeBackend;
 
@@ -74,40 +72,6 @@ impl Fp4Backend for CubeBackend {
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self> {
         dequantize::dequantize(packed, axis, dtype, &scheme)
-    }
-
-    fn fp4_linear(
-        rows: FloatTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        linear::forward(rows, None, weight, &scheme)
-    }
-
-    fn fp4_linear_backward(
-        grad: FloatTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        linear::backward(grad, None, weight, &scheme)
-    }
-
-    fn fp4_expert_linear(
-        rows: FloatTensor<Self>,
-        experts: IntTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        linear::forward(rows, Some(experts), weight, &scheme)
-    }
-
-    fn fp4_expert_linear_backward(
-        grad: FloatTensor<Self>,
-        experts: IntTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        linear::backward(grad, Some(experts), weight, &scheme)
     }
 
     fn fp4_learned_quantize(

@@ -122,69 +122,6 @@ pub trait Fp4Backend: Backend {
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self>;
 
-    /// Rows times the transposed packed weight, accumulated in `f32`; the gradient goes to the rows
-    /// alone.
-    ///
-    /// # Shapes
-    ///
-    /// - rows: `[n, in]`
-    /// - weight: packed `[out, in]`
-    /// - output: `[n, out]`, dtype of `rows`
-    #[fusion(meta = fusion::linear)]
-    fn fp4_linear(
-        rows: FloatTensor<Self>,
-        #[extension_type] weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self>;
-
-    /// Gradient of the rows of [`fp4_linear`](Self::fp4_linear); not differentiable itself.
-    ///
-    /// # Shapes
-    ///
-    /// - grad: `[n, out]`
-    /// - weight: packed `[out, in]`
-    /// - output: `[n, in]`, dtype of `grad`
-    #[fusion(meta = fusion::linear_backward)]
-    fn fp4_linear_backward(
-        grad: FloatTensor<Self>,
-        #[extension_type] weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self>;
-
-    /// Rows times the transposed packed weight of an expert of their own, accumulated in `f32`; the
-    /// gradient goes to the rows alone.
-    ///
-    /// # Shapes
-    ///
-    /// - rows: `[n, in]`
-    /// - experts: any integers `[n]`; what is no index of an expert counts as the last one
-    /// - weight: packed `[experts, out, in]`
-    /// - output: `[n, out]`, dtype of `rows`
-    #[fusion(meta = fusion::expert_linear)]
-    fn fp4_expert_linear(
-        rows: FloatTensor<Self>,
-        experts: IntTensor<Self>,
-        #[extension_type] weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self>;
-
-    /// Gradient of the rows of [`fp4_expert_linear`](Self::fp4_expert_linear); not differentiable
-    /// itself.
-    ///
-    /// # Shapes
-    ///
-    /// - grad: `[n, out]`
-    /// - experts: any integers `[n]`
-    /// - weight: packed `[experts, out, in]`
-    /// - output: `[n, in]`, dtype of `grad`
-    #[fusion(meta = fusion::expert_linear_backward)]
-    fn fp4_expert_linear_backward(
-        grad: FloatTensor<Self>,
-        experts: IntTensor<Self>,
-        #[extension_type] weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self>;
-
     /// Quantizes and dequantizes with a learned parameter for every block scale, see
     /// [`LearnedQuantizer`](crate::LearnedQuantizer).
     ///

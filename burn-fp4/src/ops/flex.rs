@@ -4,18 +4,17 @@ mod elementwise;
 mod learned;
 mod packed;
 
-use std::borrow::Cow;
-
 use burn::backend::Flex;
-use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Element, FloatDType, TensorData};
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::{DType, Element, FloatDType};
 use burn_flex::FlexTensor;
 use half::{bf16, f16};
 
-use super::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients, expert_linear, linear};
+use super::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients};
 use crate::codec::element::Fp4Element;
 use crate::codec::non_finite::NonFinite;
 use crate::codec::slice_quantizer::SliceQuantizer;
+use crate::product::flex::{elements, tensor as new_tensor, with_float};
 use crate::scheme::Fp4Scheme;
 use crate::scheme::global_scale::GlobalAmax;
 
@@ -28,12 +27,7 @@ impl FlexElement for f16 {}
 
 impl Fp4Backend for Flex {
     fn fp4_amax(tensor: FloatTensor<Self>, scheme: Fp4Scheme) -> FloatTensor<Self> {
-        match tensor.dtype() {
-            DType::F32 => elementwise::amax::<f32>(&tensor, scheme),
-            DType::BF16 => elementwise::amax::<bf16>(&tensor, scheme),
-            DType::F16 => elementwise::amax::<f16>(&tensor, scheme),
-            other => unsupported(other),
-        }
+        with_float!(tensor.dtype(), T => elementwise::amax::<T>(&tensor, scheme))
     }
 
     fn fp4_fake_quantize(
@@ -44,12 +38,7 @@ impl Fp4Backend for Flex {
         _gradient: GradientRule,
     ) -> FloatTensor<Self> {
         let quantizer = quantizer(scheme, &amax);
-        match tensor.dtype() {
-            DType::F32 => elementwise::fake_quantize::<f32>(&tensor, axis, &quantizer),
-            DType::BF16 => elementwise::fake_quantize::<bf16>(&tensor, axis, &quantizer),
-            DType::F16 => elementwise::fake_quantize::<f16>(&tensor, axis, &quantizer),
-            other => unsupported(other),
-        }
+        with_float!(tensor.dtype(), T => elementwise::fake_quantize::<T>(&tensor, axis, &quantizer))
     }
 
     fn fp4_clip_gradient(
@@ -60,12 +49,7 @@ impl Fp4Backend for Flex {
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self> {
         let quantizer = quantizer(scheme, &amax);
-        match tensor.dtype() {
-            DType::F32 => elementwise::clip_gradient::<f32>(&grad, &tensor, axis, &quantizer),
-            DType::BF16 => elementwise::clip_gradient::<bf16>(&grad, &tensor, axis, &quantizer),
-            DType::F16 => elementwise::clip_gradient::<f16>(&grad, &tensor, axis, &quantizer),
-            other => unsupported(other),
-        }
+        with_float!(tensor.dtype(), T => elementwise::clip_gradient::<T>(&grad, &tensor, axis, &quantizer))
     }
 
     fn fp4_quantize(
@@ -75,12 +59,7 @@ impl Fp4Backend for Flex {
         scheme: Fp4Scheme,
     ) -> Fp4Primitive<Self> {
         let quantizer = quantizer(scheme, &amax);
-        match tensor.dtype() {
-            DType::F32 => packed::quantize::<f32>(&tensor, axis, &quantizer),
-            DType::BF16 => packed::quantize::<bf16>(&tensor, axis, &quantizer),
-            DType::F16 => packed::quantize::<f16>(&tensor, axis, &quantizer),
-            other => unsupported(other),
-        }
+        with_float!(tensor.dtype(), T => packed::quantize::<T>(&tensor, axis, &quantizer))
     }
 
     fn fp4_dequantize(
@@ -89,48 +68,7 @@ impl Fp4Backend for Flex {
         dtype: FloatDType,
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self> {
-        match dtype {
-            FloatDType::F32 => packed::dequantize::<f32>(&packed, axis, scheme),
-            FloatDType::BF16 => packed::dequantize::<bf16>(&packed, axis, scheme),
-            FloatDType::F16 => packed::dequantize::<f16>(&packed, axis, scheme),
-            other => unsupported(other.into()),
-        }
-    }
-
-    fn fp4_linear(
-        rows: FloatTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        linear::forward::<Self>(rows, &weight, scheme)
-    }
-
-    fn fp4_linear_backward(
-        grad: FloatTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        linear::backward::<Self>(grad, &weight, scheme)
-    }
-
-    fn fp4_expert_linear(
-        rows: FloatTensor<Self>,
-        experts: IntTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        let experts = indices(experts);
-        expert_linear::by_expert(rows, &experts, &weight, scheme, linear::forward::<Self>)
-    }
-
-    fn fp4_expert_linear_backward(
-        grad: FloatTensor<Self>,
-        experts: IntTensor<Self>,
-        weight: Fp4Primitive<Self>,
-        scheme: Fp4Scheme,
-    ) -> FloatTensor<Self> {
-        let experts = indices(experts);
-        expert_linear::by_expert(grad, &experts, &weight, scheme, linear::backward::<Self>)
+        with_float!(DType::from(dtype), T => packed::dequantize::<T>(&packed, axis, scheme))
     }
 
     fn fp4_learned_quantize(
@@ -141,12 +79,7 @@ impl Fp4Backend for Flex {
         scheme: Fp4Scheme,
     ) -> FloatTensor<Self> {
         let quantizer = quantizer(scheme, &amax);
-        match tensor.dtype() {
-            DType::F32 => learned::quantize::<f32>(&tensor, &parameter, axis, &quantizer),
-            DType::BF16 => learned::quantize::<bf16>(&tensor, &parameter, axis, &quantizer),
-            DType::F16 => learned::quantize::<f16>(&tensor, &parameter, axis, &quantizer),
-            other => unsupported(other),
-        }
+        with_float!(tensor.dtype(), T => learned::quantize::<T>(&tensor, &parameter, axis, &quantizer))
     }
 
     fn fp4_learned_gradients(
@@ -158,27 +91,12 @@ impl Fp4Backend for Flex {
         scheme: Fp4Scheme,
     ) -> LearnedGradients<Self> {
         let quantizer = quantizer(scheme, &amax);
-        let gradients = match tensor.dtype() {
-            DType::F32 => learned::gradients::<f32>,
-            DType::BF16 => learned::gradients::<bf16>,
-            DType::F16 => learned::gradients::<f16>,
-            other => unsupported(other),
-        };
-        gradients(&grad, &tensor, &parameter, axis, &quantizer)
+        with_float!(tensor.dtype(), T => learned::gradients::<T>(&grad, &tensor, &parameter, axis, &quantizer))
     }
 
     fn fp8_fake_quantize(tensor: FloatTensor<Self>, amax: FloatTensor<Self>) -> FloatTensor<Self> {
-        match tensor.dtype() {
-            DType::F32 => elementwise::fp8_fake_quantize::<f32>(&tensor, &amax),
-            DType::BF16 => elementwise::fp8_fake_quantize::<bf16>(&tensor, &amax),
-            DType::F16 => elementwise::fp8_fake_quantize::<f16>(&tensor, &amax),
-            other => unsupported(other),
-        }
+        with_float!(tensor.dtype(), T => elementwise::fp8_fake_quantize::<T>(&tensor, &amax))
     }
-}
-
-fn unsupported(dtype: DType) -> ! {
-    panic!("FP4: dtype {dtype:?} is not one of F32, BF16, F16")
 }
 
 /// What trains: the given largest magnitudes, and values that are not finite saturate.
@@ -187,30 +105,6 @@ fn quantizer(scheme: Fp4Scheme, amax: &FlexTensor) -> SliceQuantizer {
     SliceQuantizer::new(scheme)
         .with_global_amax(GlobalAmax::Frozen(amax))
         .with_non_finite(NonFinite::Saturate)
-}
-
-/// Integers of any type.
-fn indices(tensor: FlexTensor) -> Vec<i64> {
-    match tensor.into_data().try_into_vec_as() {
-        Ok(values) => values,
-        Err(error) => panic!("FP4: {error}"),
-    }
-}
-
-/// The elements of a tensor in row-major order, copied if it is a view that has them in another.
-fn elements<T: Element + bytemuck::Pod>(tensor: &FlexTensor) -> Cow<'_, [T]> {
-    assert_eq!(tensor.dtype(), T::dtype(), "FP4: dtype of an input");
-    match tensor.as_slice() {
-        Some(values) => Cow::Borrowed(values),
-        None => match tensor.to_contiguous().into_data().try_into_vec() {
-            Ok(values) => Cow::Owned(values),
-            Err(error) => panic!("FP4: {error}"),
-        },
-    }
-}
-
-fn new<T: Element>(values: Vec<T>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
 }
 
 /// The value of a slice function; what it refuses is a mistake of the caller.

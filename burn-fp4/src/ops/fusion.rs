@@ -38,46 +38,6 @@ pub(super) fn dequantize(
     TensorSpec::new(Shape::from(shape), (*dtype).into())
 }
 
-pub(super) fn linear(
-    rows: &TensorSpec,
-    weight: &Fp4PrimitiveMetadata,
-    _scheme: &Fp4Scheme,
-) -> TensorSpec {
-    TensorSpec::new(
-        Shape::new([rows.shape[0], weight.codes.shape[0]]),
-        rows.dtype,
-    )
-}
-
-pub(super) fn linear_backward(
-    grad: &TensorSpec,
-    weight: &Fp4PrimitiveMetadata,
-    _scheme: &Fp4Scheme,
-) -> TensorSpec {
-    let d_input = weight.codes.shape[1] * 2;
-    TensorSpec::new(Shape::new([grad.shape[0], d_input]), grad.dtype)
-}
-
-pub(super) fn expert_linear(
-    rows: &TensorSpec,
-    _experts: &TensorSpec,
-    weight: &Fp4PrimitiveMetadata,
-    _scheme: &Fp4Scheme,
-) -> TensorSpec {
-    let shape = Shape::new([rows.shape[0], weight.codes.shape[1]]);
-    TensorSpec::new(shape, rows.dtype)
-}
-
-pub(super) fn expert_linear_backward(
-    grad: &TensorSpec,
-    _experts: &TensorSpec,
-    weight: &Fp4PrimitiveMetadata,
-    _scheme: &Fp4Scheme,
-) -> TensorSpec {
-    let d_input = weight.codes.shape[2] * 2;
-    TensorSpec::new(Shape::new([grad.shape[0], d_input]), grad.dtype)
-}
-
 pub(super) fn learned_gradients(
     _grad: &TensorSpec,
     tensor: &TensorSpec,

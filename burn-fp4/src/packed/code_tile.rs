@@ -5,7 +5,7 @@
 //! packed form 16 consecutive bytes of every column.
 
 use crate::codec::nibbles::{Rows, SQUARES, transpose};
-use crate::codec::simd::prefetch;
+use crate::simd::prefetch;
 
 /// Rows of elements in a tile: one block of MXFP4, two of NVFP4.
 pub(super) const TILE_ROWS: usize = 32;

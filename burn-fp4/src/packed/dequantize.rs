@@ -9,8 +9,8 @@ use crate::codec::e2m1;
 use crate::codec::element::Fp4Element;
 use crate::codec::format::{Format, FormatTask, with_format};
 use crate::codec::nibbles;
-use crate::codec::simd::{Kernel, dispatch};
 use crate::error::Fp4Error;
+use crate::simd::{Kernel, dispatch};
 
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;

@@ -10,10 +10,10 @@ use crate::codec::element::Fp4Element;
 use crate::codec::element::private::Lane;
 use crate::codec::format::{Format, FormatTask};
 use crate::codec::nibbles;
-use crate::codec::simd::{Kernel, dispatch, prefetch_run};
 use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
 use crate::scheme::Fp4Scheme;
+use crate::simd::{Kernel, dispatch, prefetch_run};
 
 /// Blocks per task where blocks are contiguous.
 const CHUNK: usize = 1 << 10;

@@ -1,28 +1,27 @@
-//! The product with one packed weight per expert.
+//! The product with one packed weight per expert, for rows in any order.
 
-use burn::backend::Dispatch;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-use crate::ops::Fp4Backend;
+use super::experts::{expert_linear, expert_routing};
 use crate::packed::fp4_tensor::Fp4Tensor;
 
-/// `x[i] @ weight[experts[i]]^T` for every row `i`, accumulated in `f32`.
+/// `x[i] @ weight[experts[i]]^T` for every row `i`: [`expert_linear`] with one choice for each row, and the
+/// rows in their own order.
 ///
 /// Rows may come in any order, and an expert may have none. Only `x` has a gradient. The error of an
-/// element is bounded as in [`fp4_linear`](crate::fp4_linear): by `n * u / (1 - n * u)` times the sum
-/// of the magnitudes of its `n = in` terms, `u = 2^-24`, before it is rounded to the dtype of `x`.
+/// element is bounded as in [`linear`](crate::linear).
 ///
 /// # Shapes
 ///
 /// - x: `[n, in]`
-/// - experts: `[n]`, any integer dtype; what is no index of an expert counts as the last one
+/// - experts: `[n]`, any integer dtype
 /// - weight: `[experts, out, in]`
 /// - output: `[n, out]`, dtype of `x`
 ///
 /// # Panics
 ///
-/// If the shapes do not fit together, there are rows but no experts, the dtype of `x` is not `f32`,
-/// `bf16` or `f16`, or the backend does not implement [`Fp4Backend`].
+/// If the shapes do not fit together, the dtype of `x` is not `f32`, `bf16` or `f16`, or an index is that of
+/// no expert and the backend can tell; on others it counts as the last one.
 pub fn fp4_expert_linear(
     x: Tensor<2>,
     experts: Tensor<1, Int>,
@@ -44,12 +43,15 @@ pub fn fp4_expert_linear(
         n_experts > 0 || n_rows == 0,
         "fp4_expert_linear: {n_rows} rows, but no experts"
     );
+    let options = (&x.device(), x.dtype());
+    let zeros = Tensor::zeros([n_rows, d_output], options);
     if n_rows * d_input * d_output == 0 {
-        return Tensor::zeros([n_rows, d_output], (&x.device(), x.dtype()));
+        return zeros;
     }
-    let (rows, experts) = (x.into_dispatch(), experts.into_dispatch());
-    let (packed, scheme) = (weight.primitive(), weight.scheme());
-    Tensor::from_dispatch(Dispatch::fp4_expert_linear(rows, experts, packed, scheme))
+    let bias = Tensor::zeros([n_experts, d_output], options);
+    let routing = expert_routing(experts.reshape([n_rows, 1]), n_experts);
+    let sorted = expert_linear(x, weight.clone(), bias, &routing);
+    zeros.select_assign(0, routing.order(), sorted, IndexingUpdateOp::Add)
 }
 
 #[cfg(all(test, feature = "flex"))]

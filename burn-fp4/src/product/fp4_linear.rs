@@ -1,22 +1,16 @@
 //! Linear layers whose weight stays packed.
 
-use burn::backend::Dispatch;
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::Tensor;
 
 use crate::error::Fp4Error;
 use crate::module::activation::ActivationQuantizer;
-use crate::ops::Fp4Backend;
 use crate::packed::fp4_tensor::Fp4Tensor;
+use crate::product::linear::linear;
 use crate::scheme::Fp4Scheme;
 
-/// `x @ weight^T + bias` with a packed weight, accumulated in `f32`.
-///
-/// The weight is decoded tile by tile and never as a whole; the backward pass, whose only gradients
-/// are those of `x` and `bias`, decodes it again. With `u = 2^-24` and `n = in`, an element of the
-/// product differs from the exact one by at most `n * u / (1 - n * u)` times the sum of the magnitudes
-/// of its `n` terms, before it is rounded to the dtype of `x`.
+/// `x @ weight^T + bias` with a packed weight: [`linear`].
 ///
 /// # Shapes
 ///
@@ -27,38 +21,13 @@ use crate::scheme::Fp4Scheme;
 ///
 /// # Panics
 ///
-/// If the last dimension of `x` is not that of the weight, dtypes differ or are not `f32`, `bf16` or
-/// `f16`, or the backend does not implement [`Fp4Backend`].
+/// Those of [`linear`].
 pub fn fp4_linear<const D: usize>(
     x: Tensor<D>,
     weight: &Fp4Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    let mut shape = x.dims();
-    let [d_output, d_input] = weight.shape();
-    assert_eq!(
-        shape.last(),
-        Some(&d_input),
-        "fp4_linear: x of shape {shape:?} does not fit a weight [{d_output}, {d_input}]"
-    );
-    let n_rows = shape[..D - 1].iter().product();
-    shape[D - 1] = d_output;
-    if shape.contains(&0) {
-        // Burn's `reshape` takes a zero for an axis to keep.
-        return Tensor::zeros(shape, (&x.device(), x.dtype()));
-    }
-    let product = if d_input == 0 {
-        Tensor::zeros([n_rows, d_output], (&x.device(), x.dtype()))
-    } else {
-        let rows: Tensor<2> = x.reshape([n_rows, d_input]);
-        let (rows, packed) = (rows.into_dispatch(), weight.primitive());
-        Tensor::from_dispatch(Dispatch::fp4_linear(rows, packed, weight.scheme()))
-    };
-    let product: Tensor<2> = match bias {
-        Some(bias) => product + bias.unsqueeze(),
-        None => product,
-    };
-    product.reshape(shape)
+    linear(x, weight.clone(), bias)
 }
 
 /// A linear layer with a frozen FP4 weight, the counterpart of [`Linear`].
@@ -112,7 +81,7 @@ impl Fp4Linear {
     /// # Panics
     ///
     /// If the input size is not a multiple of the block size, the dtype is not `f32`, `bf16` or `f16`,
-    /// or the backend does not implement [`Fp4Backend`].
+    /// or the backend does not implement [`Fp4Backend`](crate::backend::Fp4Backend).
     pub fn from_linear(linear: &Linear, scheme: &Fp4Scheme) -> Self {
         Self {
             // Burn keeps the weight as [in, out].

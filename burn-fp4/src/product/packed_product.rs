@@ -6,16 +6,8 @@
 //!
 //! Instruction sets differ in the order in which they add, nothing else.
 
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)]
-mod avx512;
-mod lanes;
-mod matrix;
+pub(super) mod matrix;
 mod nibble_rows;
-mod portable;
 mod prepared;
 mod rows;
 mod task;

@@ -1,7 +1,6 @@
 //! Fake quantization by kernels, bit for bit that of Flex, on every runtime there is.
 
 use crate::cases::{assert_same_bits, data, numbers};
-use crate::runtimes::{read, runtimes};
 use crate::views::{DTYPES, for_all};
 use burn::backend::Flex;
 use burn::backend::ops::FloatTensorOps;
@@ -10,6 +9,7 @@ use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 use burn_fp4::backend::Fp4Backend;
 use burn_fp4::{Fp4Scheme, GradientRule, Nvfp4ScaleRule, ScaleRule};
+use kernel_harness::runtimes::{read, runtimes};
 
 #[test]
 fn fake_quantization_has_the_bits_of_flex() {

@@ -3,13 +3,13 @@
 //! That Flex agrees with the vectors is the business of `tests/golden_fp4.rs` of the workspace.
 
 use crate::cases::assert_same_bits;
-use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::backend::Flex;
 use burn::tensor::{DType, FloatDType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 use burn_fp4::backend::Fp4Backend;
 use burn_fp4::{Fp4Scheme, GradientRule, ScaleRule};
+use kernel_harness::runtimes::{TestRuntime, read, runtimes};
 use safetensors::{Dtype, SafeTensors};
 
 /// Where the workspace has it, or in `GOLDEN_DIR`.

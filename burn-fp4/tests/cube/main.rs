@@ -3,13 +3,13 @@
 
 #[path = "../support/cases.rs"]
 mod cases;
-#[path = "../support/runtimes.rs"]
-mod runtimes;
 #[path = "../support/views.rs"]
 mod views;
 
+mod experts;
 mod fake_quantize;
 mod golden;
+mod linear;
 mod pack;
 mod products;
 mod tensors;

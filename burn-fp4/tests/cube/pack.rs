@@ -1,7 +1,6 @@
 //! Packing and decoding by kernels, bit for bit those of Flex, on every runtime there is.
 
 use crate::cases::{Random, assert_same_bits, data, numbers};
-use crate::runtimes::{TestRuntime, read, runtimes};
 use crate::views::{DTYPES, for_all};
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::{Flex, TensorMetadata};
@@ -10,6 +9,7 @@ use burn_cubecl::CubeBackend;
 use burn_flex::FlexTensor;
 use burn_fp4::backend::{Fp4Backend, Fp4Primitive};
 use burn_fp4::{Fp4Scheme, GlobalScope, Nvfp4ScaleRule, ScaleRule};
+use kernel_harness::runtimes::{TestRuntime, read, runtimes};
 
 const FLOATS: [FloatDType; 3] = [FloatDType::F32, FloatDType::BF16, FloatDType::F16];
 

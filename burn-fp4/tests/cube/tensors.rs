@@ -1,12 +1,12 @@
 //! The public operations on devices of CubeCL: autodiff, lazy execution and all, against Flex.
 
 use crate::cases::{Random, assert_same_bits};
-use crate::runtimes::{Runtimes, runtimes};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use burn_fp4::{
     FakeQuantizer, Fp4Scheme, Fp4Tensor, GlobalScope, GradientRule, dequantize, fp4_expert_linear,
     fp4_linear, fp8_fake_quantize, global_amax, quantize,
 };
+use kernel_harness::runtimes::{Runtimes, runtimes};
 
 /// Burn's device for every runtime that Burn can start itself, in place of the runtime.
 fn devices() -> (Runtimes, Vec<(&'static str, Device)>) {

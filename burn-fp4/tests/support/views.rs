@@ -9,7 +9,7 @@ use burn_flex::FlexTensor;
 use burn_fp4::{Fp4Scheme, GlobalScope, ScaleRule};
 
 use super::cases::{data, numbers};
-use super::runtimes::TestRuntime;
+use kernel_harness::runtimes::TestRuntime;
 
 pub const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
 

@@ -3,9 +3,7 @@ use burn::module::{
     Param,
 };
 use burn::tensor::{Device, FloatDType, Tensor};
-use burn_fp4::{Fp4Scheme, Fp4Tensor};
-
-use crate::ops::ExpertMatrices;
+use burn_fp4::{Fp4Scheme, Fp4Tensor, Operand};
 
 /// The matrices of all experts of a block, in either of two forms.
 ///
@@ -74,10 +72,10 @@ impl ExpertWeight {
     }
 
     /// The values that multiply, in their own form; reparameterizations applied.
-    pub fn matrices(&self) -> ExpertMatrices {
+    pub fn matrices(&self) -> Operand<3> {
         match self {
-            Self::Dense(weight) => ExpertMatrices::Dense(weight.val()),
-            Self::Packed(weight) => ExpertMatrices::Packed(weight.clone()),
+            Self::Dense(weight) => Operand::Dense(weight.val()),
+            Self::Packed(weight) => Operand::Packed(weight.clone()),
         }
     }
 }

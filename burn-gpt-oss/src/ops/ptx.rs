@@ -1,154 +1,217 @@
-//! Kernels compiled for NVIDIA GPUs, without one.
-//!
-//! `PTX_DIR=DIR` keeps the assembly, `NAME.sm_ARCH.ptx`; `scripts/ptxas-table` needs it.
+//! The kernels that take one pass where plain tensors take many, for rows of gpt-oss.
 
-mod fused;
-mod gemm;
-mod gemv;
-
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use cubecl::Compiler;
-use cubecl::ir::features::Features;
-use cubecl::ir::nvidia::SmArch;
-use cubecl::ir::types::matrix::MatrixLayout;
-use cubecl::ir::{
-    ContiguousElements, DeviceIdentity, HardwareProperties, MemoryDeviceProperties, MmaProperties,
-};
+use burn::backend::cubecl::dtype_to_elem_type;
+use burn::tensor::DType;
+use cubecl::CubeKernel;
 use cubecl::prelude::*;
-use cubecl_llvm::nvptx::ptx_version::PtxVersion;
-use cubecl_llvm::{LlvmTarget, PlironArtifact, PlironCompiler, PlironOptions};
+use kernel_harness::ptx::{BUFFER, Kernel, check, device, settings, target};
 
-/// A100, H100 and H200, RTX 50.
-const ARCHITECTURES: [u32; 3] = [80, 90, 120];
-/// The oldest driver that loads code for all of them, CUDA 12.8.
-const DRIVER: i32 = 12080;
+use crate::ops::embedding::cube::kernels::{gather, sum_rows};
+use crate::ops::next_token_loss::cube::kernels::{logits_gradient, loss_of_rows};
+use crate::ops::rms_norm::cube::kernels::backward::gradients_of_rows;
+use crate::ops::rms_norm::cube::kernels::forward::normalize;
+use crate::ops::rotary::cube::kernels::rotate;
+use crate::ops::swiglu::cube::kernels::{backward, forward};
+use burn_fp4::backend::cube::Team;
 
-pub(super) const BUFFER: BufferCompilationArg = BufferCompilationArg { inplace: None };
+#[rustfmt::skip] // A kernel, a line.
+const KERNELS: [Kernel; 9] = [
+    Kernel::new("swiglu-bf16", swiglu, [0, 0, 0], [0, 0], 0),
+    Kernel::new("swiglu_backward-bf16", swiglu_backward, [0, 0, 0], [0, 0], 0),
+    Kernel::new("rms_norm-bf16", rms_norm, [0, 0, 0], [0, 0], 0),
+    Kernel::new("rms_norm_gradients-bf16", rms_norm_gradients, [0, 0, 0], [0, 0], 0),
+    Kernel::new("next_token_loss", next_token_loss, [0, 0, 0], [0, 0], 0),
+    Kernel::new("next_token_loss_gradient-bf16", next_token_loss_gradient, [0, 0, 0], [0, 0], 0),
+    Kernel::new("rotary-bf16", rotary, [0, 0, 0], [0, 0], 0),
+    Kernel::new("embedding-bf16", embedding, [0, 0, 0], [0, 0], 0),
+    Kernel::new("embedding_gradient-bf16", embedding_gradient, [0, 0, 0], [0, 0], 0),
+];
 
-/// A kernel, and its loads and stores of 16 bytes.
-struct Kernel {
-    name: &'static str,
-    definition: fn() -> KernelDefinition,
-    wide: [usize; 2],
+#[test]
+fn fused_kernels_compile_to_wide_loads() {
+    check(&KERNELS);
 }
 
-/// Compiles kernels; panics if one has arrays in local memory or other loads and stores than it says.
-fn check(kernels: &[Kernel]) {
-    let mut wrong = Vec::new();
-    for kernel in kernels {
-        for arch in ARCHITECTURES {
-            let ptx = compile(kernel.name, (kernel.definition)(), arch);
-            let wide = ["ld.global", "st.global"].map(|name| count_wide(&ptx, name));
-            println!("{:<32} sm_{arch} {wide:?}", kernel.name);
-            if wide != kernel.wide {
-                wrong.push(format!("{}, sm_{arch}: {wide:?}", kernel.name));
-            }
-            if ptx.contains(".local") {
-                wrong.push(format!("{}, sm_{arch}: local memory", kernel.name));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+fn bf16() -> ElemType {
+    dtype_to_elem_type(DType::BF16)
 }
 
-fn count_wide(ptx: &str, name: &str) -> usize {
-    let is_wide = |line: &&str| {
-        [".v4.b32", ".v2.b64", ".b128"]
-            .iter()
-            .any(|w| line.contains(w))
-    };
-    ptx.lines()
-        .filter(|line| line.contains(name))
-        .filter(is_wide)
-        .count()
+/// 2880 channels of 16 bits, 8 to a vector: two turns.
+fn team() -> Team {
+    Team::of_planes(192)
 }
 
-/// The assembly of a kernel, compiled as CubeCL's CUDA runtime does.
-pub(super) fn compile(name: &str, definition: KernelDefinition, arch: u32) -> String {
-    let mut compiler = PlironCompiler {
-        target: LlvmTarget::Nvptx,
-    };
-    let options = PlironOptions {
-        sm_arch: Some(SmArch::new(arch, true)),
-        ptx_version: PtxVersion::for_driver(DRIVER),
-        grid_constants: true,
-        ..Default::default()
-    };
-    let ptx = match compiler.compile(definition, &options) {
-        Ok(PlironArtifact::NvptxCode(module)) => {
-            let bytes: Vec<u8> = module.ptx.iter().map(|&c| c as u8).collect();
-            let text = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
-            String::from_utf8(text.to_vec()).expect("PTX is ASCII")
-        }
-        Ok(_) => unreachable!("the target is NVPTX"),
-        Err(error) => panic!("{name}, sm_{arch}: {error:?}"),
-    };
-    if let Some(directory) = std::env::var_os("PTX_DIR").map(PathBuf::from) {
-        let file = directory.join(format!("{name}.sm_{arch}.ptx"));
-        std::fs::write(file, &ptx).expect("PTX_DIR is a directory");
-    }
-    ptx
-}
-
-/// Cubes of so many units.
-pub(super) fn settings(units: usize) -> KernelSettings {
-    KernelSettings::new(
-        *CubeDim::new_1d(units as u32),
-        ExecutionMode::Unchecked,
-        AddressType::U32,
+fn swiglu() -> KernelDefinition {
+    forward::Forward::new(
+        settings(256),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        8,
+        4,
+        bf16(),
     )
+    .define()
 }
 
-/// What CubeCL's CUDA runtime says about its registers.
-pub(super) fn target() -> Arc<TargetProperties> {
-    Arc::new(TargetProperties {
-        mma: MmaProperties {
-            register_size_bits: 32,
-            const_plane_size: 32,
-            register_layout_a: MatrixLayout::RowMajor,
-            register_layout_b: MatrixLayout::ColMajor,
-            register_layout_acc: MatrixLayout::RowMajor,
-            register_duplication_a: 1,
-            register_duplication_b: 1,
-            register_duplication_acc: 1,
-            // Two 16-bit operands to a register, and two neighbours of a result.
-            contiguous_elements: ContiguousElements::new(|_, _, _| 2),
-        },
-    })
+fn swiglu_backward() -> KernelDefinition {
+    backward::Backward::new(
+        settings(256),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        8,
+        4,
+        bf16(),
+    )
+    .define()
 }
 
-/// An NVIDIA GPU as far as a kernel can ask when it is expanded.
-pub(super) fn device() -> Arc<DeviceProperties> {
-    let hardware = HardwareProperties {
-        load_width: 128,
-        vector_register_count: None,
-        plane_size_min: 32,
-        plane_size_max: 32,
-        max_bindings: 32,
-        max_shared_memory_size: 227 << 10,
-        max_cube_count: (i32::MAX as u32, u16::MAX as u32, u16::MAX as u32),
-        max_units_per_cube: 1024,
-        max_cube_dim: (1024, 1024, 64),
-        num_streaming_multiprocessors: Some(132),
-        num_tensor_cores: None,
-        min_tensor_cores_dim: None,
-        num_cpu_cores: None,
-        last_level_cache_size: None,
-        max_vector_size: VectorSize::MAX,
-        cube_mma_reserved_shared_memory: 0,
-    };
-    let identity = DeviceIdentity {
-        name: "offline".into(),
-        fingerprint: "offline".into(),
-        physical: None,
-    };
-    Arc::new(DeviceProperties::new(
-        Features::default(),
-        MemoryDeviceProperties::new(u64::MAX, 256),
-        hardware,
-        cubecl::profile::TimingMethod::Device,
-        identity,
-    ))
+fn rms_norm() -> KernelDefinition {
+    normalize::Normalize::new(
+        settings(192),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        (),
+        8,
+        team(),
+        bf16(),
+    )
+    .define()
+}
+
+fn rms_norm_gradients() -> KernelDefinition {
+    gradients_of_rows::GradientsOfRows::new(
+        settings(192),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        (),
+        8,
+        2,
+        team(),
+        bf16(),
+    )
+    .define()
+}
+
+fn next_token_loss() -> KernelDefinition {
+    loss_of_rows::LossOfRows::new(
+        settings(512),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        4,
+        4096,
+        Team::of_planes(512),
+    )
+    .define()
+}
+
+fn next_token_loss_gradient() -> KernelDefinition {
+    logits_gradient::LogitsGradient::new(
+        settings(256),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        (),
+        4,
+        bf16(),
+    )
+    .define()
+}
+
+/// Heads of 64 channels.
+fn rotary() -> KernelDefinition {
+    rotate::Rotate::new(
+        settings(256),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        8,
+        4,
+        bf16(),
+    )
+    .define()
+}
+
+fn embedding() -> KernelDefinition {
+    gather::Gather::new(
+        settings(256),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        (),
+        8,
+        bf16(),
+    )
+    .define()
+}
+
+fn embedding_gradient() -> KernelDefinition {
+    sum_rows::SumRows::new(
+        settings(256),
+        device(),
+        target(),
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        BUFFER,
+        (),
+        (),
+        8,
+        bf16(),
+    )
+    .define()
 }

@@ -5,12 +5,12 @@
 mod case;
 mod reference;
 
-use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_gpt_oss::backend::{AttentionBackend, AttentionInputs, AttentionOutput};
 use burn_gpt_oss::ops::{AttentionOptions, KeySegments};
 use case::{Case, Values};
+use kernel_harness::runtimes::{TestRuntime, read, runtimes};
 use reference::{Bounded, Precision};
 
 /// Output, logarithms of sums, and gradients of query, key, value, sinks.

@@ -1,12 +1,12 @@
 //! The embedding by kernels, on every runtime there is: rows to the last bit, gradients against sums in
 //! `f64` with as many roundings as they have terms.
 
-use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
-use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use burn_gpt_oss::backend::EmbeddingBackend;
+use kernel_harness::bounds::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
+use kernel_harness::runtimes::{TestRuntime, read, runtimes};
 
 /// Vocabulary, channels, places: more places than rows, odd numbers, rows without a place.
 const SHAPES: [[usize; 3]; 4] = [[5, 3, 70], [1, 1, 2], [1000, 64, 40], [300, 34, 513]];

@@ -3,13 +3,13 @@
 //! A logit is off by as many roundings of its terms as there are channels, and so is the exponent behind
 //! a probability; sums over rows and vocabulary follow.
 
-use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, unit};
-use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 use burn_gpt_oss::backend::NextTokenLossBackend;
+use kernel_harness::bounds::{Bounded, UNIT, check, dtypes, floats, sample, unit};
+use kernel_harness::runtimes::{TestRuntime, read, runtimes};
 
 /// Rows, channels, vocabulary: odd ones, one of all, whole vectors, two chunks on small runtimes.
 const SHAPES: [[usize; 3]; 5] = [

@@ -1,11 +1,11 @@
 //! The norm by kernels, on every runtime there is, against its formula in `f64`: as many roundings as a
 //! sum has terms, a few more, and one to the dtype.
 
-use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
-use crate::runtimes::{TestRuntime, read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_gpt_oss::backend::RmsNormBackend;
+use kernel_harness::bounds::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
+use kernel_harness::runtimes::{TestRuntime, read, runtimes};
 
 const EPSILON: f64 = 1e-5;
 

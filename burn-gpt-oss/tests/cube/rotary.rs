@@ -1,11 +1,11 @@
 //! Rotary embedding by kernels, on every runtime there is, against its formula in `f64`: three roundings
 //! relative to the terms and one to the dtype.
 
-use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
-use crate::runtimes::{read, runtimes};
 use burn::tensor::DType;
 use burn_cubecl::CubeBackend;
 use burn_gpt_oss::backend::RotaryBackend;
+use kernel_harness::bounds::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
+use kernel_harness::runtimes::{read, runtimes};
 
 /// Batch, sequences that have tables of their own, positions, heads, channels.
 const CASES: [[usize; 5]; 4] = [

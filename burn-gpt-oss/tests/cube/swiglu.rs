@@ -3,11 +3,11 @@
 //! The argument of the exponential is off by two roundings, the exponential by two units in the last place;
 //! a dozen further roundings follow.
 
-use crate::cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
-use crate::runtimes::{read, runtimes};
 use burn::tensor::{DType, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_gpt_oss::backend::SwigluBackend;
+use kernel_harness::bounds::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
+use kernel_harness::runtimes::{read, runtimes};
 
 const LIMIT: f32 = 7.0;
 const ALPHA: f32 = 1.702;

@@ -2,10 +2,10 @@
 //!
 //! Kernels have their bounds elsewhere; here a wrong shape, dtype or gradient would show.
 
-use crate::cube::{floats, sample};
-use crate::runtimes::{Runtimes, runtimes};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_gpt_oss::ops::{clamped_swiglu, embedding, next_token_loss, rms_norm, rotary_embedding};
+use kernel_harness::bounds::{floats, sample};
+use kernel_harness::runtimes::{Runtimes, runtimes};
 
 /// Relative to the largest value.
 const LIMIT: f64 = 1e-5;

@@ -3,11 +3,6 @@
 //! roots of shading languages may be off by a few units in the last place (WGSL, section 15.7.4).
 #![cfg(feature = "_cube")]
 
-#[path = "../../../burn-gpt-oss/tests/support/cube.rs"]
-mod cube;
-#[path = "../../../burn-fp4/tests/support/runtimes.rs"]
-mod runtimes;
-
 use burn::module::{Module, Param};
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -15,8 +10,8 @@ use burn_cubecl::CubeBackend;
 use burn_qat_train::backend::AdamWFactors;
 use burn_qat_train::backend::{AdamWBackend, AdamWUpdated};
 use burn_qat_train::{TrainConfig, adamw};
-use cube::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
-use runtimes::{Runtimes, TestRuntime, read, runtimes};
+use kernel_harness::bounds::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
+use kernel_harness::runtimes::{Runtimes, TestRuntime, read, runtimes};
 
 const SHAPES: [[usize; 2]; 3] = [[3, 5], [1, 1], [37, 64]];
 const N_STEPS: i32 = 4;

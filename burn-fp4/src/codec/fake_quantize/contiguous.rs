@@ -3,7 +3,7 @@
 use crate::codec::block_scales::{SPAN, of_contiguous};
 use crate::codec::element::Fp4Element;
 use crate::codec::format::Format;
-use crate::codec::simd::{Kernel, prefetch_run};
+use crate::simd::{Kernel, prefetch_run};
 
 /// Whole blocks one after the other.
 pub(super) struct Blocks<'a, T, F, const N: usize> {

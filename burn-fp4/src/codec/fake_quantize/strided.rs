@@ -8,7 +8,7 @@ use crate::codec::block_scales::of_columns;
 use crate::codec::element::Fp4Element;
 use crate::codec::element::private::Lane;
 use crate::codec::format::Format;
-use crate::codec::simd::{Kernel, prefetch_run};
+use crate::simd::{Kernel, prefetch_run};
 
 /// Columns per tile at most. Long runs suit the prefetcher and the page tables: 2048 was faster than
 /// 256 in f32 although 32 such rows only fit the second-level cache. The lane arrays stay in the first.

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::codec::e2m1::VALUES;
 use crate::codec::format::with_format;
-use crate::codec::simd::Kernel;
 use crate::packed::PackedFp4;
 use crate::scheme::scale_rule::{Nvfp4ScaleRule, ScaleRule};
+use crate::simd::Kernel;
 
 const SCHEME: Fp4Scheme = Fp4Scheme::mxfp4();
 

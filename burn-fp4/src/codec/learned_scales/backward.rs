@@ -9,7 +9,7 @@ use crate::codec::clip_gradient::in_range;
 use crate::codec::e2m1;
 use crate::codec::element::Fp4Element;
 use crate::codec::format::{Format, FormatTask};
-use crate::codec::simd::{Kernel, dispatch};
+use crate::simd::{Kernel, dispatch};
 
 /// The gradients of a whole tensor.
 pub(super) struct Gradients<'a, T> {

@@ -7,7 +7,7 @@ use crate::codec::block_axis::BlockAxis;
 use crate::codec::block_scales::SPAN;
 use crate::codec::element::Fp4Element;
 use crate::codec::format::{Format, FormatTask};
-use crate::codec::simd::{Kernel, dispatch};
+use crate::simd::{Kernel, dispatch};
 
 /// A whole tensor.
 pub(super) struct Forward<'a, T> {

@@ -34,7 +34,7 @@ pub(super) fn float_words(dtype: DType) -> FloatWords {
 }
 
 /// A buffer as 32-bit words.
-pub(super) fn words(handle: Handle) -> BufferArg {
+pub(crate) fn words(handle: Handle) -> BufferArg {
     let n_words = handle.size_in_used().div_ceil(4) as usize;
     // SAFETY: the length is that of the memory; allocations are whole words.
     unsafe { BufferArg::from_raw_parts(handle, n_words) }

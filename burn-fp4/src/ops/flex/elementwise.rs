@@ -3,7 +3,7 @@
 use burn::backend::TensorMetadata;
 use burn_flex::FlexTensor;
 
-use super::{FlexElement, elements, expect, new};
+use super::{FlexElement, elements, expect, new_tensor};
 use crate::codec::fp8::fp8_fake_quantize_slice;
 use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::scheme::Fp4Scheme;
@@ -11,12 +11,12 @@ use crate::scheme::Fp4Scheme;
 pub(super) fn amax<T: FlexElement>(tensor: &FlexTensor, scheme: Fp4Scheme) -> FlexTensor {
     let shape = tensor.shape();
     if matches!(scheme, Fp4Scheme::Mxfp4 { .. }) {
-        return new(vec![1f32], [1]);
+        return new_tensor(vec![1f32], [1]);
     }
     let amax = SliceQuantizer::new(scheme).amax(&elements::<T>(tensor), &shape);
     let amax = expect(amax);
     let n_scales = amax.len();
-    new(amax, [n_scales])
+    new_tensor(amax, [n_scales])
 }
 
 pub(super) fn fake_quantize<T: FlexElement>(
@@ -26,7 +26,7 @@ pub(super) fn fake_quantize<T: FlexElement>(
 ) -> FlexTensor {
     let shape = tensor.shape();
     let out = quantizer.fake_quantize(&elements::<T>(tensor), &shape, axis);
-    new(expect(out), shape)
+    new_tensor(expect(out), shape)
 }
 
 pub(super) fn clip_gradient<T: FlexElement>(
@@ -38,7 +38,7 @@ pub(super) fn clip_gradient<T: FlexElement>(
     let shape = tensor.shape();
     let (values, grad) = (elements::<T>(tensor), elements::<T>(grad));
     let out = quantizer.clip_gradient(&values, &grad, &shape, axis);
-    new(expect(out), shape)
+    new_tensor(expect(out), shape)
 }
 
 pub(super) fn fp8_fake_quantize<T: FlexElement>(
@@ -57,5 +57,5 @@ pub(super) fn fp8_fake_quantize<T: FlexElement>(
         amax,
         &mut out,
     ));
-    new(out, tensor.shape())
+    new_tensor(out, tensor.shape())
 }

@@ -3,7 +3,7 @@
 use burn::backend::{Flex, TensorMetadata};
 use burn_flex::FlexTensor;
 
-use super::{FlexElement, elements, expect, new};
+use super::{FlexElement, elements, expect, new_tensor};
 use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::ops::LearnedGradients;
 
@@ -16,7 +16,7 @@ pub(super) fn quantize<T: FlexElement>(
     let shape = tensor.shape();
     let (values, parameter) = (elements::<T>(tensor), elements(parameter));
     let out = quantizer.fake_quantize_learned(&values, &parameter, &shape, axis);
-    new(expect(out), shape)
+    new_tensor(expect(out), shape)
 }
 
 pub(super) fn gradients<T: FlexElement>(
@@ -32,7 +32,7 @@ pub(super) fn gradients<T: FlexElement>(
     let out = quantizer.learned_gradients(&values, &parameters, &grad, &shape, axis);
     let (grad_tensor, grad_parameter) = expect(out);
     LearnedGradients {
-        tensor: new(grad_tensor, shape),
-        parameter: new(grad_parameter, parameter.shape()),
+        tensor: new_tensor(grad_tensor, shape),
+        parameter: new_tensor(grad_parameter, parameter.shape()),
     }
 }

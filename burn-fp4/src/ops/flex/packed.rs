@@ -4,7 +4,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 
-use super::{FlexElement, elements, expect, new};
+use super::{FlexElement, elements, expect, new_tensor};
 use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::ops::Fp4Primitive;
 use crate::packed::PackedFp4;
@@ -28,9 +28,9 @@ pub(super) fn quantize<T: FlexElement>(
     let n_scales = global_scales.len();
     let (code_bytes, scale_bytes) = packed.into_parts();
     Fp4Primitive {
-        codes: new(code_bytes, codes),
-        scales: new(scale_bytes, scales),
-        global_scales: new(global_scales, [n_scales]),
+        codes: new_tensor(code_bytes, codes),
+        scales: new_tensor(scale_bytes, scales),
+        global_scales: new_tensor(global_scales, [n_scales]),
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) fn dequantize<T: FlexElement>(
     let view = PackedFp4::from_parts_with_global(scheme, shape, &*codes, &*scales, global_scales);
     let mut out = T::zeros(codes.len() * 2);
     expect(expect(view).dequantize_along(axis, &mut out));
-    new(out, turned)
+    new_tensor(out, turned)
 }
 
 fn with_last(shape: &[usize], len: impl Fn(usize) -> usize) -> Shape {

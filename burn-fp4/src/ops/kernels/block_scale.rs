@@ -79,16 +79,34 @@ fn product(a: u32, b: u32, #[comptime] arithmetic: Arithmetic) -> u32 {
 #[cube]
 pub(crate) fn factor(byte: u32, global_scale: u32, #[comptime] format: KernelFormat) -> u32 {
     match format.scales {
-        BlockScales::Mx { .. } => {
-            // 2^-127 is subnormal, and 255 means NaN.
-            let power = select(byte == 0u32, 0x0040_0000u32, byte << 23u32);
-            select(byte == 255u32, 0x7fc0_0000u32, power)
-        }
+        BlockScales::Mx { .. } => e8m0(byte),
         BlockScales::Nv => {
             let scale = e4m3_magnitude(byte & 0x7fu32);
-            let product = product(scale, global_scale, format.arithmetic);
-            let sign = (byte & 0x80u32) << 24u32;
-            select(byte & 0x7fu32 == 0x7fu32, 0x7fc0_0000u32, product) | sign
+            e4m3(byte, product(scale, global_scale, format.arithmetic))
         }
     }
+}
+
+/// What a scale byte stands for, without the global scale; any byte is allowed.
+#[cube]
+pub(crate) fn scale_value(byte: u32, #[comptime] scales: BlockScales) -> f32 {
+    match scales {
+        BlockScales::Mx { .. } => f32::reinterpret(e8m0(byte)),
+        BlockScales::Nv => f32::reinterpret(e4m3(byte, e4m3_magnitude(byte & 0x7fu32))),
+    }
+}
+
+/// Bits of the value of a byte in E8M0.
+#[cube]
+fn e8m0(byte: u32) -> u32 {
+    // 2^-127 is subnormal, and 255 means NaN.
+    let power = select(byte == 0u32, 0x0040_0000u32, byte << 23u32);
+    select(byte == 255u32, 0x7fc0_0000u32, power)
+}
+
+/// The bits of a magnitude with the sign of a byte in E4M3, or NaN.
+#[cube]
+fn e4m3(byte: u32, magnitude: u32) -> u32 {
+    let sign = (byte & 0x80u32) << 24u32;
+    select(byte & 0x7fu32 == 0x7fu32, 0x7fc0_0000u32, magnitude) | sign
 }

@@ -110,26 +110,6 @@ fn narrow_f16(bits: u32) -> u32 {
     sign | select(magnitude > INFINITY, nan, finite)
 }
 
-/// Float `index` of a buffer.
-#[cube]
-pub(crate) fn element(words: &[u32], index: usize, #[comptime] floats: FloatWords) -> f32 {
-    if comptime!(floats.per_word() == 1) {
-        f32::reinterpret(words[index])
-    } else {
-        let half = words[index / 2] >> (16u32 * (index % 2) as u32);
-        f32::reinterpret(widen(half, 0usize, floats))
-    }
-}
-
-/// The low bits of the float nearest to a sum, which may be any `f32`.
-#[cube]
-pub(crate) fn narrow_sum(sum: f32, #[comptime] floats: FloatWords) -> u32 {
-    let bits = u32::reinterpret(sum);
-    // The mantissa of a NaN may be all ones and would carry into the sign.
-    let is_nan = bits & 0x7fff_ffffu32 > INFINITY;
-    narrow(select(is_nan, 0x7fc0_0000u32, bits), false, floats)
-}
-
 /// A word of the low bits of its floats.
 #[cube]
 pub(crate) fn join(low: u32, high: u32) -> u32 {

@@ -25,18 +25,11 @@ pub(crate) enum BlockScales {
 impl KernelFormat {
     /// The format for values that exist already: any scale rule.
     pub fn decoding(scheme: &Fp4Scheme, arithmetic: Arithmetic) -> Self {
-        let scales = match *scheme {
-            Fp4Scheme::Mxfp4 { scale_rule } => BlockScales::Mx {
-                bias: match scale_rule {
-                    ScaleRule::Ceil | ScaleRule::Mse => e8m0::CEIL_BIAS,
-                    ScaleRule::Floor => 0,
-                    ScaleRule::Even => e8m0::EVEN_BIAS,
-                },
-            },
-            Fp4Scheme::Nvfp4 { .. } => BlockScales::Nv,
-        };
         Self {
-            scales,
+            scales: match scheme {
+                Fp4Scheme::Mxfp4 { .. } => BlockScales::Mx { bias: 0 },
+                Fp4Scheme::Nvfp4 { .. } => BlockScales::Nv,
+            },
             block_size: scheme.block_size(),
             arithmetic,
         }
@@ -44,18 +37,21 @@ impl KernelFormat {
 
     /// The format for quantizing; none if the scale rule searches.
     pub fn quantizing(scheme: &Fp4Scheme, arithmetic: Arithmetic) -> Option<Self> {
-        let searches = match *scheme {
-            Fp4Scheme::Mxfp4 { scale_rule } => scale_rule == ScaleRule::Mse,
-            Fp4Scheme::Nvfp4 { scale_rule, .. } => scale_rule != Nvfp4ScaleRule::Nearest,
-        };
-        (!searches).then(|| Self::decoding(scheme, arithmetic))
-    }
-
-    /// The same format where the last bit does not matter.
-    pub const fn in_floats(self) -> Self {
-        Self {
-            arithmetic: Arithmetic::Float,
-            ..self
+        let mut format = Self::decoding(scheme, arithmetic);
+        match *scheme {
+            Fp4Scheme::Mxfp4 { scale_rule } => {
+                let bias = match scale_rule {
+                    ScaleRule::Ceil => e8m0::CEIL_BIAS,
+                    ScaleRule::Floor => 0,
+                    ScaleRule::Even => e8m0::EVEN_BIAS,
+                    ScaleRule::Mse => return None,
+                };
+                format.scales = BlockScales::Mx { bias };
+                Some(format)
+            }
+            Fp4Scheme::Nvfp4 { scale_rule, .. } => {
+                (scale_rule == Nvfp4ScaleRule::Nearest).then_some(format)
+            }
         }
     }
 }

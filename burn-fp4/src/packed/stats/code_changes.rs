@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::codec::e2m1;
 use crate::codec::format::{Format, FormatTask, with_format};
-use crate::codec::simd::{Kernel, dispatch};
 use crate::error::Fp4Error;
 use crate::packed::PackedFp4;
 use crate::scheme::Fp4Scheme;
+use crate::simd::{Kernel, dispatch};
 
 /// Blocks per task.
 const CHUNK: usize = 1 << 10;

@@ -8,7 +8,7 @@ use crate::codec::block_scales::{SPAN, of_columns, of_contiguous};
 use crate::codec::element::Fp4Element;
 use crate::codec::element::private::Lane;
 use crate::codec::format::{Format, FormatTask};
-use crate::codec::simd::{Kernel, dispatch};
+use crate::simd::{Kernel, dispatch};
 
 /// Elements per task where blocks are contiguous, a multiple of every block size.
 const CHUNK: usize = 1 << 15;

@@ -22,7 +22,7 @@ pub struct PackedMatrix<'a> {
 
 /// What scale bytes mean, and how many elements share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ScaleFormat {
+pub(in crate::product) enum ScaleFormat {
     /// E8M0 for 32 elements.
     E8m0,
     /// E4M3 for 16 elements.
@@ -107,7 +107,7 @@ impl<'a> PackedMatrix<'a> {
 impl ScaleFormat {
     /// Elements that share a scale.
     #[inline(always)]
-    pub(super) const fn block_size(self) -> usize {
+    pub(in crate::product) const fn block_size(self) -> usize {
         match self {
             Self::E8m0 | Self::E4m3Of32 => 32,
             Self::E4m3Of16 => 16,

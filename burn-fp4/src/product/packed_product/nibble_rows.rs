@@ -3,9 +3,9 @@
 // Registers are in arrays that must not be iterated over, see `Lanes`.
 #![allow(clippy::needless_range_loop)]
 
-use super::lanes::{Lanes, prefetch_scales, scale_word};
+use super::super::lanes::{Lanes, prefetch_scales, scale_word};
 use super::task::{Outputs, Task, Tiles, UNROLLED};
-use crate::codec::simd::Kernel;
+use crate::simd::Kernel;
 
 /// Rows `[n, d_input]` for the instructions of `G`, in chunks that zeros fill up.
 pub(super) struct NibbleRows<G, const L: usize> {

@@ -1,10 +1,10 @@
 //! Rows in the order and for the instructions that multiply them.
 
-use super::nibble_rows::NibbleRows;
-use super::portable::Portable;
-use super::task::Task;
+use super::super::lanes::Portable;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2::Avx2, avx512::Avx512};
+use super::super::lanes::{Avx2, Avx512};
+use super::nibble_rows::NibbleRows;
+use super::task::Task;
 
 /// Rows for an instruction set.
 pub(super) enum Prepared {

@@ -15,7 +15,7 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use super::EmbeddingBackend;
-use crate::ops::cube::{buffer, contiguous, empty, float_type, vector_size, zeros};
+use burn_fp4::backend::cube::{buffer, contiguous, empty, float_type, vector_size, zeros};
 
 impl EmbeddingBackend for CubeBackend {
     fn embedding_rows(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {

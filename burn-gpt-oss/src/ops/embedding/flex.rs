@@ -3,7 +3,7 @@ use burn::backend::{Flex, TensorMetadata};
 use rayon::prelude::*;
 
 use super::EmbeddingBackend;
-use crate::ops::flex::{FloatElement, elements, indices, tensor, with_float};
+use burn_fp4::backend::flex::{FloatElement, elements, indices, tensor, with_float};
 
 /// Rows a thread takes at least.
 const ROWS: usize = 64;

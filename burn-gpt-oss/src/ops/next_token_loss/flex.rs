@@ -10,7 +10,7 @@ use std::ops::Range;
 use burn::backend::TensorMetadata;
 use burn_flex::FlexTensor;
 
-use crate::ops::flex::{
+use burn_fp4::backend::flex::{
     FloatElement, Matrix, MatrixMut, elements, indices, product, tensor, with_float,
 };
 use weight::Weight;

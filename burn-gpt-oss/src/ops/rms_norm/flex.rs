@@ -4,7 +4,7 @@ use burn::backend::TensorMetadata;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use crate::ops::flex::{FloatElement, Kernel, dispatch, dot, elements, tensor, with_float};
+use burn_fp4::backend::flex::{FloatElement, Kernel, dispatch, dot, elements, tensor, with_float};
 
 /// Rows per block: enough work for a thread, few enough partial sums of the weight's gradient.
 const ROWS: usize = 64;

@@ -10,7 +10,7 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use super::RotaryBackend;
-use crate::ops::cube::{buffer, contiguous, empty, float_type, vector_size};
+use burn_fp4::backend::cube::{buffer, contiguous, empty, float_type, vector_size};
 
 impl RotaryBackend for CubeBackend {
     fn rotary_embedding(

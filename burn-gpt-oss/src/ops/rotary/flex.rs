@@ -2,7 +2,7 @@ use burn::backend::TensorMetadata;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use crate::ops::flex::{FloatElement, Kernel, dispatch, elements, tensor, with_float};
+use burn_fp4::backend::flex::{FloatElement, Kernel, dispatch, elements, tensor, with_float};
 
 /// Positions a thread takes at least.
 const POSITIONS: usize = 16;

@@ -15,7 +15,7 @@ use burn_flex::FlexTensor;
 use super::extension::{
     AttentionBackend, AttentionInputs, AttentionOptions, AttentionOutput, KeySegments,
 };
-use crate::ops::flex::{FloatElement, elements, tensor, with_float};
+use burn_fp4::backend::flex::{FloatElement, elements, tensor, with_float};
 
 impl AttentionBackend for Flex {
     fn sink_attention(

@@ -12,7 +12,7 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use super::SwigluBackend;
-use crate::ops::cube::{buffer, contiguous, empty, float_type, vector_size};
+use burn_fp4::backend::cube::{buffer, contiguous, empty, float_type, vector_size};
 
 impl SwigluBackend for CubeBackend {
     fn clamped_swiglu(x: FloatTensor<Self>, limit: f32, alpha: f32) -> FloatTensor<Self> {

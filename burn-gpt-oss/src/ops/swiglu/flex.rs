@@ -3,7 +3,8 @@ use burn::backend::{Flex, TensorMetadata};
 use rayon::prelude::*;
 
 use super::SwigluBackend;
-use crate::ops::flex::{Kernel, dispatch, exp, floats, narrowed};
+use crate::ops::exponential::flex::exp;
+use burn_fp4::backend::flex::{Kernel, dispatch, floats, narrowed};
 
 /// Pairs per task.
 const CHUNK: usize = 1 << 12;

@@ -9,7 +9,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::rows::Rows;
-use crate::ops::cube::{empty, product, zeros};
+use burn_fp4::backend::cube::{empty, product, zeros};
 
 /// Rows of a chunk are a multiple of this, for the tiles of a product.
 const ROW_STEP: usize = 64;

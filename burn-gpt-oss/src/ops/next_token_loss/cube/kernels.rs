@@ -2,7 +2,8 @@
 
 use cubecl::prelude::*;
 
-use crate::ops::cube::{Team, exp_negative, ln, team_max, team_rank, team_row, team_sum};
+use crate::ops::exponential::cube::{exp_negative, ln};
+use burn_fp4::backend::cube::{Team, team_max, team_rank, team_row, team_sum};
 
 /// The loss of a row with every team, and what the gradient by its logits needs: the largest one, and
 /// the weight of the row over the sum of exponentials.

@@ -9,7 +9,9 @@ use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
 use super::kernels::{logits_gradient, loss_of_rows, sum_losses};
-use crate::ops::cube::{Hardware, Team, buffer, contiguous, cubes, empty, float_type, vector_size};
+use burn_fp4::backend::cube::{
+    Hardware, Team, buffer, contiguous, cubes, empty, float_type, vector_size,
+};
 
 /// Units for a row of logits.
 const MOST_UNITS: usize = 512;

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::Rows;
-use crate::ops::flex::{Kernel, dispatch, exp};
+use crate::ops::exponential::flex::exp;
+use burn_fp4::backend::flex::{Kernel, dispatch};
 
 /// Partial results of a row, in registers.
 const LANES: usize = 32;

@@ -3,7 +3,7 @@ use std::ops::Range;
 use burn::backend::TensorMetadata;
 use burn_flex::FlexTensor;
 
-use crate::ops::flex::{FloatElement, Matrix, MatrixMut, product};
+use burn_fp4::backend::flex::{FloatElement, Matrix, MatrixMut, product};
 
 /// Elements of half precision converted at a time: 4 MiB as float32, which the outer caches hold.
 const TILE: usize = 1 << 20;

@@ -7,7 +7,7 @@ use cubecl::prelude::*;
 
 use super::kernels::forward::normalize;
 use super::rows::Rows;
-use crate::ops::cube::{buffer, contiguous, cubes, empty, float_type};
+use burn_fp4::backend::cube::{buffer, contiguous, cubes, empty, float_type};
 
 /// The normalized rows and the reciprocals of their roots.
 pub(super) fn forward(

@@ -9,7 +9,9 @@ use cubecl::prelude::*;
 use super::kernels::backward::{gradients_of_rows, input_gradient, weight_partials};
 use super::kernels::partials::sum_partials;
 use super::rows::Rows;
-use crate::ops::cube::{Hardware, Team, buffer, contiguous, cubes, empty, float_type, zeros};
+use burn_fp4::backend::cube::{
+    Hardware, Team, buffer, contiguous, cubes, empty, float_type, zeros,
+};
 
 /// Vectors of a row for which a unit has registers.
 const MOST_TURNS: usize = 8;

@@ -3,7 +3,7 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use crate::ops::cube::{Hardware, Team, vector_size};
+use burn_fp4::backend::cube::{Hardware, Team, vector_size};
 
 /// Most units of a cube; wider rows take several turns.
 const MOST_UNITS: usize = 256;

@@ -12,7 +12,7 @@ use super::problem::{Problem, sum_cubes};
 use super::rows::Side;
 use super::statistics::{sink_parts, sink_sums, statistics};
 use super::{mma, rows};
-use crate::ops::cube::{contiguous, empty};
+use burn_fp4::backend::cube::{contiguous, empty};
 
 /// Queries in a partial sum of the gradient of a sink.
 const PART: usize = 32;

@@ -7,7 +7,7 @@ use cubecl::prelude::*;
 use super::super::extension::AttentionOutput;
 use super::problem::Problem;
 use super::{mma, rows};
-use crate::ops::cube::empty;
+use burn_fp4::backend::cube::empty;
 
 /// See [`Problem::mma_split`]: twelve planes to a multiprocessor of an H100.
 pub(super) const CUT: [usize; 3] = [4, 1, 64];

@@ -16,7 +16,7 @@ use super::geometry::GeometryLaunch;
 use super::mma::{DIM, MmaSplit, PLANE};
 use super::rows::RowSplit;
 use super::statistics::SumSplit;
-use crate::ops::cube::{Hardware, contiguous};
+use burn_fp4::backend::cube::{Hardware, contiguous};
 
 /// Rows, and units, of a cube where a unit has a row.
 const UNITS: usize = 64;

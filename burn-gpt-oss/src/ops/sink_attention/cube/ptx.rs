@@ -4,12 +4,12 @@ mod definitions;
 
 use cubecl::ir::FloatKind;
 use cubecl::prelude::*;
+use kernel_harness::ptx::{compile, has_local_memory};
 
 use super::backward::{KEY_CUT, QUERY_CUT};
 use super::forward::CUT;
 use super::mma::MmaSplit;
 use super::rows::{RowSplit, Side};
-use crate::ops::ptx::compile;
 use definitions::{
     attend_mma, attend_rows, key_gradient_mma, key_gradient_rows, query_gradient_mma,
     query_gradient_rows, sums,
@@ -57,7 +57,7 @@ fn tensor_cores_do_the_products() {
                     4 * tile * 8 / split.units(),
                     "{name}: loads of 16 bytes"
                 );
-                assert!(!ptx.contains(".local"), "{name}: local memory");
+                assert!(!has_local_memory(&ptx), "{name}: local memory");
             }
         }
     }
@@ -86,12 +86,12 @@ fn rows_are_in_registers() {
             for (what, kernel) in kernels {
                 let name = format!("{what}_rows-{dtype}-{segmented}");
                 let ptx = compile(&name, kernel, ARCH);
-                assert!(!ptx.contains(".local"), "{name}: local memory");
+                assert!(!has_local_memory(&ptx), "{name}: local memory");
             }
         }
         for (what, kernel) in sums(float) {
             let ptx = compile(&format!("{what}-{dtype}"), kernel, ARCH);
-            assert!(!ptx.contains(".local"), "{what}: local memory");
+            assert!(!has_local_memory(&ptx), "{what}: local memory");
         }
     }
 }

@@ -12,7 +12,10 @@ use super::geometry::{Geometry, key_tiles};
 use super::mask::{Mask, Tile};
 use super::rows::{Head, Rows, Share, deal, store};
 use super::softmax::{Gradients, Hide, RowProducts};
-use crate::ops::flex::{FloatElement, Matrix, MatrixMut, dispatch, elements, exp, product, tensor};
+use crate::ops::exponential::flex::exp;
+use burn_fp4::backend::flex::{
+    FloatElement, Matrix, MatrixMut, dispatch, elements, product, tensor,
+};
 
 pub(super) fn run<T: FloatElement>(
     grad: &FlexTensor,

@@ -10,7 +10,9 @@ use super::geometry::{Geometry, key_tiles};
 use super::mask::{Mask, Tile};
 use super::rows::{Head, Rows, Share, deal, store};
 use super::softmax::{Absorb, Hide};
-use crate::ops::flex::{FloatElement, Matrix, MatrixMut, dispatch, elements, product, tensor};
+use burn_fp4::backend::flex::{
+    FloatElement, Matrix, MatrixMut, dispatch, elements, product, tensor,
+};
 
 pub(super) fn run<T: FloatElement>(
     inputs: &AttentionInputs<Flex>,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::ops::flex::FloatElement;
+use burn_fp4::backend::flex::FloatElement;
 
 /// One key head, or one group of query heads, of one sequence.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! Loops over rows of scores.
 
-use crate::ops::flex::{Kernel, dot, exp};
+use crate::ops::exponential::flex::exp;
+use burn_fp4::backend::flex::{Kernel, dot};
 
 /// Partial results of a loop that reduces: four registers of eight.
 const LANES: usize = 32;

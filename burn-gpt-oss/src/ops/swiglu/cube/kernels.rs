@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use crate::ops::cube::exp_negative;
+use crate::ops::exponential::cube::exp_negative;
 
 /// `P` is two times `N`.
 #[cube(launch_unchecked, address_type = "dynamic")]

@@ -1,11 +1,9 @@
 //! The arguments of kernels, and the kernels from floats to floats.
 
-use std::sync::Arc;
-
 use cubecl::CubeKernel;
 use cubecl::prelude::*;
+use kernel_harness::ptx::{BUFFER, device, settings, target};
 
-use super::super::device;
 use crate::ops::kernels::amax::{AmaxRowsCompilationArg, raise_amax};
 use crate::ops::kernels::arithmetic::Arithmetic;
 use crate::ops::kernels::clip_gradient::{clip_gradient_columns, clip_gradient_rows};
@@ -18,29 +16,19 @@ use crate::ops::kernels::global_scale::global_scales;
 use crate::ops::kernels::rows::{RowSplit, RowsCompilationArg};
 use crate::scheme::Fp4Scheme;
 
-pub(super) const BUFFER: BufferCompilationArg = BufferCompilationArg { inplace: None };
 /// Words of a vector of 16 bytes.
 pub(super) const WORDS: usize = 4;
 
-/// Cubes of so many units.
-pub(super) fn settings(units: u32) -> KernelSettings {
-    KernelSettings::new(
-        *CubeDim::new_1d(units),
-        ExecutionMode::Unchecked,
-        AddressType::U32,
-    )
-}
-
-pub(super) fn target() -> Arc<TargetProperties> {
-    Arc::new(TargetProperties::default())
-}
-
 pub(super) fn mx() -> KernelFormat {
-    KernelFormat::decoding(&Fp4Scheme::mxfp4(), Arithmetic::Float)
+    format(&Fp4Scheme::mxfp4())
 }
 
 pub(super) fn nv() -> KernelFormat {
-    KernelFormat::decoding(&Fp4Scheme::nvfp4(), Arithmetic::Float)
+    format(&Fp4Scheme::nvfp4())
+}
+
+fn format(scheme: &Fp4Scheme) -> KernelFormat {
+    KernelFormat::quantizing(scheme, Arithmetic::Float).expect("the default rule has a kernel")
 }
 
 /// One vector of a block to a unit.

@@ -2,9 +2,9 @@
 
 use cubecl::CubeKernel;
 use cubecl::prelude::*;
+use kernel_harness::ptx::{BUFFER, device, settings, target};
 
-use super::super::device;
-use super::definitions::{BUFFER, COLUMNS, ROWS, WORDS, settings, target};
+use super::definitions::{COLUMNS, ROWS, WORDS};
 use crate::ops::kernels::dequantize::dequantize::Dequantize;
 use crate::ops::kernels::dequantize::{Decoding, PackedRowsCompilationArg};
 use crate::ops::kernels::float_words::FloatWords;

@@ -3,7 +3,7 @@
 
 use cubecl::prelude::*;
 
-use crate::ops::cube::{Team, team_rank, team_row, team_sum};
+use burn_fp4::backend::cube::{Team, team_rank, team_row, team_sum};
 
 /// Both gradients of `rows_each` rows with every cube; a unit has `turns` vectors of each.
 #[cube(launch_unchecked, address_type = "dynamic")]

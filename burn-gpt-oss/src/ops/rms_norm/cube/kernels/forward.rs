@@ -1,6 +1,6 @@
 use cubecl::prelude::*;
 
-use crate::ops::cube::{Team, team_rank, team_row, team_sum};
+use burn_fp4::backend::cube::{Team, team_rank, team_row, team_sum};
 
 /// Normalizes a row with every team.
 #[cube(launch_unchecked, address_type = "dynamic")]

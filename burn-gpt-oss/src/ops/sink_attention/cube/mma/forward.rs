@@ -14,7 +14,7 @@ use super::sight::{range, segment_pair};
 use super::softmax::{Softmax, absorb, begin};
 use super::tile::{Rows, Source, fetch, put, two_tiles};
 use super::{BAND, MmaSplit};
-use crate::ops::cube::ln;
+use crate::ops::exponential::cube::ln;
 
 /// Outputs and logarithms of sums for the queries of a key head.
 #[cube(launch_unchecked, address_type = "dynamic")]

@@ -2,12 +2,12 @@
 
 use cubecl::CubeKernel;
 use cubecl::prelude::*;
+use kernel_harness::ptx::{BUFFER, device, settings, target};
 
 use super::super::geometry::GeometryCompilationArg;
 use super::super::mma::{self, MmaSplit};
 use super::super::rows::{self, RowSplit, Side};
 use super::super::statistics::{SumSplit, sink_parts, sink_sums, statistics};
-use crate::ops::ptx::{BUFFER, device, settings, target};
 
 const GEOMETRY: GeometryCompilationArg = GeometryCompilationArg {
     len: (),

@@ -6,7 +6,7 @@ use super::super::exponential::exp;
 use super::super::geometry::{Four, Geometry, QueryRow};
 use super::RowSplit;
 use super::vectors::{Elements, add, dot, load, share_keys, store, zeros};
-use crate::ops::cube::ln;
+use crate::ops::exponential::cube::ln;
 
 /// The running softmax of a row (Milakov and Gimelshein 2018, algorithm 3).
 #[derive(CubeType)]

@@ -1,0 +1,111 @@
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend};
+
+use super::super::{ExpertBackend, ExpertRoutes};
+use crate::product::operand::OperandPrimitive;
+use crate::product::saved::Saved;
+
+#[derive(Debug)]
+struct Combine;
+
+#[derive(Clone, Debug)]
+struct State<B: Backend> {
+    /// Absent where matrices, rows and scores need no gradient.
+    rows: Option<NodeId>,
+    /// Absent where rows and scores need none, and so is the bias.
+    weight: Option<(Saved<B>, NodeId)>,
+    scores: NodeId,
+    routes: ExpertRoutes<B>,
+}
+
+impl<B: ExpertBackend> Backward<B, 4> for Combine {
+    type State = State<B>;
+
+    fn backward(self, ops: Ops<State<B>, 4>, grads: &mut Gradients, saved: &mut Checkpointer) {
+        let [rows_node, weight_node, bias_node, scores_node] = ops.parents;
+        let State {
+            rows,
+            weight,
+            scores,
+            routes,
+        } = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let rows = rows.map(|rows| saved.retrieve_node_output::<FloatTensor<B>>(rows));
+        let scores = saved.retrieve_node_output::<FloatTensor<B>>(scores);
+        if let Some(node) = bias_node {
+            let gradient =
+                B::expert_combine_bias_gradient(grad.clone(), scores.clone(), routes.clone());
+            grads.register::<B>(node.id, gradient);
+        }
+        let Some(rows) = rows else { return };
+        if let Some(node) = weight_node {
+            let (grad, rows, scores) = (grad.clone(), rows.clone(), scores.clone());
+            let gradient = B::expert_combine_weight_gradient(grad, rows, scores, routes.clone());
+            grads.register::<B>(node.id, gradient);
+        }
+        let Some((weight, bias)) = weight else { return };
+        let (weight, bias) = (weight.retrieve(saved), saved.retrieve_node_output(bias));
+        let gradients = B::expert_combine_backward(grad, rows, weight, bias, scores, routes);
+        if let Some(node) = rows_node {
+            grads.register::<B>(node.id, gradients.rows);
+        }
+        if let Some(node) = scores_node {
+            grads.register::<B>(node.id, gradients.scores);
+        }
+    }
+}
+
+pub(super) fn combine<B: ExpertBackend, C: CheckpointStrategy>(
+    rows: FloatTensor<Autodiff<B, C>>,
+    weight: OperandPrimitive<Autodiff<B, C>>,
+    bias: FloatTensor<Autodiff<B, C>>,
+    scores: FloatTensor<Autodiff<B, C>>,
+    routes: ExpertRoutes<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let nodes = [
+        rows.node(),
+        weight.float().node(),
+        bias.node(),
+        scores.node(),
+    ];
+    match Backward::<B, 4>::prepare::<C>(Combine, nodes)
+        .compute_bound()
+        .stateful()
+    {
+        OpsKind::Tracked(mut prepared) => {
+            let weight_tracked = weight.is_tracked();
+            let needs_weight = rows.is_tracked() || scores.is_tracked();
+            let kept_weight = needs_weight.then(|| {
+                let kept = weight.save(|dense| prepared.checkpoint(dense));
+                (kept, prepared.checkpoint(&bias))
+            });
+            let state = State {
+                rows: (needs_weight || weight_tracked).then(|| prepared.checkpoint(&rows)),
+                weight: kept_weight,
+                scores: prepared.checkpoint(&scores),
+                routes: routes.clone(),
+            };
+            prepared.finish(state, forward::<B, C>(rows, weight, bias, scores, routes))
+        }
+        OpsKind::UnTracked(prepared) => {
+            prepared.finish(forward::<B, C>(rows, weight, bias, scores, routes))
+        }
+    }
+}
+
+fn forward<B: ExpertBackend, C: CheckpointStrategy>(
+    rows: FloatTensor<Autodiff<B, C>>,
+    weight: OperandPrimitive<Autodiff<B, C>>,
+    bias: FloatTensor<Autodiff<B, C>>,
+    scores: FloatTensor<Autodiff<B, C>>,
+    routes: ExpertRoutes<B>,
+) -> FloatTensor<B> {
+    let (rows, weight) = (rows.into_primitive(), weight.into_inner());
+    let (bias, scores) = (bias.into_primitive(), scores.into_primitive());
+    B::expert_combine(rows, weight, bias, scores, routes)
+}

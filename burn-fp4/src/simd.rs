@@ -1,0 +1,88 @@
+//! Run-time choice of the instruction set for the hot loops.
+//!
+//! The loops are plain Rust that the compiler vectorizes. They are compiled twice on x86-64: for
+//! the baseline (SSE2) and for AVX2. Rust never contracts `a * b + c`, so both give equal bits.
+
+/// A hot loop. `run` must be `#[inline(always)]`, and so must what it calls, to be compiled for
+/// the instruction set that [`dispatch`] chose.
+pub trait Kernel {
+    /// What the loop returns.
+    type Output;
+
+    /// Runs the loop.
+    fn run(self) -> Self::Output;
+}
+
+/// Runs `kernel` with the widest instruction set this processor has.
+#[allow(unsafe_code)]
+pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: the processor was just asked for both features.
+        return unsafe { run_avx2(kernel) };
+    }
+    kernel.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Asks for the cache line of an element ahead of its use, if there is such an element.
+#[inline(always)]
+#[allow(unsafe_code)]
+pub(crate) fn prefetch<T>(values: &[T], index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(value) = values.get(index) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address is that of an element; the instruction changes no memory.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, index);
+}
+
+/// [`prefetch`] for `len` elements from `start`.
+///
+/// A loop that alternates between reading memory and computing on what it read waits for the memory
+/// otherwise: hardware prefetchers run ahead of reads alone.
+#[inline(always)]
+pub(crate) fn prefetch_run<T>(values: &[T], start: usize, len: usize) {
+    for line in 0..(len * size_of::<T>()).div_ceil(LINE) {
+        prefetch(values, start + line * (LINE / size_of::<T>()));
+    }
+}
+
+/// Partial sums: eight registers of eight.
+const LANES: usize = 64;
+
+/// Sum of partial sums: registers in a tree, then halves of the one that is left. Flex adds in this
+/// order where registers hold eight floats, so a sum keeps the bits it has from plain tensors.
+#[inline(always)]
+fn sum(mut lanes: [f32; LANES]) -> f32 {
+    for distance in [8, 16, 32, 4, 2, 1] {
+        for lane in 0..LANES - distance {
+            lanes[lane] += lanes[lane + distance];
+        }
+    }
+    lanes[0]
+}
+
+/// The sum of `a[i] * b[i]`, in an order that depends on the length alone.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (mut a, mut b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    for (a, b) in (&mut a).zip(&mut b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    let rest = a.remainder().iter().zip(b.remainder());
+    sum(lanes) + rest.map(|(a, b)| a * b).sum::<f32>()
+}
