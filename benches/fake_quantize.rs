@@ -22,6 +22,10 @@ use half::bf16;
 use cases::{CASES, Case, Float, copy};
 use table::{Table, Work};
 
+/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let table = Table::new(
         "Fake quantization",

@@ -31,6 +31,10 @@ use burn_qat_train::{FineTune, QuantPolicy, StepBatch, TrainConfig, adamw, inser
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
+/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const LAYERS: usize = 4;
 const SEQUENCES: usize = 4;
 const LEN: usize = 256;

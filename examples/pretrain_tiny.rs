@@ -28,6 +28,10 @@ use clap::Parser;
 use dataset::{Example, Split, pretrain_examples, sft_examples};
 use terminal::say;
 
+/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Trains the embedded tiny gpt-oss from scratch")]
 struct Args {

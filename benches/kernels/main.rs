@@ -19,6 +19,10 @@ mod training;
 
 use device::Target;
 
+/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let target = Target::open("Kernels on a device");
     for (title, run) in [

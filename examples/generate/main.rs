@@ -26,6 +26,10 @@ use chat::Chat;
 use screen::Screen;
 use terminal::warn;
 
+/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     match run(&args) {

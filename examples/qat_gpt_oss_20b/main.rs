@@ -27,6 +27,10 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use terminal::say;
 
+/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = args::Args::parse();
     match recipe(&args) {

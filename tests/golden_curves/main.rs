@@ -17,6 +17,10 @@ mod step0;
 use curves::Mode;
 use golden::Golden;
 
+/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CURVES: &str = "qat/curves.safetensors";
 const STEP0: &str = "qat/step0.safetensors";
 

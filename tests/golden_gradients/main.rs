@@ -16,6 +16,10 @@ mod gradients;
 use golden::Golden;
 use model::{device, load};
 
+/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The form whose parameter shapes the golden gradients have; all forms hold the same values.
 const FORM: &str = "tiny-gpt-oss-bf16";
 

@@ -54,12 +54,12 @@ pub fn linear<const D: usize>(
     }
     let n_rows = shape[..D - 1].iter().product::<usize>();
     shape[D - 1] = d_output;
+    // Burn's `reshape` takes a zero for an axis to keep.
     if d_input == 0 || shape.contains(&0) {
-        // Burn's `reshape` takes a zero for an axis to keep.
         let zeros = Tensor::zeros(shape, (&x.device(), x.dtype()));
         return match bias {
-            Some(bias) => zeros + bias.unsqueeze(),
-            None => zeros,
+            Some(bias) if !shape.contains(&0) => zeros + bias.unsqueeze(),
+            _ => zeros,
         };
     }
     let rows = x.reshape([n_rows, d_input]).into_dispatch();
