@@ -45,6 +45,14 @@ const BLOCK: usize = 32;
 const BLOCK_BYTES: usize = 16;
 
 impl CheckpointForm {
+    const ALL: [Self; 2] = [Self::Mxfp4, Self::Bf16];
+
+    /// The values of `quant_method` in a `config.json` that are those of a form.
+    pub(crate) fn quant_methods() -> impl Iterator<Item = Value> {
+        let configs = Self::ALL.into_iter().filter_map(Self::quantization_config);
+        configs.map(|config| config["quant_method"].clone())
+    }
+
     /// The tensors that store a parameter.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Values that this crate does not support, by their keys.
 
 use super::ConfigJson;
+use crate::checkpoint::CheckpointForm;
 use crate::config::LayerType;
 use crate::error::GptOssError;
 
@@ -37,11 +38,16 @@ impl ConfigJson {
             .as_ref()
             .and_then(|config| config.get("quant_method"));
         match method {
-            Some(method) if method != "mxfp4" => Err(unsupported(
-                "quantization_config.quant_method",
-                "\"mxfp4\" or no quantization",
-                method,
-            )),
+            Some(method) if CheckpointForm::quant_methods().all(|known| known != *method) => {
+                let known: Vec<_> = CheckpointForm::quant_methods()
+                    .map(|method| method.to_string())
+                    .collect();
+                Err(unsupported(
+                    "quantization_config.quant_method",
+                    &format!("{} or no quantization", known.join(", ")),
+                    method,
+                ))
+            }
             _ => Ok(()),
         }
     }

@@ -16,15 +16,15 @@ use burn_fp4::backend::cube::Team;
 
 #[rustfmt::skip] // A kernel, a line.
 const KERNELS: [Kernel; 9] = [
-    Kernel::new("swiglu-bf16", swiglu, [0, 0, 0], [0, 0], 0),
-    Kernel::new("swiglu_backward-bf16", swiglu_backward, [0, 0, 0], [0, 0], 0),
-    Kernel::new("rms_norm-bf16", rms_norm, [0, 0, 0], [0, 0], 0),
-    Kernel::new("rms_norm_gradients-bf16", rms_norm_gradients, [0, 0, 0], [0, 0], 0),
-    Kernel::new("next_token_loss", next_token_loss, [0, 0, 0], [0, 0], 0),
-    Kernel::new("next_token_loss_gradient-bf16", next_token_loss_gradient, [0, 0, 0], [0, 0], 0),
-    Kernel::new("rotary-bf16", rotary, [0, 0, 0], [0, 0], 0),
-    Kernel::new("embedding-bf16", embedding, [0, 0, 0], [0, 0], 0),
-    Kernel::new("embedding_gradient-bf16", embedding_gradient, [0, 0, 0], [0, 0], 0),
+    Kernel::new("swiglu-bf16", swiglu, [1, 1, 1], [1, 0], 4),
+    Kernel::new("swiglu_backward-bf16", swiglu_backward, [2, 1, 2], [1, 1], 4),
+    Kernel::new("rms_norm-bf16", rms_norm, [4, 4, 4], [2, 1], 2),
+    Kernel::new("rms_norm_gradients-bf16", rms_norm_gradients, [9, 8, 9], [6, 6], 1),
+    Kernel::new("next_token_loss", next_token_loss, [5, 2, 5], [3, 0], 2),
+    Kernel::new("next_token_loss_gradient-bf16", next_token_loss_gradient, [5, 1, 5], [1, 0], 0),
+    Kernel::new("rotary-bf16", rotary, [4, 4, 4], [2, 2], 0),
+    Kernel::new("embedding-bf16", embedding, [2, 1, 2], [1, 1], 0),
+    Kernel::new("embedding_gradient-bf16", embedding_gradient, [12, 5, 12], [1, 1], 0),
 ];
 
 #[test]

@@ -25,6 +25,13 @@ pub struct StageOutcome {
 }
 
 impl StageOutcome {
+    /// The validation loss of `model` in nats, if there was an evaluation.
+    pub fn valid_loss(&self) -> Option<f64> {
+        let points = &self.history.valid;
+        let point = points.iter().find(|point| point.step == self.best_step);
+        point.map(|point| point.loss)
+    }
+
     /// Writes the weights as a record into a directory, unless there is one already: for a model that
     /// cannot be saved as a checkpoint.
     ///

@@ -19,14 +19,14 @@ use crate::scheme::Fp4Scheme;
 /// scale byte, or two, per output, and four of every row.
 #[rustfmt::skip] // A kernel, a line.
 const KERNELS: [Kernel; 8] = [
-    Kernel::new("few_rows-bf16", || dense(1, 4, BF16), [0, 0, 0], [0, 0], 0),
-    Kernel::new("few_rows-2-bf16", || dense(2, 4, BF16), [0, 0, 0], [0, 0], 0),
-    Kernel::new("few_rows-4-bf16", || dense(4, 2, BF16), [0, 0, 0], [0, 0], 0),
-    Kernel::new("few_rows-f32-bf16", || dense(1, 4, F32), [0, 0, 0], [0, 0], 0),
-    Kernel::new("few_rows-mxfp4-bf16", || packed(&Fp4Scheme::mxfp4(), 1, 4, false), [0, 0, 0], [0, 0], 0),
-    Kernel::new("few_rows-mxfp4-4-bf16", || packed(&Fp4Scheme::mxfp4(), 4, 2, false), [0, 0, 0], [0, 0], 0),
-    Kernel::new("few_rows-mxfp4-experts-bf16", || packed(&Fp4Scheme::mxfp4(), 1, 4, true), [0, 0, 0], [0, 0], 0),
-    Kernel::new("few_rows-nvfp4-bf16", || packed(&Fp4Scheme::nvfp4(), 1, 4, false), [0, 0, 0], [0, 0], 0),
+    Kernel::new("few_rows-bf16", || dense(1, 4, BF16), [9, 5, 6], [4, 0], 0),
+    Kernel::new("few_rows-2-bf16", || dense(2, 4, BF16), [14, 6, 7], [8, 0], 0),
+    Kernel::new("few_rows-4-bf16", || dense(4, 2, BF16), [14, 6, 7], [8, 0], 0),
+    Kernel::new("few_rows-f32-bf16", || dense(1, 4, F32), [10, 6, 7], [4, 0], 0),
+    Kernel::new("few_rows-mxfp4-bf16", || packed(&Fp4Scheme::mxfp4(), 1, 4, false), [16, 8, 13], [4, 0], 0),
+    Kernel::new("few_rows-mxfp4-4-bf16", || packed(&Fp4Scheme::mxfp4(), 4, 2, false), [28, 18, 21], [8, 0], 0),
+    Kernel::new("few_rows-mxfp4-experts-bf16", || packed(&Fp4Scheme::mxfp4(), 1, 4, true), [26, 8, 23], [4, 0], 0),
+    Kernel::new("few_rows-nvfp4-bf16", || packed(&Fp4Scheme::nvfp4(), 1, 4, false), [20, 8, 17], [4, 0], 0),
 ];
 
 #[test]
