@@ -2,7 +2,7 @@
 #[cfg(feature = "_cube")]
 pub(crate) mod kernels;
 
-mod autodiff;
+pub(crate) mod autodiff;
 #[cfg(feature = "_cube")]
 pub(crate) mod cube;
 mod extension;

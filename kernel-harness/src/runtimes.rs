@@ -4,7 +4,7 @@ use std::panic::catch_unwind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::backend::TensorMetadata;
-use burn::tensor::{DType, TensorData};
+use burn::tensor::{DType, Device, TensorData};
 use burn_cubecl::CubeDevice;
 use burn_cubecl::ops::into_data_sync;
 use burn_cubecl::tensor::CubeTensor;
@@ -82,6 +82,29 @@ fn find() -> Vec<TestRuntime> {
         }
     }
     found
+}
+
+/// Burn's device for every runtime that Burn can start itself, in place of the runtime; the first value keeps other
+/// tests waiting.
+///
+/// # Panics
+/// If a runtime that is required is not there.
+pub fn devices() -> (Runtimes, Vec<(&'static str, Device)>) {
+    let mut all = runtimes();
+    let names: Vec<_> = all.by_ref().map(|runtime| runtime.name).collect();
+    let device = |name: &'static str| {
+        let device = match name {
+            #[cfg(feature = "cpu")]
+            "cpu" => Device::cpu(),
+            #[cfg(feature = "cuda")]
+            "cuda" => Device::cuda(0),
+            #[cfg(feature = "vulkan")]
+            "vulkan" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+            _ => return None,
+        };
+        Some((name, device))
+    };
+    (all, names.into_iter().filter_map(device).collect())
 }
 
 type Start = fn() -> (Client, CubeDevice);

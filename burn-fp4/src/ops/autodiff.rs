@@ -117,7 +117,7 @@ impl<B: Fp4Backend, C: CheckpointStrategy> Fp4Backend for Autodiff<B, C> {
 }
 
 /// A packed tensor as the inner backend sees it.
-fn inner<B: Backend, C: CheckpointStrategy>(
+pub(crate) fn inner<B: Backend, C: CheckpointStrategy>(
     packed: Fp4Primitive<Autodiff<B, C>>,
 ) -> Fp4Primitive<B> {
     Fp4Primitive {

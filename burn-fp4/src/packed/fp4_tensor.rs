@@ -11,6 +11,7 @@ use crate::ops::{Fp4Backend, Fp4Primitive, global_amax};
 use crate::packed::host::read;
 use crate::packed::{PackedFp4, PackedFp4Ref};
 use crate::scheme::Fp4Scheme;
+use crate::scheme::global_scale::GlobalScope;
 
 /// A tensor in FP4 on a device: what [`PackedFp4`] is on the host.
 ///
@@ -238,6 +239,24 @@ impl<const D: usize> Fp4Tensor<D> {
             scales: self.scales.val().into_dispatch(),
             global_scales: global_scales.into_dispatch(),
         }
+    }
+}
+
+impl Fp4Tensor<2> {
+    /// The codes with a global scale of one, and the global scale of every row, if each has its own.
+    pub(crate) fn row_scales(&self) -> Option<(Self, Tensor<1>)> {
+        let scales = self.global_scales()?;
+        if !self.scheme.has_expert_scales() {
+            return None;
+        }
+        let one = Tensor::ones([1], (&scales.device(), DType::F32));
+        let codes = Self {
+            codes: self.codes.clone(),
+            scales: self.scales.clone(),
+            global_scales: Some(Frozen::new(one)),
+            scheme: self.scheme.with_global_scope(GlobalScope::Tensor),
+        };
+        Some((codes, scales))
     }
 }
 

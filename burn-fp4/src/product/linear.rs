@@ -15,6 +15,7 @@ use burn::tensor::{DType, Tensor};
 pub use extension::LinearBackend;
 
 use super::operand::Operand;
+use crate::packed::fp4_tensor::Fp4Tensor;
 
 /// `x weight + bias`, sums in `f32`.
 ///
@@ -62,13 +63,35 @@ pub fn linear<const D: usize>(
             _ => zeros,
         };
     }
-    let rows = x.reshape([n_rows, d_input]).into_dispatch();
-    let weight = weight.primitive();
+    let rows = x.reshape([n_rows, d_input]);
+    if let Operand::Packed(weight) = &weight
+        && let Some((codes, scales)) = weight.row_scales()
+    {
+        return scaled(rows, codes, scales, bias).reshape(shape);
+    }
+    let (rows, weight) = (rows.into_dispatch(), weight.primitive());
     let output = match bias {
         Some(bias) => Dispatch::linear_with_bias(rows, weight, bias.into_dispatch()),
         None => Dispatch::linear_plain(rows, weight),
     };
     Tensor::<2>::from_dispatch(output).reshape(shape)
+}
+
+/// The product with a matrix whose outputs have a factor each.
+fn scaled(
+    rows: Tensor<2>,
+    codes: Fp4Tensor<2>,
+    scales: Tensor<1>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<2> {
+    let (device, dtype) = (rows.device(), rows.dtype());
+    let product = linear(rows.cast(DType::F32), codes, None);
+    let product = product * scales.to_device(&device).unsqueeze();
+    let sum = match bias {
+        Some(bias) => product + bias.cast(DType::F32).unsqueeze(),
+        None => product,
+    };
+    sum.cast(dtype)
 }
 
 fn check_dtypes(x: DType, weight: DType) {

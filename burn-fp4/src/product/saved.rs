@@ -8,6 +8,7 @@ use burn::backend::{Autodiff, Backend};
 
 use super::operand::OperandPrimitive;
 use crate::ops::Fp4Primitive;
+use crate::ops::autodiff::inner;
 use crate::scheme::Fp4Scheme;
 
 /// Dense matrices as a checkpoint, packed ones shared.
@@ -56,15 +57,5 @@ impl<B: Backend, C: CheckpointStrategy> OperandPrimitive<Autodiff<B, C>> {
             Self::Dense(weight) => OperandPrimitive::Dense(weight.into_primitive()),
             Self::Packed(weight, scheme) => OperandPrimitive::Packed(inner(weight), scheme),
         }
-    }
-}
-
-fn inner<B: Backend, C: CheckpointStrategy>(
-    weight: Fp4Primitive<Autodiff<B, C>>,
-) -> Fp4Primitive<B> {
-    Fp4Primitive {
-        codes: weight.codes,
-        scales: weight.scales,
-        global_scales: weight.global_scales.into_primitive(),
     }
 }

@@ -6,26 +6,7 @@ use burn_fp4::{
     FakeQuantizer, Fp4Scheme, Fp4Tensor, GlobalScope, GradientRule, dequantize, fp4_expert_linear,
     fp4_linear, fp8_fake_quantize, global_amax, quantize,
 };
-use kernel_harness::runtimes::{Runtimes, runtimes};
-
-/// Burn's device for every runtime that Burn can start itself, in place of the runtime.
-fn devices() -> (Runtimes, Vec<(&'static str, Device)>) {
-    let mut all = runtimes();
-    let names: Vec<_> = all.by_ref().map(|runtime| runtime.name).collect();
-    let device = |name: &'static str| {
-        let device = match name {
-            #[cfg(feature = "cpu")]
-            "cpu" => Device::cpu(),
-            #[cfg(feature = "cuda")]
-            "cuda" => Device::cuda(0),
-            #[cfg(feature = "vulkan")]
-            "vulkan" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-            _ => return None,
-        };
-        Some((name, device))
-    };
-    (all, names.into_iter().filter_map(device).collect())
-}
+use kernel_harness::runtimes::devices;
 
 fn schemes() -> [Fp4Scheme; 3] {
     [

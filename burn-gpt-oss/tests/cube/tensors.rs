@@ -5,29 +5,10 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_gpt_oss::ops::{clamped_swiglu, embedding, next_token_loss, rms_norm, rotary_embedding};
 use kernel_harness::bounds::{floats, sample};
-use kernel_harness::runtimes::{Runtimes, runtimes};
+use kernel_harness::runtimes::devices;
 
 /// Relative to the largest value.
 const LIMIT: f64 = 1e-5;
-
-/// Burn's device for every runtime that Burn can start itself, in place of the runtime.
-fn devices() -> (Runtimes, Vec<(&'static str, Device)>) {
-    let mut all = runtimes();
-    let names: Vec<_> = all.by_ref().map(|runtime| runtime.name).collect();
-    let device = |name: &'static str| {
-        let device = match name {
-            #[cfg(feature = "cpu")]
-            "cpu" => Device::cpu(),
-            #[cfg(feature = "cuda")]
-            "cuda" => Device::cuda(0),
-            #[cfg(feature = "vulkan")]
-            "vulkan" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-            _ => return None,
-        };
-        Some((name, device))
-    };
-    (all, names.into_iter().filter_map(device).collect())
-}
 
 /// A function of float tensors of two shapes, and of integers.
 struct Case<const A: usize, const B: usize, F> {

@@ -11,7 +11,7 @@ use burn_qat_train::backend::AdamWFactors;
 use burn_qat_train::backend::{AdamWBackend, AdamWUpdated};
 use burn_qat_train::{TrainConfig, adamw};
 use kernel_harness::bounds::{Bounded, UNIT, check, dtypes, floats, sample, smallest, unit};
-use kernel_harness::runtimes::{Runtimes, TestRuntime, read, runtimes};
+use kernel_harness::runtimes::{TestRuntime, devices, read, runtimes};
 
 const SHAPES: [[usize; 2]; 3] = [[3, 5], [1, 1], [37, 64]];
 const N_STEPS: i32 = 4;
@@ -135,25 +135,6 @@ fn steps_are_within_their_bounds() {
 struct Weights {
     matrix: Param<Tensor<2>>,
     vector: Param<Tensor<1>>,
-}
-
-/// Burn's device for every runtime that Burn can start itself, in place of the runtime.
-fn devices() -> (Runtimes, Vec<(&'static str, Device)>) {
-    let mut all = runtimes();
-    let names: Vec<_> = all.by_ref().map(|runtime| runtime.name).collect();
-    let device = |name: &'static str| {
-        let device = match name {
-            #[cfg(feature = "cpu")]
-            "cpu" => Device::cpu(),
-            #[cfg(feature = "cuda")]
-            "cuda" => Device::cuda(0),
-            #[cfg(feature = "vulkan")]
-            "vulkan" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-            _ => return None,
-        };
-        Some((name, device))
-    };
-    (all, names.into_iter().filter_map(device).collect())
 }
 
 /// Weights after some steps.

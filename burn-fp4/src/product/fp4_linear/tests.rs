@@ -7,11 +7,14 @@ use burn::tensor::{DType, Device, FloatDType, TensorData};
 use super::*;
 use crate::module::activation::{ActivationFormat, Calibration};
 use crate::ops::fp8_fake_quantize;
+use crate::scheme::global_scale::GlobalScope;
 use crate::scheme::scale_rule::Nvfp4ScaleRule;
 
-const SCHEMES: [Fp4Scheme; 2] = [
+const SCHEMES: [Fp4Scheme; 3] = [
     Fp4Scheme::mxfp4(),
     Fp4Scheme::nvfp4_with(Nvfp4ScaleRule::FourOverSix),
+    // A global scale for each output.
+    Fp4Scheme::nvfp4().with_global_scope(GlobalScope::Expert),
 ];
 
 fn sample<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {

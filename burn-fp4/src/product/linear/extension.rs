@@ -10,7 +10,7 @@ use crate::product::operand::OperandPrimitive;
 
 /// Backends that multiply rows with a matrix.
 ///
-/// Shapes: `x` is `[rows, in]`, `weight` one matrix from `in` to `out`, `grad` `[rows, out]`, floats all of one
+/// Shapes: `x` is `[rows, in]`, `weight` one matrix from `in` to `out` with one global scale at most, `grad` `[rows, out]`, floats all of one
 /// dtype but for a frozen weight, which may be narrower. Gradients are not differentiable themselves, and
 /// none reaches packed matrices.
 #[backend_extension(

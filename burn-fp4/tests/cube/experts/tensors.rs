@@ -7,26 +7,7 @@ use burn_fp4::{
     Fp4Scheme, Fp4Tensor, Operand, expert_combine, expert_linear, expert_routing, linear,
 };
 
-use kernel_harness::runtimes::{Runtimes, runtimes};
-
-/// Burn's device for every runtime that Burn can start itself, in place of the runtime.
-fn devices() -> (Runtimes, Vec<(&'static str, Device)>) {
-    let mut all = runtimes();
-    let names: Vec<_> = all.by_ref().map(|runtime| runtime.name).collect();
-    let device = |name: &'static str| {
-        let device = match name {
-            #[cfg(feature = "cpu")]
-            "cpu" => Device::cpu(),
-            #[cfg(feature = "cuda")]
-            "cuda" => Device::cuda(0),
-            #[cfg(feature = "vulkan")]
-            "vulkan" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-            _ => return None,
-        };
-        Some((name, device))
-    };
-    (all, names.into_iter().filter_map(device).collect())
-}
+use kernel_harness::runtimes::devices;
 
 const TOKENS: usize = 6;
 const EXPERTS: usize = 4;

@@ -93,6 +93,11 @@ impl Packed {
     pub fn new(weight: Fp4Primitive<CubeBackend>, scheme: &Fp4Scheme) -> Self {
         let shape = weight.codes.meta.shape();
         let (d_output, bytes) = (shape[shape.num_dims() - 2], shape[shape.num_dims() - 1]);
+        let n_scales = weight.global_scales.meta.num_elements();
+        assert!(
+            n_scales == 1 || shape.num_dims() > 2,
+            "one matrix has one global scale"
+        );
         let arithmetic = Arithmetic::of(&weight.codes.client);
         let (codes, code_pitch) = byte_rows(weight.codes, 4);
         let (scales, scale_pitch) = byte_rows(weight.scales, 1);

@@ -26,7 +26,13 @@ pub(super) struct Packed<'a> {
 
 impl<'a> Packed<'a> {
     pub fn new(weight: &'a Fp4Primitive<Flex>, scheme: Fp4Scheme) -> Self {
-        let [height, code_bytes] = last_two(&weight.codes.shape());
+        let shape = weight.codes.shape();
+        let [height, code_bytes] = last_two(&shape);
+        let n_scales = weight.global_scales.shape().num_elements();
+        assert!(
+            n_scales == 1 || shape.num_dims() > 2,
+            "one matrix has one global scale"
+        );
         Self {
             codes: elements(&weight.codes),
             scales: elements(&weight.scales),
