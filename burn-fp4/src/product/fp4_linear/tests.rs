@@ -10,11 +10,9 @@ use crate::ops::fp8_fake_quantize;
 use crate::scheme::global_scale::GlobalScope;
 use crate::scheme::scale_rule::Nvfp4ScaleRule;
 
-const SCHEMES: [Fp4Scheme; 3] = [
+const SCHEMES: [Fp4Scheme; 2] = [
     Fp4Scheme::mxfp4(),
     Fp4Scheme::nvfp4_with(Nvfp4ScaleRule::FourOverSix),
-    // A global scale for each output.
-    Fp4Scheme::nvfp4().with_global_scope(GlobalScope::Expert),
 ];
 
 fn sample<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
@@ -182,5 +180,40 @@ fn nothing_times_something_is_zeros() {
         let out = fp4_linear(x, &weight, Some(bias.clone()));
         assert_eq!(out.dims(), [2, n, m]);
         assert_eq!(to_f64(out), to_f64(bias).repeat(2 * n));
+    }
+}
+
+#[test]
+fn outputs_may_have_global_scales_of_their_own() {
+    let device = Device::flex().autodiff();
+    let scheme = Fp4Scheme::nvfp4().with_global_scope(GlobalScope::Expert);
+    let [n, k, m] = [5, 64, 4];
+    let sizes = Tensor::<2>::from_floats([[1.0], [0.3], [20.0], [0.01]], &device);
+    let weight = Fp4Tensor::quantize(sample([m, k], &device) * sizes, 1, &scheme);
+    let decoded: Tensor<2> = weight.dequantize(1, FloatDType::F32).inner();
+    let bias = sample([m], &device);
+    // Of the global scale, and of the sum.
+    let unit = 4.0 * 2f64.powi(-24);
+    for n in [n, 40] {
+        let x = sample([n, k], &device).require_grad();
+        let out = fp4_linear(x.clone(), &weight, Some(bias.clone()));
+        let (values, turned) = (to_f64(x.clone().inner()), decoded.clone().transpose());
+        let biases = to_f64(bias.clone()).repeat(n);
+        let wanted = product(&values, &to_f64(turned), [n, k, m]);
+        let wanted: Vec<_> = wanted
+            .iter()
+            .zip(biases)
+            .map(|((sum, bound), bias)| (sum + bias, bound + unit * bias.abs()))
+            .collect();
+        assert_within(&to_f64(out.clone().inner()), &wanted, unit);
+
+        let grads = out.sum().backward();
+        let wanted = product(&vec![1.0; n * m], &to_f64(decoded.clone()), [n, m, k]);
+        let found = to_f64(x.grad(&grads).unwrap());
+        let wanted: Vec<_> = wanted
+            .iter()
+            .map(|(sum, bound)| (*sum, 2.0 * bound))
+            .collect();
+        assert_within(&found, &wanted, unit);
     }
 }
