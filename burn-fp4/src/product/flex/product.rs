@@ -127,13 +127,13 @@ unsafe fn gemm(
             out,
             out_right,
             out_down,
-            add, //
+            add,
             lhs.as_ptr(),
             lhs_right,
-            lhs_down, //
+            lhs_down,
             rhs.as_ptr(),
             rhs_right,
-            rhs_down, //
+            rhs_down,
             1.0,
             1.0,
             false,
