@@ -22,7 +22,8 @@ use crate::packed::fp4_tensor::Fp4Tensor;
 /// Burn's own operation of this name writes its output three times where this one does once. A packed
 /// weight is decoded tile by tile, never as a whole, and has no gradient. With `u = 2^-24` and `n = in`,
 /// an element of the product differs from the exact one by at most `n * u / (1 - n * u)` times the sum of
-/// the magnitudes of its `n` terms, before it is rounded to the dtype of `x`.
+/// the magnitudes of its `n` terms, before it is rounded to the dtype of `x`. For NVFP4, whose global scale
+/// is multiplied to the sum, take `n = in + 2`.
 ///
 /// # Shapes
 /// - x: `[..., in]`, `f32`, `bf16` or `f16`
