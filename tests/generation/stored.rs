@@ -80,11 +80,10 @@ fn a_header_of_odd_length_changes_nothing() {
 #[test]
 fn logits_that_are_no_numbers_end_a_generation() {
     let dir = copy_of("tiny-gpt-oss");
-    edit_tensors(&dir.path().join(WEIGHTS), |tensors| {
-        let head = tensors.get_mut("lm_head.weight").expect("the head");
-        head.bytes[..2].copy_from_slice(&bf16::NAN.to_le_bytes());
-    });
-    let model = load(dir.path(), FloatDType::F32);
+    let mut model = load(dir.path(), FloatDType::F32);
+    // Not in the file: where matrices are decoded, loading refuses it.
+    let head = model.lm_head.weight.clone();
+    model.lm_head.weight = head.map(|weight| weight * f32::NAN);
     let prompts = vec![sequence()[..20].to_vec(); 3];
     let options = GenerateOptions {
         batch_size: 2,
