@@ -210,6 +210,7 @@ fn outputs_may_have_global_scales_of_their_own() {
         let grads = out.sum().backward();
         let wanted = product(&vec![1.0; n * m], &to_f64(decoded.clone()), [n, m, k]);
         let found = to_f64(x.grad(&grads).unwrap());
+        // The sums have four terms; scales and the rounded reference add less than as many roundings.
         let wanted: Vec<_> = wanted
             .iter()
             .map(|(sum, bound)| (*sum, 2.0 * bound))
