@@ -4,6 +4,7 @@
 pub use crate::ops::{Fp4Backend, Fp4Primitive, LearnedGradients};
 pub use crate::product::experts::{CombineGradients, ExpertBackend, ExpertRoutes};
 pub use crate::product::linear::LinearBackend;
+pub use crate::product::low_rank::LowRankPrimitive;
 pub use crate::product::operand::OperandPrimitive;
 
 /// Tensors of Flex, Burn's pure Rust CPU backend, and products of their matrices.

@@ -24,7 +24,8 @@ pub use codec::{e2m1, e4m3, e8m0};
 pub use error::Fp4Error;
 pub use module::activation::{ActivationFormat, ActivationQuantizer, ActivationState, Calibration};
 pub use module::{
-    GlobalRefresh, PackedModule, WeightQuantization, WeightQuantizer, refresh_global_amax,
+    GlobalRefresh, LowRankAdapter, PackedModule, WeightQuantization, WeightQuantizer,
+    refresh_global_amax,
 };
 pub use ops::{
     FakeQuantizer, GradientRule, LearnedQuantizer, dequantize, fake_quantize, fake_quantize_along,
@@ -38,6 +39,7 @@ pub use product::experts::{ExpertRouting, expert_combine, expert_linear, expert_
 pub use product::fp4_expert_linear::fp4_expert_linear;
 pub use product::fp4_linear::{Fp4Linear, fp4_linear};
 pub use product::linear::linear;
+pub use product::low_rank::{Adapted, LowRank};
 pub use product::operand::Operand;
 pub use product::packed_product::{PackedMatrix, ProductRows, packed_product};
 pub use scheme::global_scale::{GlobalAmax, GlobalScope};

@@ -4,6 +4,7 @@
 //! matrix product sums over.
 pub(crate) mod activation;
 
+mod low_rank_adapter;
 mod packed_module;
 mod packed_weight;
 mod packing;
@@ -13,6 +14,7 @@ mod selection;
 mod weight_quantization;
 mod weight_quantizer;
 
+pub use low_rank_adapter::LowRankAdapter;
 pub use packed_module::PackedModule;
 pub use refresh::{GlobalRefresh, refresh_global_amax};
 pub use weight_quantization::WeightQuantization;

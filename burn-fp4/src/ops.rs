@@ -5,7 +5,7 @@ pub(crate) mod kernels;
 pub(crate) mod autodiff;
 #[cfg(feature = "_cube")]
 pub(crate) mod cube;
-mod extension;
+pub(crate) mod extension;
 mod fake_quantizer;
 #[cfg(feature = "flex")]
 mod flex;

@@ -13,6 +13,7 @@ pub(crate) mod fp4_expert_linear;
 pub(crate) mod fp4_linear;
 mod lanes;
 pub(crate) mod linear;
+pub(crate) mod low_rank;
 pub(crate) mod operand;
 pub(crate) mod packed_product;
 mod saved;

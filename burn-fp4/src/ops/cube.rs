@@ -10,7 +10,7 @@ mod dequantize;
 mod fake_quantize;
 mod fp8;
 mod geometry;
-mod host;
+pub(crate) mod host;
 mod lines;
 mod memory_layout;
 mod quantize;

@@ -174,17 +174,23 @@ impl<const D: usize> Fp4Tensor<D> {
             panic!("quantize: {error}");
         }
         let (tensor, amax) = (tensor.into_dispatch(), amax.into_dispatch());
-        let packed = Dispatch::fp4_quantize(tensor, amax, axis, *scheme);
+        Self::from_primitive(Dispatch::fp4_quantize(tensor, amax, axis, *scheme), *scheme)
+    }
+
+    /// The tensor that an operation of a backend returned.
+    pub(crate) fn from_primitive(packed: Fp4Primitive<Dispatch>, scheme: Fp4Scheme) -> Self {
         let bytes = |tensor| Param::initialized(ParamId::new(), Tensor::from_dispatch(tensor));
-        let global_scales = match scheme.n_global_scales(&shape) {
-            0 => None,
-            _ => Some(Frozen::new(Tensor::from_dispatch(packed.global_scales))),
+        let global_scales = match scheme {
+            Fp4Scheme::Mxfp4 { .. } => None,
+            Fp4Scheme::Nvfp4 { .. } => {
+                Some(Frozen::new(Tensor::from_dispatch(packed.global_scales)))
+            }
         };
         Self {
             codes: bytes(packed.codes),
             scales: bytes(packed.scales),
             global_scales,
-            scheme: *scheme,
+            scheme,
         }
     }
 
@@ -201,6 +207,20 @@ impl<const D: usize> Fp4Tensor<D> {
     pub fn dequantize(&self, axis: usize, dtype: FloatDType) -> Tensor<D> {
         let packed = self.primitive();
         Tensor::from_dispatch(Dispatch::fp4_dequantize(packed, axis, dtype, self.scheme))
+    }
+
+    /// The same bytes with other axes before the last two.
+    pub(crate) fn with_axes<const E: usize>(&self, shape: [usize; E]) -> Fp4Tensor<E> {
+        let bytes = |param: &Param<Tensor<D, Int>>, elements_per_byte: usize| {
+            let shape = with_last(shape, |len| len / elements_per_byte);
+            Param::initialized(ParamId::new(), param.val().reshape(shape))
+        };
+        Fp4Tensor {
+            codes: bytes(&self.codes, 2),
+            scales: bytes(&self.scales, self.scheme.block_size()),
+            global_scales: self.global_scales.clone(),
+            scheme: self.scheme,
+        }
     }
 
     /// Logical shape in elements, block axis last.

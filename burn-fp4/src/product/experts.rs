@@ -2,7 +2,7 @@
 
 mod autodiff;
 #[cfg(feature = "_cube")]
-mod cube;
+pub(crate) mod cube;
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;
@@ -11,19 +11,20 @@ mod fusion;
 mod routing;
 
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 pub use extension::{CombineGradients, ExpertBackend, ExpertRoutes};
 pub use routing::{ExpertRouting, expert_routing};
 
-use super::operand::Operand;
+use super::low_rank::Adapted;
+use super::operand::{Operand, OperandPrimitive};
 
 /// Every token times the matrices of its experts: `x[token] @ weight[expert] + bias[expert]`, one
 /// row per choice, rows of one expert together as in [`ExpertRouting::order`].
 ///
 /// Products are accumulated in `f32`. Packed matrices are decoded tile by tile and have no gradient;
 /// that of dense ones is written once, with zeros for experts without rows. Such experts cost nothing
-/// else.
+/// else. Of [`Adapted`] matrices the factors have a gradient, in two skinny products.
 ///
 /// # Shapes
 /// - x: `[tokens, in]`
@@ -44,12 +45,50 @@ pub fn expert_linear(
     let [tokens, _] = x.dims();
     let n_rows = tokens * routing.top_k();
     assert_eq!(n_rows, routing.n_rows(), "a routing of other tokens");
+    let weight = match weight {
+        Operand::Adapted(weight) => match weight.merged_for(routing) {
+            Some(merged) => merged,
+            None => return adapted_linear(x, *weight, bias, routing),
+        },
+        weight => weight.primitive(),
+    };
+    linear_primitive(x, weight, bias, routing)
+}
+
+fn linear_primitive(
+    x: Tensor<2>,
+    weight: OperandPrimitive<Dispatch>,
+    bias: Tensor<2>,
+    routing: &ExpertRouting,
+) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::expert_linear(
         x.into_dispatch(),
-        weight.primitive(),
+        weight,
         bias.into_dispatch(),
         routing.primitive(),
     ))
+}
+
+/// `x W + scaling * (x a) b`
+fn adapted_linear(
+    x: Tensor<2>,
+    weight: Adapted<3>,
+    bias: Tensor<2>,
+    routing: &ExpertRouting,
+) -> Tensor<2> {
+    let no_bias = bias.zeros_like();
+    let inner = inner_rows(&x, &weight, routing);
+    let [_, b] = weight.factors(x.dtype());
+    let delta = expert_linear(inner, b, no_bias, &routing.in_order());
+    expert_linear(x, weight.into_base(), bias, routing) + delta
+}
+
+/// `scaling * (x a)`, a row per choice.
+fn inner_rows(x: &Tensor<2>, weight: &Adapted<3>, routing: &ExpertRouting) -> Tensor<2> {
+    let ([a, _], scaling) = (weight.factors(x.dtype()), weight.delta().scaling);
+    let [n_experts, _, rank] = a.dims();
+    let no_bias = Tensor::zeros([n_experts, rank], (&x.device(), x.dtype()));
+    expert_linear(x.clone(), a, no_bias, routing) * scaling
 }
 
 /// Rows times the matrix of their expert, summed per token with the weights of the router:
@@ -81,13 +120,35 @@ pub fn expert_combine(
     let [tokens, top_k] = scores.dims();
     assert_eq!([tokens * top_k, top_k], [n_rows, routing.top_k()], "scores");
     assert_eq!(scores.dtype(), rows.dtype(), "dtype of the scores");
+    let weight = match weight {
+        Operand::Adapted(weight) => match weight.merged_for(routing) {
+            Some(merged) => merged,
+            None => return adapted_combine(rows, *weight, bias, scores, routing),
+        },
+        weight => weight.primitive(),
+    };
     Tensor::from_dispatch(Dispatch::expert_combine(
         rows.into_dispatch(),
-        weight.primitive(),
+        weight,
         bias.into_dispatch(),
         scores.into_dispatch(),
         routing.primitive(),
     ))
+}
+
+/// The sum of products with `W` and with `scaling * a b`.
+fn adapted_combine(
+    rows: Tensor<2>,
+    weight: Adapted<3>,
+    bias: Tensor<2>,
+    scores: Tensor<2>,
+    routing: &ExpertRouting,
+) -> Tensor<2> {
+    let no_bias = bias.zeros_like();
+    let inner = inner_rows(&rows, &weight, &routing.in_order());
+    let [_, b] = weight.factors(rows.dtype());
+    let delta = expert_combine(inner, b, no_bias, scores.clone(), routing);
+    expert_combine(rows, weight.into_base(), bias, scores, routing) + delta
 }
 
 fn check(weight: &Operand<3>, rows: &Tensor<2>, bias: &Tensor<2>, routing: &ExpertRouting) {
@@ -96,7 +157,10 @@ fn check(weight: &Operand<3>, rows: &Tensor<2>, bias: &Tensor<2>, routing: &Expe
     assert_eq!(bias.dims(), [experts, d_output], "shape of the bias");
     assert_eq!(routing.n_experts(), experts, "a routing to other experts");
     assert_eq!(bias.dtype(), rows.dtype(), "dtype of the bias");
-    if let Operand::Dense(weight) = weight {
+    // A frozen one may be narrower than the rows.
+    if let Operand::Dense(weight) = weight
+        && !(rows.dtype() == DType::F32 && matches!(weight.dtype(), DType::BF16 | DType::F16))
+    {
         assert_eq!(weight.dtype(), rows.dtype(), "dtype of the matrices");
     }
 }

@@ -14,6 +14,8 @@ use burn::tensor::{DType, Tensor};
 
 pub use extension::LinearBackend;
 
+use super::experts::{expert_linear, expert_routing};
+use super::low_rank::Adapted;
 use super::operand::Operand;
 use crate::packed::fp4_tensor::Fp4Tensor;
 
@@ -65,6 +67,10 @@ pub fn linear<const D: usize>(
         };
     }
     let rows = x.reshape([n_rows, d_input]);
+    let weight = match weight {
+        Operand::Adapted(weight) => return adapted(rows, *weight, bias).reshape(shape),
+        weight => weight,
+    };
     if let Operand::Packed(weight) = &weight
         && let Some((codes, scales)) = weight.row_scales()
     {
@@ -76,6 +82,23 @@ pub fn linear<const D: usize>(
         None => Dispatch::linear_plain(rows, weight),
     };
     Tensor::<2>::from_dispatch(output).reshape(shape)
+}
+
+/// The product with a matrix and its delta.
+fn adapted(rows: Tensor<2>, weight: Adapted<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    if weight.scheme().is_none() {
+        let ([a, b], scaling) = (weight.factors(rows.dtype()), weight.delta().scaling);
+        let delta = linear(linear(rows.clone(), a, None) * scaling, b, None);
+        return linear(rows, weight.into_base(), bias) + delta;
+    }
+    let device = rows.device();
+    let [_, d_output] = weight.shape();
+    let bias = match bias {
+        Some(bias) => bias.unsqueeze(),
+        None => Tensor::zeros([1, d_output], (&device, rows.dtype())),
+    };
+    let only = Tensor::zeros([rows.dims()[0], 1], (&device, DType::I32));
+    expert_linear(rows, weight.as_experts(), bias, &expert_routing(only, 1))
 }
 
 /// The product with a matrix whose outputs have a factor each.

@@ -6,11 +6,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, ExtensionType};
 use burn::tensor::Tensor;
 
+use super::low_rank::{Adapted, LowRankPrimitive};
 use crate::ops::Fp4Primitive;
 use crate::packed::fp4_tensor::Fp4Tensor;
 use crate::scheme::Fp4Scheme;
 
-/// A weight that rows are multiplied with, in either of two forms: one matrix, `D` is 2, or one for every
+/// A weight that rows are multiplied with, in one of three forms: one matrix, `D` is 2, or one for every
 /// expert, `D` is 3.
 #[derive(Clone, Debug)]
 pub enum Operand<const D: usize> {
@@ -18,6 +19,8 @@ pub enum Operand<const D: usize> {
     Dense(Tensor<D>),
     /// FP4 codes with blocks along `in`, of logical shape `[..., out, in]`.
     Packed(Fp4Tensor<D>),
+    /// One of the other two, frozen, with a low-rank delta that trains.
+    Adapted(Box<Adapted<D>>),
 }
 
 impl<const D: usize> Operand<D> {
@@ -30,13 +33,16 @@ impl<const D: usize> Operand<D> {
                 shape.swap(D - 2, D - 1);
                 shape
             }
+            Self::Adapted(weight) => weight.shape(),
         }
     }
 
+    /// Not of an adapted weight, which is merged first.
     pub(super) fn primitive(self) -> OperandPrimitive<Dispatch> {
         match self {
             Self::Dense(weight) => OperandPrimitive::Dense(weight.into_dispatch()),
             Self::Packed(weight) => OperandPrimitive::Packed(weight.primitive(), weight.scheme()),
+            Self::Adapted(_) => unreachable!("an adapted weight is not multiplied as it is"),
         }
     }
 }
@@ -53,6 +59,12 @@ impl<const D: usize> From<Fp4Tensor<D>> for Operand<D> {
     }
 }
 
+impl<const D: usize> From<Adapted<D>> for Operand<D> {
+    fn from(weight: Adapted<D>) -> Self {
+        Self::Adapted(Box::new(weight))
+    }
+}
+
 /// [`Operand`] of a backend.
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
@@ -61,6 +73,12 @@ pub enum OperandPrimitive<B: Backend> {
     Dense(FloatTensor<B>),
     /// Packed `[..., out, in]`, and its scheme.
     Packed(#[extension_type] Fp4Primitive<B>, Fp4Scheme),
+    /// The packed sum of a weight and a delta; the delta is there for its gradient.
+    Merged(
+        #[extension_type] Fp4Primitive<B>,
+        Fp4Scheme,
+        #[extension_type] LowRankPrimitive<B>,
+    ),
 }
 
 #[cfg(all(feature = "_cube", feature = "fusion"))]
@@ -73,7 +91,7 @@ impl OperandPrimitiveMetadata {
         };
         match self {
             Self::Dense(weight) => last(weight),
-            Self::Packed(weight, ..) => {
+            Self::Packed(weight, ..) | Self::Merged(weight, ..) => {
                 let [d_output, bytes] = last(&weight.codes);
                 [2 * bytes, d_output]
             }

@@ -6,6 +6,7 @@
 
 mod case;
 mod check;
+mod merge;
 mod reference;
 mod routing;
 mod tensors;

@@ -21,12 +21,12 @@ use crate::scheme::Fp4Scheme;
 pub(super) const CUBE_UNITS: u32 = 256;
 
 /// The format of kernels that quantize a tensor; none if its scale rule has no kernel.
-pub(super) fn format(tensor: &CubeTensor, scheme: &Fp4Scheme) -> Option<KernelFormat> {
+pub(crate) fn format(tensor: &CubeTensor, scheme: &Fp4Scheme) -> Option<KernelFormat> {
     KernelFormat::quantizing(scheme, Arithmetic::of(&tensor.client))
 }
 
 /// The type of the floats of a tensor.
-pub(super) fn float_words(dtype: DType) -> FloatWords {
+pub(crate) fn float_words(dtype: DType) -> FloatWords {
     match FloatWords::of(dtype) {
         Some(floats) => floats,
         None => panic!("FP4: dtype {dtype:?} is not one of F32, BF16, F16"),

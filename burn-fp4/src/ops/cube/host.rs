@@ -10,15 +10,15 @@ use burn_flex::FlexTensor;
 use crate::ops::{Fp4Backend, Fp4Primitive, GradientRule, LearnedGradients};
 use crate::scheme::Fp4Scheme;
 
-fn down(tensor: CubeTensor) -> FlexTensor {
+pub(crate) fn down(tensor: CubeTensor) -> FlexTensor {
     FlexTensor::from_data(into_data_sync(tensor))
 }
 
-fn up(tensor: FlexTensor, device: &CubeDevice) -> CubeTensor {
+pub(crate) fn up(tensor: FlexTensor, device: &CubeDevice) -> CubeTensor {
     CubeBackend::float_from_data(tensor.into_data(), device)
 }
 
-fn up_bytes(tensor: FlexTensor, device: &CubeDevice) -> CubeTensor {
+pub(crate) fn up_bytes(tensor: FlexTensor, device: &CubeDevice) -> CubeTensor {
     CubeBackend::int_from_data(tensor.into_data(), device)
 }
 

@@ -92,7 +92,7 @@ pub(crate) fn dequantize<N: Size, M: Size>(
 
 /// What turns the codes of a block into floats.
 #[derive(CubeType, Clone)]
-struct Decoder {
+pub(crate) struct Decoder {
     /// Bits of what values of the grid are multiplied with, negative or NaN for scale bytes that no
     /// quantizer makes.
     unit: u32,
@@ -104,7 +104,7 @@ struct Decoder {
 
 #[cube]
 impl Decoder {
-    fn new(byte: u32, global_scale: u32, #[comptime] format: KernelFormat) -> Decoder {
+    pub fn new(byte: u32, global_scale: u32, #[comptime] format: KernelFormat) -> Decoder {
         let unit = factor(byte, global_scale, format);
         let mut values = Sequence::new();
         if comptime!(format.arithmetic == Arithmetic::Integer) {
@@ -146,7 +146,12 @@ impl Decoder {
     }
 
     /// The low bits of the float for code `index` of a word.
-    fn float(&self, word: u32, #[comptime] index: usize, #[comptime] floats: FloatWords) -> u32 {
+    pub fn float(
+        &self,
+        word: u32,
+        #[comptime] index: usize,
+        #[comptime] floats: FloatWords,
+    ) -> u32 {
         let value = match comptime!(self.format.arithmetic) {
             Arithmetic::Float => self.multiply(word, index),
             Arithmetic::Integer => self.choose(word, index),

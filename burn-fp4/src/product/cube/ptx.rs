@@ -2,6 +2,7 @@
 
 mod few_rows;
 mod gemm;
+mod merge;
 
 use cubecl::prelude::*;
 use kernel_harness::ptx::BUFFER;

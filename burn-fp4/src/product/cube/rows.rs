@@ -135,7 +135,8 @@ impl Matrices {
                     d_output: shape[rank - 1],
                 }
             }
-            OperandPrimitive::Packed(weight, scheme) => {
+            OperandPrimitive::Packed(weight, scheme)
+            | OperandPrimitive::Merged(weight, scheme, _) => {
                 let packed = Packed::new(weight, &scheme);
                 Self {
                     rows_are_inputs: false,

@@ -1,6 +1,7 @@
 //! Gradients, for every backend that has the forward operations.
 
 mod combine;
+mod delta;
 mod linear;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -8,7 +9,10 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Backend};
 
 use super::{CombineGradients, ExpertBackend, ExpertRoutes};
+use crate::ops::Fp4Primitive;
+use crate::product::low_rank::LowRankPrimitive;
 use crate::product::operand::OperandPrimitive;
+use crate::scheme::Fp4Scheme;
 
 impl<B: ExpertBackend, C: CheckpointStrategy> ExpertBackend for Autodiff<B, C> {
     fn expert_routing(indices: IntTensor<Self>, n_experts: usize) -> ExpertRoutes<Self> {
@@ -17,6 +21,27 @@ impl<B: ExpertBackend, C: CheckpointStrategy> ExpertBackend for Autodiff<B, C> {
             order: routes.order,
             offsets: routes.offsets,
             top_k: routes.top_k,
+        }
+    }
+
+    fn expert_merge(
+        base: OperandPrimitive<Self>,
+        delta: LowRankPrimitive<Self>,
+        global_scales: FloatTensor<Self>,
+        routes: ExpertRoutes<Self>,
+        scheme: Fp4Scheme,
+    ) -> Fp4Primitive<Self> {
+        let merged = B::expert_merge(
+            base.into_inner(),
+            delta.into_inner(),
+            global_scales.into_primitive(),
+            inner_routes::<B, C>(routes),
+            scheme,
+        );
+        Fp4Primitive {
+            codes: merged.codes,
+            scales: merged.scales,
+            global_scales: <FloatTensor<Self>>::new(merged.global_scales),
         }
     }
 

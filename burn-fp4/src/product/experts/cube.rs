@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop, clippy::manual_is_multiple_of)]
 #![allow(unsafe_code)]
 
+pub(crate) mod merge;
 mod routing;
 mod scores;
 mod token_sum;
@@ -17,16 +18,40 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{CombineGradients, ExpertBackend, ExpertRoutes};
+use crate::ops::Fp4Primitive;
+use crate::ops::cube::buffer::format;
 use crate::product::cube::column_sums::column_sums;
 use crate::product::cube::gemm::product::RouteTensors;
 use crate::product::cube::rows::{Rows, backward, forward, weight_gradient};
+use crate::product::low_rank::LowRankPrimitive;
 use crate::product::operand::OperandPrimitive;
+use crate::scheme::Fp4Scheme;
 use routing::tensors;
 use token_sum::token_sum;
 
 impl ExpertBackend for CubeBackend {
     fn expert_routing(indices: IntTensor<Self>, n_experts: usize) -> ExpertRoutes<Self> {
         routing::sort(indices, n_experts)
+    }
+
+    fn expert_merge(
+        base: OperandPrimitive<Self>,
+        delta: LowRankPrimitive<Self>,
+        global_scales: FloatTensor<Self>,
+        routes: ExpertRoutes<Self>,
+        scheme: Fp4Scheme,
+    ) -> Fp4Primitive<Self> {
+        match format(&delta.a, &scheme) {
+            Some(format) => merge::merge(
+                base,
+                delta,
+                global_scales,
+                &tensors(routes),
+                &scheme,
+                format,
+            ),
+            None => merge::on_host(base, delta, global_scales, routes, scheme),
+        }
     }
 
     fn expert_linear(

@@ -5,8 +5,10 @@ use super::fusion;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, backend_extension};
 
-use crate::ops::Fp4Backend;
+use crate::ops::{Fp4Backend, Fp4Primitive};
+use crate::product::low_rank::LowRankPrimitive;
 use crate::product::operand::OperandPrimitive;
+use crate::scheme::Fp4Scheme;
 
 /// [`ExpertRouting`](crate::ExpertRouting) of a backend.
 #[derive(Clone, Debug, ExtensionType)]
@@ -47,6 +49,19 @@ pub trait ExpertBackend: Fp4Backend {
     /// See [`expert_routing`](crate::expert_routing).
     #[fusion(meta = fusion::routing)]
     fn expert_routing(indices: IntTensor<Self>, n_experts: usize) -> ExpertRoutes<Self>;
+
+    /// Codes of `Q(base + scaling * a b)`, `[experts, out, in]` with blocks along `in`, for experts that have
+    /// rows; see [`Adapted`](crate::Adapted). Those of other experts are unspecified. No gradient.
+    ///
+    /// `base` is dense or packed, and `global_scales` are those of [`Fp4Primitive`].
+    #[fusion(meta = fusion::merge)]
+    fn expert_merge(
+        #[extension_type] base: OperandPrimitive<Self>,
+        #[extension_type] delta: LowRankPrimitive<Self>,
+        global_scales: FloatTensor<Self>,
+        #[extension_type] routes: ExpertRoutes<Self>,
+        scheme: Fp4Scheme,
+    ) -> Fp4Primitive<Self>;
 
     /// See [`expert_linear`](crate::expert_linear).
     #[fusion(meta = fusion::linear)]

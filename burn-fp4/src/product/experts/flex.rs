@@ -4,6 +4,7 @@
 //! tile by tile. Work is split at fixed places, so that results do not depend on the threads.
 
 mod gradients;
+mod merge;
 mod products;
 mod routes;
 mod written;
@@ -14,14 +15,28 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::DType;
 
 use super::{CombineGradients, ExpertBackend, ExpertRoutes};
+use crate::ops::Fp4Primitive;
 use crate::product::flex::matrices::Matrices;
-use crate::product::flex::{floats, narrowed, with_float};
+use crate::product::flex::{elements, floats, narrowed, with_float};
+use crate::product::low_rank::LowRankPrimitive;
 use crate::product::operand::OperandPrimitive;
+use crate::scheme::Fp4Scheme;
 use routes::{Routes, Rows};
 
 impl ExpertBackend for Flex {
     fn expert_routing(indices: IntTensor<Self>, n_experts: usize) -> ExpertRoutes<Self> {
         routes::sort(&indices, n_experts)
+    }
+
+    fn expert_merge(
+        base: OperandPrimitive<Self>,
+        delta: LowRankPrimitive<Self>,
+        global_scales: FloatTensor<Self>,
+        routes: ExpertRoutes<Self>,
+        scheme: Fp4Scheme,
+    ) -> Fp4Primitive<Self> {
+        let global_scales = elements(&global_scales);
+        merge::merge(&base, &delta, &global_scales, &routes, scheme)
     }
 
     fn expert_linear(

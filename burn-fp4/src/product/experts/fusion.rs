@@ -4,7 +4,10 @@ use burn::backend::fusion::custom::TensorSpec;
 use burn::tensor::{DType, Shape};
 
 use super::extension::{CombineGradientsMetadata, ExpertRoutesMetadata};
+use crate::ops::extension::Fp4PrimitiveMetadata;
+use crate::product::low_rank::LowRankPrimitiveMetadata;
 use crate::product::operand::OperandPrimitiveMetadata;
+use crate::scheme::Fp4Scheme;
 
 impl ExpertRoutesMetadata {
     fn n_rows(&self) -> usize {
@@ -21,6 +24,25 @@ pub(super) fn routing(indices: &TensorSpec, n_experts: &usize) -> ExpertRoutesMe
         order: TensorSpec::new(Shape::new([indices.shape.num_elements()]), DType::I32),
         offsets: TensorSpec::new(Shape::new([n_experts + 1]), DType::I32),
         top_k: indices.shape[1],
+    }
+}
+
+pub(super) fn merge(
+    _base: &OperandPrimitiveMetadata,
+    delta: &LowRankPrimitiveMetadata,
+    global_scales: &TensorSpec,
+    routes: &ExpertRoutesMetadata,
+    scheme: &Fp4Scheme,
+) -> Fp4PrimitiveMetadata {
+    let [d_input, d_output] = delta.widths();
+    let packed = |elements_per_byte: usize| {
+        let shape = [routes.n_experts(), d_output, d_input / elements_per_byte];
+        TensorSpec::new(Shape::new(shape), DType::U8)
+    };
+    Fp4PrimitiveMetadata {
+        codes: packed(2),
+        scales: packed(scheme.block_size()),
+        global_scales: global_scales.clone(),
     }
 }
 

@@ -1,5 +1,5 @@
 use burn::backend::Dispatch;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::{ExpertBackend, ExpertRoutes};
 
@@ -33,6 +33,22 @@ pub fn expert_routing(indices: Tensor<2, Int>, n_experts: usize) -> ExpertRoutin
 }
 
 impl ExpertRouting {
+    /// A token for every expert.
+    pub(crate) fn one_row_each(n_experts: usize, device: &Device) -> Self {
+        let experts = Tensor::<1, Int>::arange(0..n_experts as i64, device);
+        expert_routing(experts.reshape([n_experts, 1]), n_experts)
+    }
+
+    /// The routing of rows that are sorted by expert already: every row is a token with one choice.
+    pub(super) fn in_order(&self) -> Self {
+        let order = Tensor::<1, Int>::arange(0..self.n_rows() as i64, &self.order.device());
+        Self {
+            order: order.cast(DType::I32),
+            offsets: self.offsets.clone(),
+            top_k: 1,
+        }
+    }
+
     /// Number of the choice in every row, `[tokens * top_k]`.
     pub fn order(&self) -> Tensor<1, Int> {
         self.order.clone()
@@ -56,7 +72,7 @@ impl ExpertRouting {
         self.offsets.dims()[0] - 1
     }
 
-    pub(super) fn primitive(&self) -> ExpertRoutes<Dispatch> {
+    pub(in crate::product) fn primitive(&self) -> ExpertRoutes<Dispatch> {
         ExpertRoutes {
             order: self.order().into_dispatch(),
             offsets: self.offsets().into_dispatch(),

@@ -42,7 +42,8 @@ impl<'a> Matrices<'a> {
                 stored: Stored::dense(weight),
                 transposed: false,
             },
-            OperandPrimitive::Packed(weight, scheme) => {
+            OperandPrimitive::Packed(weight, scheme)
+            | OperandPrimitive::Merged(weight, scheme, _) => {
                 let [height, width] = last_two(&weight.codes.shape());
                 Self {
                     stored: Stored::Packed(Packed::new(weight, *scheme)),

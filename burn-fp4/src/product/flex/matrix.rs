@@ -82,6 +82,18 @@ impl<'a, T> Matrix<'a, T> {
         Self::with_strides(&self.values[first..], shape, self.strides)
     }
 
+    /// Appends the elements of a row.
+    pub(crate) fn extend_row(&self, row: usize, out: &mut Vec<T>)
+    where
+        T: Copy,
+    {
+        let (values, width) = (self.row(row), self.shape[1]);
+        match self.strides[1] {
+            1 => out.extend_from_slice(&values[..width]),
+            stride => out.extend(values.iter().step_by(stride).take(width)),
+        }
+    }
+
     /// The elements from the first of a row on.
     pub(super) fn row(&self, row: usize) -> &'a [T] {
         &self.values[row * self.strides[0]..]

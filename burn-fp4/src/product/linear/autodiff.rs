@@ -64,7 +64,8 @@ fn register<B: LinearBackend>(
 
 impl<B: LinearBackend, C: CheckpointStrategy> LinearBackend for Autodiff<B, C> {
     fn linear_plain(x: FloatTensor<Self>, weight: OperandPrimitive<Self>) -> FloatTensor<Self> {
-        let prepared = Backward::<B, 2>::prepare::<C>(Linear, [x.node(), weight.float().node()]);
+        let prepared =
+            Backward::<B, 2>::prepare::<C>(Linear, [x.node(), weight.floats()[0].node()]);
         let run = |x: FloatTensor<Self>, weight: OperandPrimitive<Self>| {
             B::linear_plain(x.into_primitive(), weight.into_inner())
         };
@@ -87,7 +88,7 @@ impl<B: LinearBackend, C: CheckpointStrategy> LinearBackend for Autodiff<B, C> {
         weight: OperandPrimitive<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let nodes = [x.node(), weight.float().node(), bias.node()];
+        let nodes = [x.node(), weight.floats()[0].node(), bias.node()];
         let prepared = Backward::<B, 3>::prepare::<C>(LinearWithBias, nodes);
         let run =
             |x: FloatTensor<Self>, weight: OperandPrimitive<Self>, bias: FloatTensor<Self>| {

@@ -174,7 +174,7 @@ fn quantized(weight: &TensorData, scheme: Fp4Scheme) -> ([TensorData; 3], Vec<f6
 }
 
 /// Values of either sign that any dtype holds, another sequence for each `seed`.
-fn sample<const D: usize>(shape: [usize; D], seed: usize, dtype: DType) -> TensorData {
+pub fn sample<const D: usize>(shape: [usize; D], seed: usize, dtype: DType) -> TensorData {
     let n: usize = shape.iter().product();
     // Sums of sums must not be infinite in `f16`.
     let scale = if dtype == DType::F16 { 0.25 } else { 1.0 };

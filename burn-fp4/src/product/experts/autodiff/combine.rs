@@ -7,8 +7,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 
 use super::super::{ExpertBackend, ExpertRoutes};
+use super::delta;
 use crate::product::operand::OperandPrimitive;
-use crate::product::saved::Saved;
+use crate::product::saved::{Saved, SavedDelta};
 
 #[derive(Debug)]
 struct Combine;
@@ -17,20 +18,26 @@ struct Combine;
 struct State<B: Backend> {
     /// Absent where matrices, rows and scores need no gradient.
     rows: Option<NodeId>,
-    /// Absent where rows and scores need none, and so is the bias.
-    weight: Option<(Saved<B>, NodeId)>,
+    /// Absent where rows and scores need none.
+    weight: Option<Saved<B>>,
+    /// Present where a delta needs a gradient.
+    delta: Option<SavedDelta>,
+    /// Absent where only dense matrices need one.
+    bias: Option<NodeId>,
     scores: NodeId,
     routes: ExpertRoutes<B>,
 }
 
-impl<B: ExpertBackend> Backward<B, 4> for Combine {
+impl<B: ExpertBackend> Backward<B, 5> for Combine {
     type State = State<B>;
 
-    fn backward(self, ops: Ops<State<B>, 4>, grads: &mut Gradients, saved: &mut Checkpointer) {
-        let [rows_node, weight_node, bias_node, scores_node] = ops.parents;
+    fn backward(self, ops: Ops<State<B>, 5>, grads: &mut Gradients, saved: &mut Checkpointer) {
+        let [rows_node, weight_node, b_node, bias_node, scores_node] = ops.parents;
         let State {
             rows,
             weight,
+            delta,
+            bias,
             scores,
             routes,
         } = ops.state;
@@ -43,13 +50,25 @@ impl<B: ExpertBackend> Backward<B, 4> for Combine {
             grads.register::<B>(node.id, gradient);
         }
         let Some(rows) = rows else { return };
-        if let Some(node) = weight_node {
+        let bias = bias.map(|bias| saved.retrieve_node_output::<FloatTensor<B>>(bias));
+        if let (Some(delta), Some(bias)) = (delta, bias.clone()) {
+            let delta = delta.retrieve(saved);
+            let (grad, rows, scores) = (grad.clone(), rows.clone(), scores.clone());
+            let gradients = delta::of_combine::<B>(grad, rows, bias, scores, delta, routes.clone());
+            for (node, gradient) in [weight_node, b_node].into_iter().zip(gradients) {
+                if let Some(node) = node {
+                    grads.register::<B>(node.id, gradient);
+                }
+            }
+        } else if let Some(node) = weight_node {
             let (grad, rows, scores) = (grad.clone(), rows.clone(), scores.clone());
             let gradient = B::expert_combine_weight_gradient(grad, rows, scores, routes.clone());
             grads.register::<B>(node.id, gradient);
         }
-        let Some((weight, bias)) = weight else { return };
-        let (weight, bias) = (weight.retrieve(saved), saved.retrieve_node_output(bias));
+        let (Some(weight), Some(bias)) = (weight, bias) else {
+            return;
+        };
+        let weight = weight.retrieve(saved);
         let gradients = B::expert_combine_backward(grad, rows, weight, bias, scores, routes);
         if let Some(node) = rows_node {
             grads.register::<B>(node.id, gradients.rows);
@@ -67,26 +86,22 @@ pub(super) fn combine<B: ExpertBackend, C: CheckpointStrategy>(
     scores: FloatTensor<Autodiff<B, C>>,
     routes: ExpertRoutes<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
-    let nodes = [
-        rows.node(),
-        weight.float().node(),
-        bias.node(),
-        scores.node(),
-    ];
-    match Backward::<B, 4>::prepare::<C>(Combine, nodes)
+    let [first, second] = weight.floats().map(<FloatTensor<Autodiff<B, C>>>::node);
+    let nodes = [rows.node(), first, second, bias.node(), scores.node()];
+    match Backward::<B, 5>::prepare::<C>(Combine, nodes)
         .compute_bound()
         .stateful()
     {
         OpsKind::Tracked(mut prepared) => {
             let weight_tracked = weight.is_tracked();
             let needs_weight = rows.is_tracked() || scores.is_tracked();
-            let kept_weight = needs_weight.then(|| {
-                let kept = weight.save(|dense| prepared.checkpoint(dense));
-                (kept, prepared.checkpoint(&bias))
-            });
+            let delta = weight.save_delta(|factor| prepared.checkpoint(factor));
+            let needs_bias = needs_weight || delta.is_some();
             let state = State {
                 rows: (needs_weight || weight_tracked).then(|| prepared.checkpoint(&rows)),
-                weight: kept_weight,
+                weight: needs_weight.then(|| weight.save(|dense| prepared.checkpoint(dense))),
+                delta,
+                bias: needs_bias.then(|| prepared.checkpoint(&bias)),
                 scores: prepared.checkpoint(&scores),
                 routes: routes.clone(),
             };

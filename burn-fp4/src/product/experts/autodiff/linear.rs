@@ -7,8 +7,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend};
 
 use super::super::{ExpertBackend, ExpertRoutes};
+use super::delta;
 use crate::product::operand::OperandPrimitive;
-use crate::product::saved::Saved;
+use crate::product::saved::{Saved, SavedDelta};
 
 #[derive(Debug)]
 struct Linear;
@@ -19,22 +20,37 @@ struct State<B: Backend> {
     x: Option<NodeId>,
     /// Absent where `x` needs none.
     weight: Option<Saved<B>>,
+    /// Present where a delta needs a gradient.
+    delta: Option<SavedDelta>,
     routes: ExpertRoutes<B>,
 }
 
-impl<B: ExpertBackend> Backward<B, 3> for Linear {
+impl<B: ExpertBackend> Backward<B, 4> for Linear {
     type State = State<B>;
 
-    fn backward(self, ops: Ops<State<B>, 3>, grads: &mut Gradients, saved: &mut Checkpointer) {
-        let [x_node, weight_node, bias_node] = ops.parents;
-        let State { x, weight, routes } = ops.state;
+    fn backward(self, ops: Ops<State<B>, 4>, grads: &mut Gradients, saved: &mut Checkpointer) {
+        let [x_node, weight_node, b_node, bias_node] = ops.parents;
+        let State {
+            x,
+            weight,
+            delta,
+            routes,
+        } = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         if let Some(node) = bias_node {
             let gradient = B::expert_linear_bias_gradient(grad.clone(), routes.clone());
             grads.register::<B>(node.id, gradient);
         }
-        if let (Some(node), Some(x)) = (weight_node, x) {
-            let x = saved.retrieve_node_output(x);
+        let x = x.map(|x| saved.retrieve_node_output::<FloatTensor<B>>(x));
+        if let (Some(delta), Some(x)) = (delta, x.clone()) {
+            let delta = delta.retrieve(saved);
+            let gradients = delta::of_linear::<B>(x, grad.clone(), delta, routes.clone());
+            for (node, gradient) in [weight_node, b_node].into_iter().zip(gradients) {
+                if let Some(node) = node {
+                    grads.register::<B>(node.id, gradient);
+                }
+            }
+        } else if let (Some(node), Some(x)) = (weight_node, x) {
             let gradient = B::expert_linear_weight_gradient(x, grad.clone(), routes.clone());
             grads.register::<B>(node.id, gradient);
         }
@@ -51,8 +67,9 @@ pub(super) fn linear<B: ExpertBackend, C: CheckpointStrategy>(
     bias: FloatTensor<Autodiff<B, C>>,
     routes: ExpertRoutes<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
-    let prepared =
-        Backward::<B, 3>::prepare::<C>(Linear, [x.node(), weight.float().node(), bias.node()]);
+    let [first, second] = weight.floats().map(<FloatTensor<Autodiff<B, C>>>::node);
+    let nodes = [x.node(), first, second, bias.node()];
+    let prepared = Backward::<B, 4>::prepare::<C>(Linear, nodes);
     match prepared.compute_bound().stateful() {
         OpsKind::Tracked(mut prepared) => {
             let weight_tracked = weight.is_tracked();
@@ -63,6 +80,7 @@ pub(super) fn linear<B: ExpertBackend, C: CheckpointStrategy>(
             let state = State {
                 x: kept_x,
                 weight: kept_weight,
+                delta: weight.save_delta(|factor| prepared.checkpoint(factor)),
                 routes: routes.clone(),
             };
             prepared.finish(state, forward::<B, C>(x, weight, bias, routes))
