@@ -16,6 +16,9 @@ mod plan;
 mod reader;
 mod write;
 
+pub(crate) use convert::decode;
+pub(crate) use mapped::MappedFile;
+
 pub use companions::carry_over;
 pub use directory::OutputDirectory;
 pub use form::CheckpointForm;

@@ -197,6 +197,18 @@ pub enum GptOssError {
         /// Its value.
         value: f32,
     },
+    /// The configuration of an adapter says something that is not supported.
+    #[error("{}: `{key}` is {found}, expected {expected}", path.display())]
+    Adapter {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What the file says.
+        found: String,
+        /// What would be accepted.
+        expected: String,
+    },
     /// The output directory is occupied.
     #[error("{}: the output directory is not empty; choose another one or pass the overwrite option", path.display())]
     OutputExists {

@@ -14,8 +14,7 @@ pub use weight::ExpertWeight;
 /// The expert matrices of one block: dense as in the BF16 checkpoints, input axis before output axis,
 /// or packed.
 ///
-/// Quantizers of weights and adapters enter through Burn's `Reparameterization` on the two dense
-/// matrices.
+/// Quantizers and adapters of weights belong to [`ExpertWeight`].
 #[derive(Module, Debug)]
 pub struct Experts {
     /// `[num_local_experts, hidden_size, 2 * intermediate_size]`; even columns are the gate, odd

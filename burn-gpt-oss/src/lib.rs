@@ -5,6 +5,7 @@
 pub mod backend;
 pub mod ops;
 
+mod adapter;
 mod attention;
 mod chat;
 mod checkpoint;
@@ -24,6 +25,7 @@ mod router;
 mod text_stream;
 mod tokenizer;
 
+pub use adapter::{AdapterCheckpoint, AdapterDialect, AdapterRounding, AdapterSettings, Factors};
 pub use attention::Attention;
 pub use chat::{
     AnalysisPolicy, BuiltinTool, Completion, CompletionEvent, CompletionPart, CompletionStream,

@@ -1,9 +1,10 @@
 mod activations;
 mod packing;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
+use burn_fp4::LowRankAdapter;
 
 use crate::attention::Attention;
 use crate::config::{GptOssConfig, LayerType};
@@ -124,6 +125,58 @@ impl GptOss {
             let weights = block.mlp.experts.weights_mut();
             weights.map(|(name, weight)| (expert_path(layer, name), weight))
         })
+    }
+
+    /// The matrices that are not those of experts, with their module paths: embedding, projections of attention,
+    /// routers and head. They can have a [`LowRankAdapter`](burn_fp4::LowRankAdapter).
+    pub fn matrices(&self) -> Vec<(String, &Param<Tensor<2>>)> {
+        let mut matrices = vec![("embed_tokens.weight".into(), &self.embed_tokens.weight)];
+        for (layer, block) in self.layers.iter().enumerate() {
+            let attention = &block.self_attn;
+            matrices.extend(
+                [
+                    ("self_attn.q_proj", &attention.q_proj),
+                    ("self_attn.k_proj", &attention.k_proj),
+                    ("self_attn.v_proj", &attention.v_proj),
+                    ("self_attn.o_proj", &attention.o_proj),
+                    ("mlp.router", &block.mlp.router),
+                ]
+                .map(|(name, linear)| (format!("layers.{layer}.{name}.weight"), &linear.weight)),
+            );
+        }
+        matrices.push(("lm_head.weight".into(), &self.lm_head.weight));
+        matrices
+    }
+
+    /// [`matrices`](Self::matrices), to replace them.
+    pub fn matrices_mut(&mut self) -> Vec<(String, &mut Param<Tensor<2>>)> {
+        let mut matrices = vec![("embed_tokens.weight".into(), &mut self.embed_tokens.weight)];
+        for (layer, block) in self.layers.iter_mut().enumerate() {
+            let attention = &mut block.self_attn;
+            matrices.extend(
+                [
+                    ("self_attn.q_proj", &mut attention.q_proj),
+                    ("self_attn.k_proj", &mut attention.k_proj),
+                    ("self_attn.v_proj", &mut attention.v_proj),
+                    ("self_attn.o_proj", &mut attention.o_proj),
+                    ("mlp.router", &mut block.mlp.router),
+                ]
+                .map(|(name, linear)| {
+                    (format!("layers.{layer}.{name}.weight"), &mut linear.weight)
+                }),
+            );
+        }
+        matrices.push(("lm_head.weight".into(), &mut self.lm_head.weight));
+        matrices
+    }
+
+    /// Whether a weight has a low-rank adapter. Then nothing else trains.
+    pub fn has_adapters(&self) -> bool {
+        let mut matrices = self.matrices().into_iter();
+        matrices.any(|(_, weight)| weight.reparameterization::<LowRankAdapter<2>>().is_some())
+            || self
+                .expert_weights()
+                .any(|(_, weight)| weight.adapter().is_some())
     }
 
     /// The architecture.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use safetensors::Dtype;
 
 /// Element types a model can be loaded into.
-pub(super) trait Weight: Copy + Send + Sync + Default + 'static {
+pub(crate) trait Weight: Copy + Send + Sync + Default + 'static {
     fn from_f32(value: f32) -> Self;
     fn from_bf16(value: bf16) -> Self;
     fn to_f32(self) -> f32;
@@ -36,7 +36,7 @@ impl Weight for bf16 {
 }
 
 /// Decodes little-endian floats; `None` for a dtype that is not BF16, F16 or F32.
-pub(super) fn decode<T: Weight>(dtype: Dtype, bytes: &[u8]) -> Option<Vec<T>> {
+pub(crate) fn decode<T: Weight>(dtype: Dtype, bytes: &[u8]) -> Option<Vec<T>> {
     match dtype {
         Dtype::BF16 => Some(convert(bytes, |b| T::from_bf16(bf16::from_le_bytes(b)))),
         Dtype::F16 => Some(convert(bytes, |b| {

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param, Reparameterization};
 use burn::tensor::Tensor;
-use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4, WeightQuantizer};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, LowRankAdapter, PackedFp4, WeightQuantizer};
 
 use super::convert::{encode_bf16, first_overflow, transpose};
 use super::form::Part;
 use super::plan::PlannedTensor;
 use super::{CheckpointForm, CheckpointReader, TensorLayout, TensorSpec};
 use crate::error::GptOssError;
+use crate::experts::ExpertWeight;
 use crate::model::GptOss;
 
 type Values = Box<dyn Fn() -> Result<Vec<f32>, GptOssError>>;
@@ -22,6 +23,8 @@ pub(super) struct Encoder<'a> {
     specs: &'a [TensorSpec],
     values: BTreeMap<String, Values>,
     packed: BTreeMap<String, &'a Fp4Tensor<3>>,
+    /// Matrices that are merged with their adapters when they are written.
+    adapted: BTreeMap<String, &'a ExpertWeight>,
     /// Schemes of the matrices that have a quantizer.
     schemes: BTreeMap<String, Fp4Scheme>,
     /// Scales of the matrix whose blocks were written last.
@@ -38,12 +41,14 @@ impl<'a> Encoder<'a> {
         source: Option<&'a CheckpointReader>,
     ) -> Result<Self, GptOssError> {
         let packed = packed_experts(model, form)?;
+        let adapted = adapted_experts(model, form)?;
         let schemes = quantizer_schemes(model, form)?;
         let mut parameters = Parameters::default();
         model.visit(&mut parameters);
-        for path in packed.keys() {
+        for path in packed.keys().chain(adapted.keys()) {
             parameters.values.remove(&format!("{path}.global_scales"));
         }
+        parameters.merge_adapters(model);
         for path in parameters.values.keys() {
             if !specs.iter().any(|spec| spec.path == *path) {
                 return Err(GptOssError::Unsupported {
@@ -59,6 +64,7 @@ impl<'a> Encoder<'a> {
             specs,
             values: parameters.values,
             packed,
+            adapted,
             schemes,
             scales: Vec::new(),
             copied: Vec::new(),
@@ -90,9 +96,10 @@ impl<'a> Encoder<'a> {
             what: format!("a model without the parameter `{}`", spec.path),
             hint: "save the whole model".into(),
         };
-        let values = match self.packed.get(&spec.path) {
-            Some(packed) => decode(packed, spec)?,
-            None => self.values.get(&spec.path).ok_or_else(missing)?()?,
+        let values = match (self.adapted.get(&spec.path), self.packed.get(&spec.path)) {
+            (Some(weight), _) => read(weight.val(), &spec.path)?,
+            (None, Some(packed)) => decode(packed, spec)?,
+            (None, None) => self.values.get(&spec.path).ok_or_else(missing)?()?,
         };
         match first_overflow(&values) {
             Some(index) => {
@@ -108,7 +115,11 @@ impl<'a> Encoder<'a> {
     }
 
     fn pack(&mut self, spec: &TensorSpec) -> Result<(Vec<u8>, Vec<u8>), GptOssError> {
-        if let Some(packed) = self.packed.get(&spec.path) {
+        let merged = self
+            .adapted
+            .get(&spec.path)
+            .and_then(|weight| weight.codes());
+        if let Some(packed) = merged.as_ref().or(self.packed.get(&spec.path).copied()) {
             let packed = to_host(packed, spec)?;
             if let Some(source) = self.source.filter(|source| source.is_packed(spec)) {
                 let original = source.packed(spec)?;
@@ -142,6 +153,23 @@ impl<'a> Encoder<'a> {
     }
 }
 
+/// The matrices with adapters, if the form has a place for what they were rounded to.
+fn adapted_experts(
+    model: &GptOss,
+    form: CheckpointForm,
+) -> Result<BTreeMap<String, &ExpertWeight>, GptOssError> {
+    let mut found = BTreeMap::new();
+    for (path, weight) in model.expert_weights() {
+        if let Some(adapter) = weight.adapter() {
+            if let Some(scheme) = adapter.scheme() {
+                check_scheme(&path, scheme, form)?;
+            }
+            found.insert(path, weight);
+        }
+    }
+    Ok(found)
+}
+
 /// The packed experts by path, if the form has a place for them.
 fn packed_experts(
     model: &GptOss,
@@ -149,7 +177,7 @@ fn packed_experts(
 ) -> Result<BTreeMap<String, &Fp4Tensor<3>>, GptOssError> {
     let mut found = BTreeMap::new();
     for (path, weight) in model.expert_weights() {
-        if let Some(packed) = weight.packed() {
+        if let Some(packed) = weight.packed().filter(|_| weight.adapter().is_none()) {
             check_scheme(&path, packed.scheme(), form)?;
             found.insert(path, packed);
         }
@@ -217,15 +245,44 @@ impl ModuleVisitor for Parameters {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let (tensor, path) = (param.base(), self.path.join("."));
-        let name = path.clone();
-        let read = move || {
-            tensor
-                .try_to_vec_as::<f32>()
-                .map_err(|error| GptOssError::Unsupported {
-                    what: format!("reading the parameter `{name}` from its device ({error})"),
-                    hint: "check the device's error log".into(),
-                })
-        };
-        self.values.insert(path, Box::new(read));
+        self.add(path, move || tensor.clone());
     }
+}
+
+impl Parameters {
+    fn add<const D: usize>(&mut self, path: String, tensor: impl Fn() -> Tensor<D> + 'static) {
+        let name = path.clone();
+        let values = move || read(tensor(), &name);
+        self.values.insert(path, Box::new(values));
+    }
+
+    fn forget_factors(&mut self, path: &str) {
+        let of_adapter = format!("{path}.{}.", LowRankAdapter::<3>::NAME);
+        self.values.retain(|path, _| !path.starts_with(&of_adapter));
+    }
+
+    /// Sums of matrices and their adapters in the place of both.
+    fn merge_adapters(&mut self, model: &GptOss) {
+        for (path, weight) in model.expert_weights() {
+            if weight.adapter().is_some() {
+                self.forget_factors(&path);
+            }
+        }
+        for (path, weight) in model.matrices() {
+            if let Some(adapter) = weight.reparameterization::<LowRankAdapter<2>>() {
+                self.forget_factors(&path);
+                let (adapter, base) = (adapter.clone(), weight.base());
+                self.add(path, move || adapter.adapted(base.clone()).val());
+            }
+        }
+    }
+}
+
+fn read<const D: usize>(tensor: Tensor<D>, path: &str) -> Result<Vec<f32>, GptOssError> {
+    tensor
+        .try_to_vec_as::<f32>()
+        .map_err(|error| GptOssError::Unsupported {
+            what: format!("reading the parameter `{path}` from its device ({error})"),
+            hint: "check the device's error log".into(),
+        })
 }

@@ -16,7 +16,7 @@ use crate::error::GptOssError;
 use crate::json_file::LFS_POINTER;
 
 /// A safetensors file mapped into memory, its header checked.
-pub(super) struct MappedFile {
+pub(crate) struct MappedFile {
     pub path: PathBuf,
     pub metadata: Metadata,
     data_start: usize,

@@ -51,6 +51,12 @@ impl GptOss {
 fn pack(experts: Experts, scheme: Fp4Scheme, path: String) -> Result<Experts, GptOssError> {
     let mut dense = Vec::new();
     for (name, weight) in experts.weights() {
+        if weight.adapter().is_some() {
+            return Err(GptOssError::Unsupported {
+                what: format!("packing `{path}.{name}`, which has an adapter,"),
+                hint: "merge the adapter first".into(),
+            });
+        }
         match weight.scheme() {
             None => dense.push(name),
             Some(found) if found == scheme => {}

@@ -10,7 +10,7 @@ mod flex;
 mod fusion;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 pub use extension::NextTokenLossBackend;
 
@@ -24,7 +24,7 @@ pub use extension::NextTokenLossBackend;
 ///
 /// # Shapes
 /// - hidden: `[rows, hidden_size]`
-/// - weight: `[hidden_size, vocab_size]`, dtype of `hidden`
+/// - weight: `[hidden_size, vocab_size]`, dtype of `hidden`, or `bf16` or `f16` beside `f32`, for a frozen weight
 /// - targets: `[rows]`
 /// - row_weights: `[rows]`, float32
 /// - output: `[1]`, float32
@@ -39,6 +39,13 @@ pub fn next_token_loss(
 ) -> Tensor<1> {
     let ([rows, width], [weight_width, _]) = (hidden.dims(), weight.dims());
     assert_eq!(width, weight_width, "hidden states and weight must agree");
+    let frozen = hidden.dtype() == DType::F32 && matches!(weight.dtype(), DType::BF16 | DType::F16);
+    assert!(
+        frozen || hidden.dtype() == weight.dtype(),
+        "dtypes of the loss's inputs: {:?} and {:?}",
+        hidden.dtype(),
+        weight.dtype()
+    );
     assert_eq!(targets.dims(), [rows], "one target per row");
     assert_eq!(row_weights.dims(), [rows], "one weight per row");
     Tensor::from_dispatch(<Dispatch as NextTokenLossBackend>::next_token_loss(

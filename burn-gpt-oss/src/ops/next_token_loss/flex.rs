@@ -35,12 +35,9 @@ pub(super) fn loss(
         targets: &targets,
         weights: &elements::<f32>(row_weights),
     };
-    assert_eq!(
-        hidden.dtype(),
-        weight.dtype(),
-        "dtypes of the loss's inputs"
-    );
-    with_float!(hidden.dtype(), T => chunked::<T>(hidden, weight, rows, wanted))
+    with_float!(hidden.dtype(), T => {
+        with_float!(weight.dtype(), W => chunked::<T, W>(hidden, weight, rows, wanted))
+    })
 }
 
 /// What is known of each row beside its hidden state.
@@ -59,7 +56,7 @@ impl Rows<'_> {
     }
 }
 
-fn chunked<T: FloatElement>(
+fn chunked<T: FloatElement, W: FloatElement>(
     hidden: &FlexTensor,
     weight: &FlexTensor,
     rows: Rows<'_>,
@@ -71,7 +68,7 @@ fn chunked<T: FloatElement>(
         "a target is not in the vocabulary of {vocabulary}"
     );
     let hidden: Cow<'_, [T]> = elements(hidden);
-    let weight = Weight::<T>::new(weight);
+    let weight = Weight::<W>::new(weight);
     let mut gradients = Gradients {
         hidden: wanted[0].then(|| vec![0.0; n_rows * width]),
         weight: wanted[1].then(|| vec![0.0; width * vocabulary]),
@@ -109,12 +106,12 @@ struct Gradients {
 
 impl Gradients {
     /// Adds those of the rows `range` with the gradient of their logits.
-    fn add<T: FloatElement>(
+    fn add<W: FloatElement>(
         &mut self,
         x: Matrix<'_>,
         range: &Range<usize>,
         logits: &[f32],
-        weight: &Weight<'_, T>,
+        weight: &Weight<'_, W>,
     ) {
         let [width, vocabulary] = weight.shape();
         let logits = Matrix::new(logits, [range.len(), vocabulary]);

@@ -24,7 +24,11 @@ pub(super) fn loss(
     row_weights: CubeTensor,
     wanted: [bool; 2],
 ) -> Loss {
-    assert_eq!(hidden.dtype, weight.dtype, "dtypes of the loss's inputs");
+    // A frozen head may be narrower.
+    let weight = match hidden.dtype == weight.dtype {
+        true => weight,
+        false => CubeBackend::float_cast(weight, hidden.dtype.into()),
+    };
     let one = zeros(&hidden, Shape::new([1]), DType::F32);
     if hidden.meta.num_elements() == 0 {
         let gradient = |of: &CubeTensor, wanted: bool| match wanted {
