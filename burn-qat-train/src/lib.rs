@@ -4,6 +4,7 @@
 
 pub mod backend;
 
+mod adapt;
 mod data;
 mod disk;
 mod error;
@@ -14,6 +15,10 @@ mod quantize;
 mod report;
 mod train;
 
+pub use adapt::{
+    AdaptedWeight, AdapterTable, LoraConfig, MergeReport, MergedMatrix, insert_adapters,
+    round_adapters, unround_adapters,
+};
 pub use data::{
     BadRows, ChatDataset, ChatFormat, ChatRecord, DataNote, DataNotes, MicroBatch, StepBatch,
     StepLoader, Tokenized, TokenizedExample, read_jsonl,

@@ -1,5 +1,6 @@
 use burn_gpt_oss::GptOssConfig;
 
+use crate::adapt::LoraConfig;
 use crate::error::QatError;
 use crate::train::TrainConfig;
 
@@ -51,6 +52,40 @@ impl MemoryEstimate {
         }
     }
 
+    /// The peak of training adapters on a base that stays in its file: what is mapped is not counted, since the system
+    /// can take it back. Experts that the file has in floats, not `packed`, are decoded into memory.
+    ///
+    /// # Errors
+    /// Those of [`insert_adapters`](crate::insert_adapters).
+    pub fn adapters(
+        config: &GptOssConfig,
+        lora: &LoraConfig,
+        train: &TrainConfig,
+        max_length: usize,
+        packed: bool,
+    ) -> Result<Self, QatError> {
+        let full = Self::full_parameter(config, train, max_length);
+        let factors = 4 * lora.trainable(config)?;
+        let experts = config.num_expert_weights();
+        let layers_at_a_time = match train.recompute_layers {
+            true => 1,
+            false => config.num_hidden_layers as u64,
+        };
+        // The sums of embedding and head are made as a whole, and so are their gradients.
+        let table = 4 * (config.vocab_size * config.hidden_size) as u64;
+        let base = if packed { 0 } else { 4 * experts };
+        Ok(Self {
+            weights: factors + base,
+            gradients: factors,
+            optimizer: 2 * factors,
+            update: factors,
+            control: 0,
+            // Codes with their scales: 4.25 bits.
+            fake_quantized: experts / config.num_hidden_layers as u64 * layers_at_a_time * 17 / 32,
+            activations: full.activations + 3 * table * lora.whole_tables(config)?,
+        })
+    }
+
     /// The sum.
     pub fn total(&self) -> u64 {
         self.weights
@@ -73,9 +108,8 @@ impl MemoryEstimate {
             "this run needs about {} of memory, {} are available\n{self}\n\
              If activations dominate, reduce --max-length, --micro-batch-size or --parallel, or add \
              --recompute-layers. \
-             Full-parameter float32 training of a larger model needs a machine with more memory: \
-             gpt-oss-20b about 500 GB. A smaller gpt-oss checkpoint, or the embedded one \
-             (leave out --model), runs here.",
+             All parameters of gpt-oss-20b need about 500 GB in float32, adapters on its packed weights (--lora) \
+             about 4 GB. A smaller gpt-oss checkpoint, or the embedded one (leave out --model), runs here.",
             gigabytes(self.total()),
             gigabytes(available)
         )))
@@ -92,7 +126,9 @@ impl std::fmt::Display for MemoryEstimate {
             "fake-quantized or old copies",
             self.fake_quantized.max(self.update),
         ))?;
-        f.write_str(&line("SFT weights for the control", self.control))?;
+        if self.control > 0 {
+            f.write_str(&line("SFT weights for the control", self.control))?;
+        }
         f.write_str(line("activations", self.activations).trim_end_matches('\n'))
     }
 }

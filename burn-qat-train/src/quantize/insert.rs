@@ -1,9 +1,10 @@
-use burn::module::{Module, Param, Reparameterizer};
+use burn::module::{Module, ModuleVisitor, Param, Reparameterizer};
 use burn::tensor::Tensor;
 use burn_fp4::{Fp4Error, Fp4Scheme, GlobalRefresh, WeightQuantizer};
 
 use super::QuantPolicy;
 use super::policy::CompiledPolicy;
+use crate::adapt::is_factor;
 use crate::error::QatError;
 
 /// A weight that a policy quantizes.
@@ -41,6 +42,16 @@ pub fn insert_quantizers_with<M: Module>(
     policy: &QuantPolicy,
     global_refresh: GlobalRefresh,
 ) -> Result<(M, Vec<QuantizedWeight>), QatError> {
+    let mut adapters = Adapters::default();
+    model.visit(&mut adapters);
+    if let Some(path) = adapters.first {
+        return Err(QatError::Policy {
+            policy: policy.name.clone(),
+            message: format!(
+                "`{path}` is a factor of an adapter; use `round_adapters` for its sum"
+            ),
+        });
+    }
     let mut insertion = Insertion {
         policy: policy.compile()?,
         name: policy.name.clone(),
@@ -61,6 +72,30 @@ pub fn insert_quantizers_with<M: Module>(
         });
     }
     Ok((model, insertion.inserted))
+}
+
+/// The first factor of an adapter.
+#[derive(Default)]
+struct Adapters {
+    path: Vec<String>,
+    first: Option<String>,
+}
+
+impl ModuleVisitor for Adapters {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+        let path = self.path.join(".");
+        if is_factor(&path) {
+            self.first.get_or_insert(path);
+        }
+    }
 }
 
 struct Insertion {

@@ -9,6 +9,7 @@ use burn::train::checkpoint::{
 };
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 
+use super::FineTune;
 use super::history::RunLog;
 use super::metrics::LOSS;
 use crate::error::QatError;
@@ -50,14 +51,16 @@ impl BestModel {
 
     /// The kept weights in a model of the same kind. They are read into memory at once: records are
     /// otherwise read when they are used, and the file may be gone then.
-    pub fn load<M: Module>(&self, model: M) -> Result<M, QatError> {
+    pub fn load(&self, model: FineTune) -> Result<FineTune, QatError> {
         let bytes = std::fs::read(&self.path).map_err(QatError::io(&self.path, "read"))?;
+        // Of a model with adapters the record has the factors alone.
+        let partial = model.model.has_adapters();
         let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes));
-        let record = record.map_err(|error| QatError::Training {
+        let loaded = record.and_then(|record| model.try_load_record(record.allow_partial(partial)));
+        loaded.map_err(|error| QatError::Training {
             stage: "best model".into(),
             message: format!("{}: cannot be read back: {error}", self.path.display()),
-        })?;
-        Ok(model.load_record(record))
+        })
     }
 }
 

@@ -1,11 +1,13 @@
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
+use burn::module::{Module, ParamGroup};
+use burn::store::ModuleRecord;
 use burn_gpt_oss::GptOss;
 
 use super::best_model::{self, BestModel};
 use super::renderer::Divergence;
 use super::{FineTune, History};
+use crate::adapt::factor_group;
 use crate::error::QatError;
 
 /// What a training stage ended with.
@@ -42,7 +44,7 @@ impl StageOutcome {
             return Ok(path.clone());
         }
         let path = dir.join(best_model::FILE);
-        let record = self.model.clone().into_record();
+        let record = trained_record(self.model.clone(), self.model.has_adapters());
         best_model::write(record, &path).map_err(|error| QatError::Training {
             stage: "record of the weights".into(),
             message: format!("{}: {error}", path.display()),
@@ -58,6 +60,15 @@ impl StageOutcome {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// What training changed.
+pub(super) fn trained_record<M: Module>(model: M, has_adapters: bool) -> ModuleRecord {
+    let recorded = match has_adapters {
+        true => factor_group(),
+        false => ParamGroup::all(),
+    };
+    model.into_record_group(recorded)
 }
 
 /// The end of a training loop, whatever its reason.

@@ -2,10 +2,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::DataLoader;
-use burn::module::Module;
-use burn::tensor::{DType, Device};
+use burn::module::{Module, Param};
+use burn::tensor::{DType, Device, Tensor};
 use burn::train::metric::LearningRateMetric;
 use burn::train::{ExecutionStrategy, Interrupter, Learner, SupervisedTraining};
+use burn_fp4::LowRankAdapter;
 use burn_gpt_oss::GptOss;
 
 use super::adamw::adamw;
@@ -94,7 +95,11 @@ pub fn train(
     }
 }
 
+/// With adapters the factors are what trains, and they are float32; the base is as it was loaded.
 fn check_master_weights(model: &GptOss, config: &TrainConfig) -> Result<(), QatError> {
+    if model.has_adapters() {
+        return check_dropout(model, config);
+    }
     let master = DType::from(config.element_types.master);
     let found = model.embed_tokens.weight.val().dtype();
     match found == master {
@@ -104,6 +109,23 @@ fn check_master_weights(model: &GptOss, config: &TrainConfig) -> Result<(), QatE
             expected: format!("{found:?}, the type that the model was loaded with"),
             found: format!("{master:?}"),
         }),
+    }
+}
+
+/// A layer that runs again must see what it saw before.
+fn check_dropout(model: &GptOss, config: &TrainConfig) -> Result<(), QatError> {
+    let mut matrices = model.matrices().into_iter();
+    let drops = |(_, weight): (String, &Param<Tensor<2>>)| {
+        let adapter = weight.reparameterization::<LowRankAdapter<2>>();
+        adapter.is_some_and(|adapter| adapter.dropout() > 0.0)
+    };
+    match config.recompute_layers && matrices.any(drops) {
+        true => Err(QatError::Setting {
+            key: "dropout",
+            expected: "0 where layers are recomputed".into(),
+            found: "above 0".into(),
+        }),
+        false => Ok(()),
     }
 }
 

@@ -1,3 +1,5 @@
+mod module;
+
 use std::borrow::Cow;
 
 use burn::backend::ExecutionError;
@@ -20,14 +22,16 @@ use super::recompute::{LossDivisors, recomputed_gradients};
 use crate::data::{MicroBatch, StepBatch};
 
 /// A model under training: what Burn's `Learner` steps.
-#[derive(Module, Debug)]
+///
+/// A Burn module whose parameters are those of the model. Its record has the trained ones alone where the model
+/// has adapters: a frozen base does not change, and may be larger than memory.
+#[derive(Clone, Debug)]
 pub struct FineTune {
     /// The model.
     pub model: GptOss,
     max_grad_norm: Option<f64>,
     parallel_micro_batches: usize,
     recompute_layers: bool,
-    #[module(skip)]
     global_refresh: GlobalRefresh,
     /// Optimizer steps since this was made.
     steps: usize,
