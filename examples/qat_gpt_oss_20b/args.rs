@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use burn_gpt_oss::LossMask;
+use burn_qat_train::LoraConfig;
 use clap::{Parser, ValueEnum};
 
 use crate::date::PUBLISHED_DATE;
@@ -43,10 +44,10 @@ pub struct Args {
     /// Optimizer steps of QAT [default: one epoch; embedded model: 60]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub qat_steps: Option<usize>,
-    /// Peak learning rate of SFT [default: 2e-5; embedded model: 2e-4]
+    /// Peak learning rate of SFT [default: 2e-5, with adapters 2e-4; embedded model: 2e-4 and 4e-3]
     #[arg(long, value_name = "LR", help_heading = "Training")]
     pub sft_lr: Option<f64>,
-    /// Peak learning rate of QAT [default: 1e-5; embedded model: 2e-4]
+    /// Peak learning rate of QAT [default: 1e-5, with adapters 1e-4; embedded model: 2e-4 and 2e-3]
     #[arg(long, value_name = "LR", help_heading = "Training")]
     pub qat_lr: Option<f64>,
     /// Sequences per optimizer step [default: 4; embedded model: 32]
@@ -108,6 +109,38 @@ pub struct Args {
     )]
     pub quantize: String,
 
+    /// Train low-rank adapters on a frozen base in place of all parameters: gpt-oss-20b in 24 GB. The default
+    /// where full training does not fit into memory
+    #[arg(long, help_heading = "Adapters")]
+    pub lora: bool,
+    /// Rank of the adapters, of each expert; this and the following options ask for adapters, as --lora does
+    /// [default: 8]
+    #[arg(long, value_name = "N", help_heading = "Adapters")]
+    pub rank: Option<usize>,
+    /// Scale of the adapters times the rank [default: 16]
+    #[arg(long, value_name = "X", help_heading = "Adapters")]
+    pub alpha: Option<f64>,
+    /// Scale by the root of the rank (rsLoRA)
+    #[arg(long, help_heading = "Adapters")]
+    pub rslora: bool,
+    /// Weights with adapters, globs on module paths, separated by commas
+    /// [default: *.self_attn.?_proj.weight,*.mlp.experts.*_proj]
+    #[arg(
+        long,
+        value_name = "GLOBS",
+        value_delimiter = ',',
+        help_heading = "Adapters"
+    )]
+    pub lora_targets: Option<Vec<String>>,
+    /// Layers with adapters, separated by commas [default: all]
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        help_heading = "Adapters"
+    )]
+    pub lora_layers: Option<Vec<usize>>,
+
     /// Longest sequence in tokens, at most the model's context; longer conversations are cut
     #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Data")]
     pub max_length: usize,
@@ -146,6 +179,33 @@ pub struct Args {
     /// Run every stage with a handful of steps and prompts, to see that everything works
     #[arg(long, help_heading = "Evaluation")]
     pub smoke: bool,
+}
+
+impl Args {
+    /// The adapters that were asked for.
+    pub fn lora(&self) -> Option<LoraConfig> {
+        let asked = self.lora
+            || self.rank.is_some()
+            || self.alpha.is_some()
+            || self.rslora
+            || self.lora_targets.is_some()
+            || self.lora_layers.is_some();
+        asked.then(|| self.lora_config())
+    }
+
+    /// The adapters that the other options describe.
+    pub fn lora_config(&self) -> LoraConfig {
+        let defaults = LoraConfig::default();
+        LoraConfig {
+            rank: self.rank.unwrap_or(defaults.rank),
+            alpha: self.alpha.unwrap_or(defaults.alpha),
+            use_rslora: self.rslora,
+            targets: self.lora_targets.clone().unwrap_or(defaults.targets),
+            layers: self.lora_layers.clone(),
+            seed: self.seed,
+            ..LoraConfig::default()
+        }
+    }
 }
 
 /// The system block of a conversation.

@@ -2,13 +2,13 @@
 
 use anyhow::{Result, bail, ensure};
 use burn_gpt_oss::{CheckpointForm, GptOssConfig, Tokenizer};
-use burn_qat_train::{ChatRecord, DataNotes, MemoryEstimate, available_memory};
+use burn_qat_train::{ChatRecord, DataNotes, MemoryEstimate, TrainConfig, available_memory};
 
 use crate::input::{Data, tell};
 use crate::settings::Settings;
 
 /// Refuses a tokenizer of another model, and a model the machine's memory cannot hold.
-pub fn fit(config: &GptOssConfig, settings: &Settings, data: &Data) -> Result<()> {
+pub fn fit(config: &GptOssConfig, settings: &Settings, data: &Data, packed: bool) -> Result<()> {
     let examples = || data.train.iter().chain(&data.valid);
     let largest = examples()
         .flat_map(|example| &example.tokens)
@@ -21,19 +21,58 @@ pub fn fit(config: &GptOssConfig, settings: &Settings, data: &Data) -> Result<()
          to different models",
         config.vocab_size
     );
-    let longest = examples()
+    if let Some(lora) = &settings.lora {
+        ensure!(
+            packed || lora.adapts_all_experts(config)?,
+            "the experts of this checkpoint are floats, and some of them get no adapter whose sum could be rounded: \
+             take a checkpoint in MXFP4, or adapters on all experts of all layers"
+        );
+    }
+    let estimate = estimate(config, settings, longest(data), packed)?;
+    Ok(available_memory().map_or(Ok(()), |available| estimate.check(available))?)
+}
+
+/// The memory that the run needs with sequences of so many tokens.
+fn estimate(
+    config: &GptOssConfig,
+    settings: &Settings,
+    longest: usize,
+    packed: bool,
+) -> Result<MemoryEstimate> {
+    Ok(match &settings.lora {
+        Some(lora) => MemoryEstimate::adapters(config, lora, &settings.sft, longest, packed)?,
+        None => MemoryEstimate::full_parameter(config, &settings.sft, longest),
+    })
+}
+
+/// Tokens of the longest sequence.
+fn longest(data: &Data) -> usize {
+    let examples = data.train.iter().chain(&data.valid);
+    examples
         .map(|example| example.tokens.len())
         .max()
-        .unwrap_or(0);
-    let estimate = MemoryEstimate::full_parameter(config, &settings.sft, longest);
-    Ok(available_memory().map_or(Ok(()), |available| estimate.check(available))?)
+        .unwrap_or(0)
+}
+
+/// Whether all parameters can be trained in the memory that is free now.
+pub fn full_training_fits(config: &GptOssConfig, train: &TrainConfig, data: &Data) -> bool {
+    let estimate = MemoryEstimate::full_parameter(config, train, longest(data));
+    available_memory().is_none_or(|available| estimate.total() <= available)
 }
 
 /// Bytes of everything that a run writes: two checkpoints in BF16, three in MXFP4, and the best weights
 /// of a stage in float32 beside those that replace them.
-pub fn bytes_on_disk(config: &GptOssConfig) -> u64 {
+/// With adapters one checkpoint in BF16 and two in MXFP4; the factors are small beside them.
+pub fn bytes_on_disk(config: &GptOssConfig, lora: bool) -> u64 {
     let weights = config.num_expert_weights() + config.num_dense_weights();
-    2 * CheckpointForm::Bf16.bytes(config) + 3 * CheckpointForm::Mxfp4.bytes(config) + 8 * weights
+    let (bf16, mxfp4) = (
+        CheckpointForm::Bf16.bytes(config),
+        CheckpointForm::Mxfp4.bytes(config),
+    );
+    match lora {
+        true => bf16 + 2 * mxfp4,
+        false => 2 * bf16 + 3 * mxfp4 + 8 * weights,
+    }
 }
 
 /// The prompts that are answered: the first ones that leave room for an answer.

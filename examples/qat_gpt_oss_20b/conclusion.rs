@@ -4,19 +4,19 @@ use std::path::Path;
 
 use burn_qat_train::ResultTable;
 
-use crate::run::{ORIGINAL, PTQ, QAT, SFT};
+use crate::run::{Names, ORIGINAL};
 use crate::terminal::say;
 
 /// Prints the table, what it says, and where the results are.
-pub fn print(table: &ResultTable, out: &Path, vocab_size: usize) {
+pub fn print(table: &ResultTable, names: Names, out: &Path, vocab_size: usize) {
     if table.rows.is_empty() {
         return;
     }
     say(format_args!("\n{}\n", table.to_markdown()));
-    if let Some(cost) = cost_of_rounding(table) {
+    if let Some(cost) = cost_of_rounding(table, names) {
         say(cost);
     }
-    let warning = warning(table, vocab_size);
+    let warning = warning(table, names, vocab_size);
     if let Some(warning) = &warning {
         say(warning);
     }
@@ -27,22 +27,19 @@ pub fn print(table: &ResultTable, out: &Path, vocab_size: usize) {
     if out.join("loss.svg").exists() {
         say(format_args!("curves   {}", out.join("loss.svg").display()));
     }
-    if table.row(QAT).is_some() {
+    if let Some(row) = table.row(names.qat) {
         let readiness = match warning {
             Some(_) => "MXFP4; see the warning above",
             None => "MXFP4, ready to serve",
         };
-        say(format_args!(
-            "model    {} ({readiness})",
-            out.join("sft_qat").display()
-        ));
+        say(format_args!("model    {} ({readiness})", row.dir.display()));
     }
 }
 
-fn cost_of_rounding(table: &ResultTable) -> Option<String> {
-    let (gap, noise) = (table.ptq_gap(SFT, PTQ)?, table.gap_noise(SFT, PTQ)?);
-    table.row(QAT)?;
-    Some(match table.recovered(SFT, PTQ, QAT) {
+fn cost_of_rounding(table: &ResultTable, Names { sft, ptq, qat }: Names) -> Option<String> {
+    let (gap, noise) = (table.ptq_gap(sft, ptq)?, table.gap_noise(sft, ptq)?);
+    table.row(qat)?;
+    Some(match table.recovered(sft, ptq, qat) {
         Some(recovered) => format!(
             "Quantizing after SFT costs {gap:.4} nats of validation loss; QAT wins back {:.0} % of it.",
             recovered * 100.0
@@ -60,9 +57,9 @@ fn cost_of_rounding(table: &ResultTable) -> Option<String> {
 }
 
 /// What is wrong with the trained models, if something is.
-fn warning(table: &ResultTable, vocab_size: usize) -> Option<String> {
+fn warning(table: &ResultTable, names: Names, vocab_size: usize) -> Option<String> {
     let original = table.row(ORIGINAL)?.report.loss.loss;
-    let last = table.row(QAT).or(table.row(SFT))?;
+    let last = table.row(names.qat).or(table.row(names.sft))?;
     let (name, loss) = (&last.name, last.report.loss.loss);
     // As good as guessing among all tokens.
     let chance = (vocab_size as f64).ln();

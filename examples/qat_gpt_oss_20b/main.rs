@@ -14,6 +14,7 @@ mod device;
 #[path = "../tiny/embedded.rs"]
 mod embedded;
 mod input;
+mod lora;
 mod output;
 mod run;
 mod settings;
@@ -54,7 +55,10 @@ fn recipe(args: &args::Args) -> Result<bool> {
     let cancel = console::Cancel::install()?;
     let mut run = run::Run::prepare(args, cancel.clone())?;
     run.announce();
-    let ended = run.stages();
+    let ended = match run.settings.lora.clone() {
+        Some(lora) => run.lora_stages(&lora),
+        None => run.stages(),
+    };
     run.conclude();
     ended?;
     if cancel.pressed() {

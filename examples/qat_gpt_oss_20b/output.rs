@@ -15,13 +15,18 @@ use crate::args::Args;
 use crate::settings::Settings;
 
 /// Everything a run writes; `--overwrite` removes these and nothing else.
-const CONTENTS: [&str; 13] = [
+const CONTENTS: [&str; 18] = [
     "original",
     "sft",
     "sft_ptq",
     "sft_qat",
     "sft_longer",
     "sft_longer_ptq",
+    "lora_sft",
+    "lora_sft_adapter",
+    "lora_sft_ptq",
+    "lora_qat",
+    "lora_qat_adapter",
     "train.jsonl",
     "valid.jsonl",
     "recipe.json",
@@ -192,6 +197,7 @@ pub fn write_recipe(out: &Path, args: &Args, settings: &Settings, original: &Pat
         "seed": args.seed,
         "sft": settings.sft,
         "qat": settings.qat,
+        "lora": settings.lora,
         "policy": settings.policy,
         "loss_mask": settings.format.loss_mask,
         "max_length": settings.format.max_length,
@@ -220,17 +226,21 @@ pub fn write_table(out: &Path, table: &ResultTable) -> Result<()> {
 }
 
 /// Draws the loss curves: later stages start where SFT ended, PTQ is a level line.
-pub fn write_plot(out: &Path, stages: &[(&str, usize, &History)], ptq: Option<f64>) -> Result<()> {
+pub fn write_plot(
+    out: &Path,
+    stages: &[(&str, usize, &History)],
+    ptq: Option<(&str, f64)>,
+) -> Result<()> {
     let mut curves: Vec<Curve> = stages
         .iter()
         .map(|(name, start, history)| curve(name, *start, history))
         .collect();
     let last_step = |curve: &Curve| curve.train.last().map_or(0.0, |(step, _)| *step);
     let end = curves.iter().map(last_step).fold(0.0, f64::max);
-    if let (Some(loss), Some(sft)) = (ptq, curves.first().map(last_step)) {
+    if let (Some((name, loss)), Some(sft)) = (ptq, curves.first().map(last_step)) {
         let valid = vec![(sft, loss), (end, loss)];
         curves.push(Curve {
-            name: "SFT + PTQ".into(),
+            name: name.into(),
             valid,
             ..Curve::default()
         });

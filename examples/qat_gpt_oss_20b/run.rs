@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use burn::tensor::Device;
-use burn_gpt_oss::CheckpointReader;
+use burn_gpt_oss::{CheckpointForm, CheckpointReader};
 use burn_qat_train::{
     EvalData, QuantizedWeight, ResultRow, ResultTable, check_disk, evaluate_checkpoint,
 };
 
 use crate::args::Args;
 use crate::console::{Bar, Cancel};
+use crate::device::DeviceName;
 use crate::output::Output;
 use crate::settings::{Settings, format_of};
 use crate::terminal::say;
@@ -35,8 +36,30 @@ pub const ORIGINAL: &str = "Original";
 pub const SFT: &str = "SFT";
 pub const PTQ: &str = "SFT + PTQ";
 pub const QAT: &str = "SFT + QAT";
+pub const LORA_SFT: &str = "LoRA-SFT";
+pub const LORA_PTQ: &str = "LoRA-SFT + PTQ";
+pub const LORA_QAT: &str = "LoRA-QAT";
 pub const LONGER: &str = "SFT longer (control)";
 pub const LONGER_PTQ: &str = "SFT longer + PTQ (control)";
+
+/// The rows that a run compares.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    pub sft: &'static str,
+    pub ptq: &'static str,
+    pub qat: &'static str,
+}
+
+impl Names {
+    /// Those of full training, or of training with adapters.
+    pub fn new(lora: bool) -> Self {
+        let [sft, ptq, qat] = match lora {
+            true => [LORA_SFT, LORA_PTQ, LORA_QAT],
+            false => [SFT, PTQ, QAT],
+        };
+        Self { sft, ptq, qat }
+    }
+}
 
 impl Run {
     /// Opens model and data and checks that the run fits into memory and on the disk. Nothing large is
@@ -53,11 +76,33 @@ impl Run {
         let tokenizer = input::tokenizer(args)?;
         let format = format_of(args, &config);
         let data = input::data(args, &format, &tokenizer)?;
-        let settings = Settings::resolve(args, format, data.train.len())?;
-        checks::fit(&config, &settings, &data)?;
+        let settings = Settings::resolve(args, format.clone(), data.train.len())?;
+        // Of the memory of other devices nothing is known.
+        let settings = match settings.lora.is_none()
+            && args.model.is_some()
+            && args.device == DeviceName::Flex
+            && !checks::full_training_fits(&config, &settings.sft, &data)
+        {
+            true => {
+                say(
+                    "All parameters of this model cannot be trained in the memory that is free: low-rank adapters \
+                     are trained instead, as with --lora.\n",
+                );
+                let args = Args {
+                    lora: true,
+                    ..args.clone()
+                };
+                Settings::resolve(&args, format, data.train.len())?
+            }
+            false => settings,
+        };
+        let packed = given
+            .as_ref()
+            .is_none_or(|reader| reader.form() == CheckpointForm::Mxfp4);
+        checks::fit(&config, &settings, &data, packed)?;
         let prompts = checks::prompts(&config, &settings, &data, &tokenizer)?;
         let out = args.out.as_deref().unwrap_or(Path::new("runs"));
-        check_disk(out, checks::bytes_on_disk(&config))?;
+        check_disk(out, checks::bytes_on_disk(&config, settings.lora.is_some()))?;
 
         let output = Output::create(args)?;
         let original = input::original(args, output.path())?;
@@ -82,6 +127,11 @@ impl Run {
         })
     }
 
+    /// The names of the rows.
+    pub fn names(&self) -> Names {
+        Names::new(self.settings.lora.is_some())
+    }
+
     /// The output directory.
     pub fn out(&self) -> &Path {
         self.output.path()
@@ -103,6 +153,14 @@ impl Run {
             self.data.valid.len(),
             self.eval_data.prompts.len()
         ));
+        match &self.settings.lora {
+            Some(lora) => say(format_args!(
+                "method  low-rank adapters, rank {} on {}",
+                lora.rank,
+                lora.targets.join(", ")
+            )),
+            None => say("method  all parameters"),
+        }
         say(format_args!("output  {}\n", self.out().display()));
     }
 
@@ -137,7 +195,8 @@ impl Run {
 
     /// Prints the table and what it says.
     pub fn conclude(&self) {
-        conclusion::print(&self.table, self.out(), self.source.config().vocab_size);
+        let vocab_size = self.source.config().vocab_size;
+        conclusion::print(&self.table, self.names(), self.out(), vocab_size);
     }
 }
 

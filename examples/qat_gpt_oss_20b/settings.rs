@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use burn_gpt_oss::{GptOssConfig, SystemContent};
-use burn_qat_train::{ChatFormat, EvalOptions, QuantPolicy, TrainConfig};
+use burn_qat_train::{ChatFormat, EvalOptions, LoraConfig, QuantPolicy, TrainConfig};
 
 use crate::args::{Args, SystemBlock};
 
@@ -11,6 +11,8 @@ use crate::args::{Args, SystemBlock};
 pub struct Settings {
     pub sft: TrainConfig,
     pub qat: TrainConfig,
+    /// Adapters in place of full training.
+    pub lora: Option<LoraConfig>,
     pub policy: QuantPolicy,
     pub format: ChatFormat,
     pub eval: EvalOptions,
@@ -21,6 +23,8 @@ pub struct Settings {
 struct Defaults {
     sft_lr: f64,
     qat_lr: f64,
+    /// With adapters.
+    lora_lr: [f64; 2],
     batch_size: usize,
     micro_batch_size: usize,
     parallel: usize,
@@ -32,6 +36,7 @@ struct Defaults {
 const EMBEDDED: Defaults = Defaults {
     sft_lr: 2e-4,
     qat_lr: 2e-4,
+    lora_lr: [4e-3, 2e-3],
     batch_size: 32,
     micro_batch_size: 16,
     parallel: 2,
@@ -40,10 +45,11 @@ const EMBEDDED: Defaults = Defaults {
     system: SystemBlock::None,
 };
 
-/// The published recipe (ModelOpt `sft_full.yaml`; QAT at 1e-5).
+/// The published recipe (ModelOpt `sft_full.yaml`; QAT at 1e-5; `sft_lora.yaml` for adapters).
 const REAL: Defaults = Defaults {
     sft_lr: 2e-5,
     qat_lr: 1e-5,
+    lora_lr: [2e-4, 1e-4],
     batch_size: 4,
     micro_batch_size: 2,
     parallel: 1,
@@ -76,25 +82,31 @@ impl Settings {
             (false, true) => EMBEDDED_STEPS,
             (false, false) => (epoch, epoch),
         };
+        let lora = args.lora();
+        let [sft_lr, qat_lr] = match lora {
+            Some(_) => defaults.lora_lr,
+            None => [defaults.sft_lr, defaults.qat_lr],
+        };
         let sft = TrainConfig {
             steps: args.sft_steps.unwrap_or(sft_steps),
             batch_size,
             micro_batch_size: args.micro_batch_size.unwrap_or(defaults.micro_batch_size),
             parallel_micro_batches: args.parallel.unwrap_or(defaults.parallel),
-            learning_rate: args.sft_lr.unwrap_or(defaults.sft_lr),
+            learning_rate: args.sft_lr.unwrap_or(sft_lr),
             min_lr_ratio: args.min_lr_ratio,
             warmup_ratio: args.warmup_ratio,
             weight_decay: args.weight_decay,
             max_grad_norm: (args.max_grad_norm > 0.0).then_some(args.max_grad_norm),
             eval_steps: args.eval_steps.unwrap_or(defaults.eval_steps),
             gradient_checkpointing: args.gradient_checkpointing,
-            recompute_layers: args.recompute_layers,
+            // The memory of a large model's activations would be many times that of the adapters.
+            recompute_layers: args.recompute_layers || (lora.is_some() && !embedded),
             seed: args.seed,
             ..TrainConfig::default()
         };
         let qat = TrainConfig {
             steps: args.qat_steps.unwrap_or(qat_steps),
-            learning_rate: args.qat_lr.unwrap_or(defaults.qat_lr),
+            learning_rate: args.qat_lr.unwrap_or(qat_lr),
             // The order goes on with other data than SFT began with.
             seed: args.seed.wrapping_add(1),
             ..sft.clone()
@@ -102,6 +114,7 @@ impl Settings {
         sft.check()?;
         qat.check()?;
         Ok(Self {
+            lora,
             policy: QuantPolicy::preset(&args.quantize)?,
             format,
             eval: EvalOptions {

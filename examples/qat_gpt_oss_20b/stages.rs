@@ -10,12 +10,14 @@ use burn_qat_train::{
 
 use crate::console::{self, Bar};
 use crate::output;
-use crate::run::{LONGER, LONGER_PTQ, ORIGINAL, PTQ, QAT, Run, SFT, print_quantized};
+use crate::run::{
+    LONGER, LONGER_PTQ, LORA_QAT, LORA_SFT, ORIGINAL, PTQ, QAT, Run, SFT, print_quantized,
+};
 use crate::terminal::say;
 
 /// A stage that has ended, and why it could not go on, if it could not.
-struct Ended {
-    outcome: StageOutcome,
+pub struct Ended {
+    pub outcome: StageOutcome,
     failure: Option<QatError>,
 }
 
@@ -35,7 +37,7 @@ impl Run {
             .source
             .load(&self.device, master, |p| bar.checkpoint(&p))?;
         bar.finish();
-        let sft = self.train(SFT, "sft", model, self.settings.sft.clone())?;
+        let sft = self.train(SFT, model, self.settings.sft.clone())?;
         if sft.outcome.best_step == 0 {
             say("stopped before the first optimizer step: nothing was trained");
             return Ok(());
@@ -55,7 +57,7 @@ impl Run {
         }
 
         let start = sft.best_step;
-        let qat = self.train(QAT, "sft_qat", ptq, self.settings.qat.clone())?;
+        let qat = self.train(QAT, ptq, self.settings.qat.clone())?;
         if qat.outcome.best_step == 0 {
             return Ok(());
         }
@@ -69,7 +71,7 @@ impl Run {
 
     /// The same steps once more without quantizers: what more training alone would have given.
     fn control(&mut self, sft: StageOutcome, start: usize, qat: &History) -> Result<()> {
-        let longer = self.train(LONGER, "sft_longer", sft.model, self.settings.qat.clone())?;
+        let longer = self.train(LONGER, sft.model, self.settings.qat.clone())?;
         if longer.outcome.best_step == 0 {
             return Ok(());
         }
@@ -90,14 +92,13 @@ impl Run {
     }
 
     /// Trains a stage. An error that leaves a model comes with it, to be saved first.
-    fn train(
+    pub(crate) fn train(
         &self,
         name: &'static str,
-        dir: &'static str,
         model: GptOss,
         config: TrainConfig,
     ) -> Result<Ended> {
-        let logs = self.out().join("logs").join(dir);
+        let logs = self.out().join("logs").join(directory(name));
         std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
         let data = (self.data.train.clone(), self.data.valid.clone());
         let (console, interrupter) = (console::training(), self.cancel.interrupter());
@@ -117,7 +118,7 @@ impl Run {
     }
 
     /// Saves and evaluates what a stage ended with, then returns the error it ended with.
-    fn finish(
+    pub(crate) fn finish(
         &mut self,
         name: &str,
         start: usize,
@@ -174,7 +175,7 @@ impl Run {
         }
     }
 
-    fn save_bf16(&self, dir: &str, model: &GptOss) -> Result<PathBuf> {
+    pub(crate) fn save_bf16(&self, dir: &str, model: &GptOss) -> Result<PathBuf> {
         let dir = self.out().join(dir);
         let bar = Bar::new("saving BF16");
         CheckpointWriter::new(CheckpointForm::Bf16)
@@ -184,7 +185,7 @@ impl Run {
         Ok(dir)
     }
 
-    fn export(&self, dir: &str, model: &GptOss) -> Result<PathBuf> {
+    pub(crate) fn export(&self, dir: &str, model: &GptOss) -> Result<PathBuf> {
         let dir = self.out().join(dir);
         let bar = Bar::new("exporting MXFP4");
         let report = export_mxfp4(model, &dir, &self.source, false, |p| bar.checkpoint(&p))?;
@@ -197,8 +198,9 @@ impl Run {
         Ok(dir)
     }
 
-    fn plot(&self, stages: &[(&str, usize, &History)]) -> Result<()> {
-        let ptq = self.table.row(PTQ).map(|row| row.report.loss.loss);
+    pub(crate) fn plot(&self, stages: &[(&str, usize, &History)]) -> Result<()> {
+        let name = self.names().ptq;
+        let ptq = self.table.row(name).map(|row| (name, row.report.loss.loss));
         output::write_plot(self.out(), stages, ptq)
     }
 }
@@ -208,6 +210,8 @@ fn directory(name: &str) -> &'static str {
     match name {
         SFT => "sft",
         QAT => "sft_qat",
+        LORA_SFT => "lora_sft",
+        LORA_QAT => "lora_qat",
         _ => "sft_longer",
     }
 }
