@@ -19,13 +19,46 @@ fn help_explains_every_option() {
         "--device",
         "--seed",
         "--qat-lr",
+        "--lora",
+        "--rank",
         "--smoke",
     ];
     mentions(&help, &options);
     mentions(
         &help,
-        &["[default: 2e-5; embedded model:", "[default: runs/<time>]"],
+        &[
+            "[default: 2e-5, with adapters 2e-4; embedded",
+            "[default: runs/<time>]",
+        ],
     );
+}
+
+#[test]
+fn short_run_with_adapters_twice_in_one_directory() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let out = dir.path().join("out");
+    let out_text = text(&out);
+    for overwrite in [false, true] {
+        // An option of the adapters asks for them, too.
+        let mut args = vec!["--smoke", "--rank", "2", "--out", &out_text];
+        args.extend(overwrite.then_some("--overwrite"));
+        let output = run(&args);
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{stdout}");
+        mentions(
+            &stdout,
+            &["LoRA-SFT + PTQ", "LoRA-QAT", "changed by the merge"],
+        );
+    }
+    for file in [
+        "lora_sft/config.json",
+        "lora_sft_adapter/adapter_config.json",
+        "lora_sft_ptq/config.json",
+        "lora_qat/config.json",
+        "lora_qat_adapter/adapter_model.safetensors",
+    ] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
 }
 
 #[test]

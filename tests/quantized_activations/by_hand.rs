@@ -84,7 +84,7 @@ fn multiply(weight: &ExpertWeight, rows: Tensor<2>, expert: usize) -> Tensor<2> 
             rows.matmul(matrix)
         }
         // By the product that few rows take, because the next quantizer would make steps of last bits.
-        ExpertWeight::Packed(weight) => {
+        ExpertWeight::Packed(weight, _) => {
             let packed = weight.to_packed().expect("readable");
             let (device, [n_rows, d_input]) = (rows.device(), rows.dims());
             let [_, d_output, _] = weight.shape();
