@@ -9,6 +9,8 @@
 //! with `LAYERS=N` others; numbers after `--` are those of sequences. `CHECKPOINT=DIR` takes any checkpoint,
 //! such as that of the example `synthetic_checkpoint`.
 
+#[path = "support/checkpoint.rs"]
+mod checkpoint;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/rates.rs"]
@@ -16,26 +18,21 @@ mod rates;
 #[path = "../examples/synthetic_checkpoint/tensors.rs"]
 mod tensors;
 
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use burn::backend::DispatchDevice;
 use burn::tensor::Device;
-use burn_gpt_oss::{
-    CheckpointForm, CheckpointReader, ElementTypes, GenerateOptions, Generation, GptOss,
-    GptOssConfig, Step,
-};
+use burn_gpt_oss::{CheckpointReader, ElementTypes, GenerateOptions, Generation, GptOss, Step};
+use checkpoint::checkpoint;
 use process::Process;
 use rates::{copy_rate, read_rate};
-use tempfile::TempDir;
-use tensors::RandomTensor;
 
 const PROMPT: usize = 16;
 const NEW: usize = 32;
 
 fn main() -> Result<()> {
-    let (dir, _temporary) = checkpoint()?;
+    let (dir, _temporary) = checkpoint(2)?;
     let start = Instant::now();
     let reader = CheckpointReader::open(&dir)?;
     let device = Device::default();
@@ -164,39 +161,5 @@ fn report_memory(when: &str, reader: &CheckpointReader) -> Result<()> {
         process.anonymous as f64 / 1e9,
         process.read as f64 / 1e9
     );
-    Ok(())
-}
-
-/// The directory given, or one with two layers.
-fn checkpoint() -> Result<(PathBuf, Option<TempDir>)> {
-    if let Some(dir) = std::env::var_os("CHECKPOINT") {
-        return Ok((dir.into(), None));
-    }
-    let dir = tempfile::tempdir()?;
-    let mut config = GptOssConfig::gpt_oss_20b();
-    config.num_hidden_layers = match std::env::var("LAYERS") {
-        Ok(layers) => layers.parse().context("LAYERS")?,
-        Err(_) => 2,
-    };
-    ensure!(
-        (1..=config.layer_types.len()).contains(&config.num_hidden_layers),
-        "LAYERS: 1 to {}",
-        config.layer_types.len()
-    );
-    config.layer_types.truncate(config.num_hidden_layers);
-    config.quantization_config = CheckpointForm::Mxfp4.quantization_config();
-    write(dir.path(), &config)?;
-    Ok((dir.path().to_path_buf(), Some(dir)))
-}
-
-fn write(dir: &Path, config: &GptOssConfig) -> Result<()> {
-    let tensors = RandomTensor::of(config, 42);
-    let views = tensors
-        .into_iter()
-        .map(|tensor| (tensor.name.clone(), tensor));
-    let path = dir.join("model.safetensors");
-    safetensors::serialize_to_file(views, None, &path)
-        .with_context(|| path.display().to_string())?;
-    std::fs::write(dir.join("config.json"), config.to_json().to_string())?;
     Ok(())
 }
