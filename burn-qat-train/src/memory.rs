@@ -109,7 +109,7 @@ impl MemoryEstimate {
              If activations dominate, reduce --max-length, --micro-batch-size or --parallel, or add \
              --recompute-layers. \
              All parameters of gpt-oss-20b need about 500 GB in float32, adapters on its packed weights (--lora) \
-             about 4 GB. A smaller gpt-oss checkpoint, or the embedded one (leave out --model), runs here.",
+             about 4 GB beside the file. A smaller gpt-oss checkpoint, or the embedded one (leave out --model), runs here.",
             gigabytes(self.total()),
             gigabytes(available)
         )))

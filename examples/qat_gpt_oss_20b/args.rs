@@ -109,8 +109,8 @@ pub struct Args {
     )]
     pub quantize: String,
 
-    /// Train low-rank adapters on a frozen base in place of all parameters: gpt-oss-20b in 24 GB. The default
-    /// where full training does not fit into memory
+    /// Train low-rank adapters on a frozen base in place of all parameters, with little memory beside the checkpoint.
+    /// The default where full training does not fit into memory
     #[arg(long, help_heading = "Adapters")]
     pub lora: bool,
     /// Rank of the adapters, of each expert; this and the following options ask for adapters, as --lora does
