@@ -39,7 +39,7 @@ pub fn dtypes(runtime: &TestRuntime) -> Vec<DType> {
 
 /// Whether CubeCL's CPU runtime rounds to `bf16` here. LLVM calls `__truncsfbf2` where the processor has no
 /// instruction for it, which libgcc has from version 13 on; the runtime does not bring it along.
-fn cpu_rounds_to_bf16() -> bool {
+pub fn cpu_rounds_to_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
     return std::is_x86_feature_detected!("avx512bf16");
     #[cfg(not(target_arch = "x86_64"))]
