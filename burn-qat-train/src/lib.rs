@@ -40,3 +40,8 @@ pub use train::{
     Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig, TrainPoint,
     ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, train,
 };
+
+/// Compiles the example of the workspace's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct WorkspaceReadme;
