@@ -1,14 +1,14 @@
 mod activations;
 mod packing;
+mod weights;
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Int, Tensor};
-use burn_fp4::LowRankAdapter;
 
 use crate::attention::Attention;
 use crate::config::{GptOssConfig, LayerType};
-use crate::experts::{ExpertWeight, Experts};
+use crate::experts::Experts;
 use crate::kv_cache::{CachedStep, KvCache, LayerCache};
 use crate::norm::RmsNorm;
 use crate::ops::{Visibility, embedding};
@@ -108,77 +108,6 @@ impl GptOssConfig {
 }
 
 impl GptOss {
-    /// The expert matrices of all layers with their module paths, as
-    /// `layers.0.mlp.experts.gate_up_proj`.
-    pub fn expert_weights(&self) -> impl Iterator<Item = (String, &ExpertWeight)> {
-        let layers = self.layers.iter().enumerate();
-        layers.flat_map(|(layer, block)| {
-            let weights = block.mlp.experts.weights();
-            weights.map(|(name, weight)| (expert_path(layer, name), weight))
-        })
-    }
-
-    /// [`expert_weights`](Self::expert_weights), to replace them.
-    pub fn expert_weights_mut(&mut self) -> impl Iterator<Item = (String, &mut ExpertWeight)> {
-        let layers = self.layers.iter_mut().enumerate();
-        layers.flat_map(|(layer, block)| {
-            let weights = block.mlp.experts.weights_mut();
-            weights.map(|(name, weight)| (expert_path(layer, name), weight))
-        })
-    }
-
-    /// The matrices that are not those of experts, with their module paths: embedding, projections of attention,
-    /// routers and head. They can have a [`LowRankAdapter`](burn_fp4::LowRankAdapter).
-    pub fn matrices(&self) -> Vec<(String, &Param<Tensor<2>>)> {
-        let mut matrices = vec![("embed_tokens.weight".into(), &self.embed_tokens.weight)];
-        for (layer, block) in self.layers.iter().enumerate() {
-            let attention = &block.self_attn;
-            matrices.extend(
-                [
-                    ("self_attn.q_proj", &attention.q_proj),
-                    ("self_attn.k_proj", &attention.k_proj),
-                    ("self_attn.v_proj", &attention.v_proj),
-                    ("self_attn.o_proj", &attention.o_proj),
-                    ("mlp.router", &block.mlp.router),
-                ]
-                .map(|(name, linear)| (format!("layers.{layer}.{name}.weight"), &linear.weight)),
-            );
-        }
-        matrices.push(("lm_head.weight".into(), &self.lm_head.weight));
-        matrices
-    }
-
-    /// [`matrices`](Self::matrices), to replace them.
-    pub fn matrices_mut(&mut self) -> Vec<(String, &mut Param<Tensor<2>>)> {
-        let mut matrices = vec![("embed_tokens.weight".into(), &mut self.embed_tokens.weight)];
-        for (layer, block) in self.layers.iter_mut().enumerate() {
-            let attention = &mut block.self_attn;
-            matrices.extend(
-                [
-                    ("self_attn.q_proj", &mut attention.q_proj),
-                    ("self_attn.k_proj", &mut attention.k_proj),
-                    ("self_attn.v_proj", &mut attention.v_proj),
-                    ("self_attn.o_proj", &mut attention.o_proj),
-                    ("mlp.router", &mut block.mlp.router),
-                ]
-                .map(|(name, linear)| {
-                    (format!("layers.{layer}.{name}.weight"), &mut linear.weight)
-                }),
-            );
-        }
-        matrices.push(("lm_head.weight".into(), &mut self.lm_head.weight));
-        matrices
-    }
-
-    /// Whether a weight has a low-rank adapter. Then nothing else trains.
-    pub fn has_adapters(&self) -> bool {
-        let mut matrices = self.matrices().into_iter();
-        matrices.any(|(_, weight)| weight.reparameterization::<LowRankAdapter<2>>().is_some())
-            || self
-                .expert_weights()
-                .any(|(_, weight)| weight.adapter().is_some())
-    }
-
     /// The architecture.
     pub fn config(&self) -> &GptOssConfig {
         &self.config
@@ -413,8 +342,4 @@ impl Mlp {
         let routed = route(&self.router, tokens.clone(), self.num_experts_per_tok);
         (self.experts.forward(tokens, &routed).reshape(dims), routed)
     }
-}
-
-fn expert_path(layer: usize, name: &str) -> String {
-    format!("layers.{layer}.mlp.experts.{name}")
 }

@@ -67,7 +67,10 @@ fn rounded_weights_have_the_bits_of_torch() {
         let model = rounded(base, &device());
         for_all(&model, "qat.fq.", |key, found, expected| {
             assert!(
-                found.iter().zip(expected).all(|(a, b)| a == b),
+                found
+                    .iter()
+                    .zip(expected)
+                    .all(|(a, b)| a.to_bits() == b.to_bits()),
                 "{name}: {key}"
             );
         });

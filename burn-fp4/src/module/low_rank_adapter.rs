@@ -1,7 +1,7 @@
 //! Low-rank adapters of the weights of any Burn module.
 
 use burn::module::{Module, Param, Reparameterization, Reparameterizer};
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor};
 
 use crate::codec::frozen::Frozen;
 use crate::packed::fp4_tensor::Fp4Tensor;
@@ -46,26 +46,6 @@ impl<const D: usize> LowRankAdapter<D> {
             scheme: None,
             global_scales: None,
         }
-    }
-
-    /// An adapter that changes nothing: `b` is zero.
-    ///
-    /// # Shapes
-    ///
-    /// - a: `[.., in, rank]` elements
-    /// - shape: `[.., in, out]`
-    pub fn start(
-        a: Vec<f32>,
-        shape: [usize; D],
-        rank: usize,
-        scaling: f32,
-        device: &Device,
-    ) -> Self {
-        let (mut left, mut right) = (shape, shape);
-        (left[D - 1], right[D - 2]) = (rank, rank);
-        let data = TensorData::new(a, left);
-        let a = Tensor::from_data(data, (device, DType::F32));
-        Self::new(a, Tensor::zeros(right, (device, DType::F32)), scaling)
     }
 
     /// The same factors with a quantizer of the sum, or without one.
