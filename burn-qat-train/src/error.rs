@@ -58,6 +58,14 @@ pub enum QatError {
         /// What was given.
         found: String,
     },
+    /// A run cannot go on from a state.
+    #[error("{}: {message}", path.display())]
+    Resume {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why, and what to do.
+        message: String,
+    },
     /// Another run writes to the same place.
     #[error("{}: another run is writing here; choose another directory or wait for its end", path.display())]
     InUse {

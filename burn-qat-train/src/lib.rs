@@ -10,14 +10,15 @@ mod disk;
 mod error;
 mod evaluate;
 mod export;
+mod fnv;
 mod memory;
 mod quantize;
 mod report;
 mod train;
 
 pub use adapt::{
-    AdaptedWeight, AdapterTable, LoraConfig, MergeReport, MergedMatrix, insert_adapters,
-    round_adapters, unround_adapters,
+    AdaptedWeight, AdapterTable, LogitDifference, LoraConfig, MergeReport, MergedMatrix,
+    insert_adapters, round_adapters, unround_adapters,
 };
 pub use data::{
     BadRows, ChatDataset, ChatFormat, ChatRecord, DataNote, DataNotes, MicroBatch, StepBatch,
@@ -38,7 +39,7 @@ pub use quantize::{
 pub use report::{Curve, ResultRow, ResultTable, loss_plot};
 pub use train::{
     Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig, TrainPoint,
-    ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, train,
+    ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, resume, saved_step, train,
 };
 
 /// Compiles the example of the workspace's README.

@@ -2,6 +2,7 @@
 
 mod adamw;
 mod best_model;
+mod checks;
 mod clip;
 mod config;
 mod discard;
@@ -12,7 +13,9 @@ mod metrics;
 mod quantized_experts;
 mod recompute;
 mod renderer;
+mod resume;
 mod run;
+mod run_log;
 mod schedule;
 mod step;
 
@@ -25,6 +28,7 @@ pub use ending::StageOutcome;
 pub use history::{History, TrainPoint, ValidPoint};
 pub use loss::micro_batch_loss;
 pub use renderer::{Console, StageProgress};
-pub use run::train;
+pub use resume::saved_step;
+pub use run::{resume, train};
 pub use schedule::WarmupCosine;
 pub use step::{FineTune, StepOutput};

@@ -2,7 +2,9 @@
 
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use burn_gpt_oss::{AdapterCheckpoint, CheckpointForm, CheckpointReader, CheckpointWriter, GptOss};
-use burn_qat_train::{LoraConfig, MergeReport, QuantPolicy, export_mxfp4, round_adapters};
+use burn_qat_train::{
+    LogitDifference, LoraConfig, MergeReport, QuantPolicy, export_mxfp4, round_adapters,
+};
 
 use crate::files::all_tensors;
 use crate::golden::directory;
@@ -56,6 +58,9 @@ fn exported_codes_are_those_of_the_forward_pass() {
         .load_stored(&Device::flex(), FloatDType::F32, |_| {})
         .unwrap();
     assert_eq!(logits(&loaded), logits(&trained));
+    let tokens: Vec<u32> = (5..25).collect();
+    let difference = LogitDifference::of(&trained, &loaded, &tokens).unwrap();
+    assert_eq!(difference.largest, 0.0);
 
     // Everything without an adapter is the source's, byte for byte.
     let (before, after) = (all_tensors(&directory().join(FORM)), all_tensors(&target));
@@ -92,6 +97,23 @@ fn adapters_of_attention_are_merged_into_bfloat16() {
     for (found, sum) in found.iter().zip(&sum) {
         assert_eq!(*found, half::bf16::from_f32(*sum).to_f32());
     }
+    // More positions than are compared at a time; the last one is among them.
+    let loaded = exported
+        .load_stored(&Device::flex(), FloatDType::F32, |_| {})
+        .unwrap();
+    let tokens: Vec<u32> = (0..70).map(|i| i % 50).collect();
+    let forward = |model: &GptOss| {
+        let ids: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, 70]), &Device::flex());
+        values(&model.forward(ids, None))
+    };
+    let (a, b) = (forward(&trained), forward(&loaded));
+    let largest = |values: &mut dyn Iterator<Item = f32>| values.fold(0f32, |a, b| a.max(b.abs()));
+    let difference = LogitDifference::of(&trained, &loaded, &tokens).unwrap();
+    let expected = largest(&mut a.iter().zip(&b).map(|(a, b)| a - b));
+    assert!(expected > 0.0);
+    assert_eq!(difference.largest, f64::from(expected));
+    assert_eq!(difference.magnitude, f64::from(largest(&mut a.into_iter())));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod adapter_files;
 mod export;
 mod insertion;
 mod refused;
+mod resume;
 mod training;
 
 use burn::tensor::Device;

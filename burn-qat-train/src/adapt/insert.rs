@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::LoraConfig;
 use crate::error::QatError;
+use crate::fnv::Fnv;
 use crate::quantize::QuantPolicy;
 
 /// A weight that has an adapter.
@@ -177,7 +178,7 @@ fn in_layers(path: &str, config: &LoraConfig) -> bool {
 fn first_factors(path: &str, shape: [usize; 3], config: &LoraConfig) -> Factors {
     let [experts, d_input, d_output] = shape;
     let bound = 1.0 / (d_input as f32).sqrt();
-    let mut rng = StdRng::seed_from_u64(config.seed ^ fnv1a(path));
+    let mut rng = StdRng::seed_from_u64(config.seed ^ Fnv::of(path));
     let n = experts * d_input * config.rank;
     Factors {
         a: (0..n).map(|_| rng.random_range(-bound..bound)).collect(),
@@ -185,13 +186,6 @@ fn first_factors(path: &str, shape: [usize; 3], config: &LoraConfig) -> Factors 
         shape,
         rank: config.rank,
     }
-}
-
-/// FNV-1a of 64 bits: the same on every machine and in every version.
-fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// The weights of a model that have an adapter.

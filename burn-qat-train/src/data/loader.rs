@@ -9,6 +9,9 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use super::{StepBatch, TokenizedExample};
 
+/// An interval with all of its steps.
+const WHOLE: usize = usize::MAX;
+
 /// Feeds Burn's training loop one optimizer step at a time.
 ///
 /// Burn validates and keeps checkpoints once per epoch; here one of its epochs is one evaluation
@@ -22,6 +25,8 @@ pub struct StepLoader {
     micro_batch_size: usize,
     steps_per_interval: usize,
     next_step: Arc<AtomicUsize>,
+    /// Where the first interval of a run that goes on ends; it may have no steps left.
+    first_end: Arc<AtomicUsize>,
     device: Device,
 }
 
@@ -82,6 +87,16 @@ impl StepLoader {
         Self::new(examples, steps, micro_batch_size, interval, device)
     }
 
+    /// The loader of a run that goes on after so many steps, with so many evaluations behind it.
+    pub fn starting_at(self, step: usize, n_evaluations: usize) -> Self {
+        let end = (n_evaluations + 1) * self.steps_per_interval;
+        Self {
+            next_step: Arc::new(AtomicUsize::new(step)),
+            first_end: Arc::new(AtomicUsize::new(end)),
+            ..self
+        }
+    }
+
     fn new(
         examples: Vec<TokenizedExample>,
         steps: Vec<Vec<usize>>,
@@ -95,6 +110,7 @@ impl StepLoader {
             micro_batch_size,
             steps_per_interval,
             next_step: Arc::new(AtomicUsize::new(0)),
+            first_end: Arc::new(AtomicUsize::new(WHOLE)),
             device: device.clone(),
         }
     }
@@ -113,8 +129,15 @@ impl StepLoader {
 
 impl DataLoader<StepBatch> for StepLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<StepBatch> + 'a> {
-        let start = self.next_step.load(Ordering::Relaxed) % self.steps.len();
-        let end = (start + self.steps_per_interval).min(self.steps.len());
+        let next = self.next_step.load(Ordering::Relaxed);
+        let (start, end) = match self.first_end.swap(WHOLE, Ordering::Relaxed) {
+            WHOLE => {
+                let start = next % self.steps.len();
+                (start, start + self.steps_per_interval)
+            }
+            end => (next, end),
+        };
+        let end = end.min(self.steps.len());
         Box::new(Interval {
             loader: self,
             start,
@@ -138,6 +161,7 @@ impl DataLoader<StepBatch> for StepLoader {
         let steps = self.steps[start.min(self.steps.len())..end.min(self.steps.len())].to_vec();
         Arc::new(Self {
             steps_per_interval: steps.len(),
+            first_end: Arc::new(AtomicUsize::new(WHOLE)),
             steps: Arc::new(steps),
             next_step: Arc::new(AtomicUsize::new(0)),
             ..self.clone()
@@ -171,7 +195,7 @@ impl DataLoaderIterator<StepBatch> for Interval<'_> {
     fn progress(&self) -> Progress {
         Progress::new(
             self.next - self.start,
-            self.end - self.start,
+            self.end.saturating_sub(self.start),
             Some("steps".into()),
         )
     }

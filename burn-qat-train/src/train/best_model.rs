@@ -10,8 +10,8 @@ use burn::train::checkpoint::{
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 
 use super::FineTune;
-use super::history::RunLog;
 use super::metrics::LOSS;
+use super::run_log::RunLog;
 use crate::error::QatError;
 
 /// Name of the record in the directory of a stage.
@@ -27,9 +27,16 @@ pub(super) struct BestModel {
 }
 
 impl BestModel {
-    /// Keeps nothing yet; a file of an earlier run is removed.
-    pub fn new(dir: &Path, log: RunLog) -> Result<Self, QatError> {
+    /// Keeps nothing yet, or what the run that this one goes on from kept; another file is removed.
+    pub fn new(dir: &Path, log: RunLog, kept: Option<usize>) -> Result<Self, QatError> {
         let path = dir.join(FILE);
+        if kept.is_some() && path.exists() {
+            return Ok(Self {
+                path,
+                saved: Arc::new(Mutex::new(kept)),
+                log,
+            });
+        }
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(QatError::io(path, "remove")(error));

@@ -47,6 +47,10 @@ pub struct TrainConfig {
     /// Steps between refreshes of global scales that quantizers keep; none leaves them as they are.
     #[serde(default)]
     pub global_refresh_steps: Option<NonZeroUsize>,
+    /// Steps between two states that [`resume`](crate::resume) goes on from; none writes no states. One is also
+    /// written before every evaluation, after the last step, and before a stop that was asked for.
+    #[serde(default)]
+    pub checkpoint_steps: Option<NonZeroUsize>,
     /// Element types of weights, activations and gradients.
     #[serde(default = "ElementTypes::training")]
     pub element_types: ElementTypes,
@@ -73,6 +77,7 @@ impl Default for TrainConfig {
             gradient_checkpointing: false,
             recompute_layers: false,
             global_refresh_steps: None,
+            checkpoint_steps: None,
             element_types: ElementTypes::training(),
             seed: 42,
         }

@@ -6,6 +6,7 @@ use burn_gpt_oss::GptOss;
 
 use super::best_model::{self, BestModel};
 use super::renderer::Divergence;
+use super::resume;
 use super::{FineTune, History};
 use crate::adapt::factor_group;
 use crate::error::QatError;
@@ -24,6 +25,8 @@ pub struct StageOutcome {
     pub interrupted: bool,
     /// A file with the weights of `model`, kept for the case that saving it elsewhere fails.
     pub record: Option<PathBuf>,
+    /// The directory of the stage, where its states are.
+    pub(super) dir: PathBuf,
 }
 
 impl StageOutcome {
@@ -53,10 +56,15 @@ impl StageOutcome {
         Ok(path)
     }
 
-    /// Removes the file, once the model is saved elsewhere.
+    /// Removes the file and the states of the stage, once the model is saved elsewhere. A stage that was stopped
+    /// before its last step keeps both if it has states: it can go on.
     pub fn discard_record(&mut self) {
+        if self.interrupted && resume::saved_step(&self.dir).is_ok_and(|step| step.is_some()) {
+            return;
+        }
+        // What stays behind does no harm.
+        let _ = resume::clear(&self.dir);
         if let Some(path) = self.record.take() {
-            // What stays behind does no harm.
             let _ = std::fs::remove_file(path);
         }
     }
@@ -74,6 +82,7 @@ pub(super) fn trained_record<M: Module>(model: M, has_adapters: bool) -> ModuleR
 /// The end of a training loop, whatever its reason.
 pub(super) struct Ending<'a> {
     pub stage: &'a str,
+    pub dir: &'a Path,
     pub steps: usize,
     pub history: History,
     pub best: BestModel,
@@ -161,6 +170,7 @@ impl Ending<'_> {
             interrupted: evaluated.is_none_or(|step| step < self.steps),
             history: self.history,
             record: record.map(|(path, _)| path),
+            dir: self.dir.to_path_buf(),
         }
     }
 }

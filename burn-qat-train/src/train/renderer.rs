@@ -31,6 +31,8 @@ pub struct StageProgress {
     bar: ProgressBar,
     stage: String,
     total_steps: usize,
+    /// Steps of the runs that this one goes on from.
+    first_step: usize,
     step: usize,
     validating: bool,
     names: HashMap<MetricId, String>,
@@ -56,7 +58,7 @@ impl StageProgress {
     pub(super) fn new(
         console: Console,
         stage: &str,
-        total_steps: usize,
+        (first_step, total_steps): (usize, usize),
         interrupter: Interrupter,
         divergence: Arc<Mutex<Option<Divergence>>>,
     ) -> Self {
@@ -65,6 +67,8 @@ impl StageProgress {
             _ => ProgressBar::hidden(),
         };
         bar.set_prefix(stage.to_string());
+        bar.set_position(first_step as u64);
+        bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(250));
         let now = Instant::now();
         Self {
@@ -72,7 +76,8 @@ impl StageProgress {
             bar,
             stage: stage.into(),
             total_steps,
-            step: 0,
+            first_step,
+            step: first_step,
             validating: false,
             names: HashMap::new(),
             train: HashMap::new(),
@@ -102,7 +107,8 @@ impl StageProgress {
     /// A whole line for logs, with the remaining time as the bar would show it.
     fn line(&self) -> String {
         let elapsed = self.started.elapsed().as_secs_f64();
-        let rest = elapsed / self.step.max(1) as f64 * (self.total_steps - self.step) as f64;
+        let done = self.step - self.first_step;
+        let rest = elapsed / done.max(1) as f64 * (self.total_steps - self.step) as f64;
         let (step, total) = (self.step, self.total_steps);
         format!(
             "{} {step}/{total}  {}  ETA {rest:.0} s",

@@ -1,5 +1,7 @@
 use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 
+use super::TrainConfig;
+
 /// Linear warm-up from zero, then half a cosine down to a minimum: `cosine_with_min_lr` of
 /// transformers. The step after `n` optimizer steps uses `rate(n)`, so the first step of a warm-up has rate
 /// zero. After the last step the rate stays at the minimum (Burn's own cosine would climb again).
@@ -23,6 +25,23 @@ impl WarmupCosine {
             total_steps,
             position: 0,
         }
+    }
+
+    /// The schedule of a stage.
+    pub(super) fn of(config: &TrainConfig) -> Self {
+        let TrainConfig {
+            learning_rate,
+            min_lr_ratio,
+            warmup_ratio,
+            steps,
+            ..
+        } = *config;
+        Self::new(learning_rate, min_lr_ratio, warmup_ratio, steps)
+    }
+
+    /// The schedule of a run that goes on after so many steps.
+    pub fn starting_at(self, position: usize) -> Self {
+        Self { position, ..self }
     }
 
     /// The learning rate after `position` steps.

@@ -1,6 +1,7 @@
 mod module;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use burn::backend::ExecutionError;
 use burn::module::Module;
@@ -19,6 +20,7 @@ use super::clip::clip_global_norm;
 use super::loss::micro_batch_loss;
 use super::quantized_experts::quantize_experts;
 use super::recompute::{LossDivisors, recomputed_gradients};
+use super::resume::StateSaver;
 use crate::data::{MicroBatch, StepBatch};
 
 /// A model under training: what Burn's `Learner` steps.
@@ -35,6 +37,8 @@ pub struct FineTune {
     global_refresh: GlobalRefresh,
     /// Optimizer steps since this was made.
     steps: usize,
+    /// Hears of every step, and saves the state of the run.
+    saver: Option<Arc<StateSaver>>,
 }
 
 /// What one step reports: no logits, so a large vocabulary costs nothing here.
@@ -61,6 +65,16 @@ impl FineTune {
                 None => GlobalRefresh::Frozen,
             },
             steps: 0,
+            saver: None,
+        }
+    }
+
+    /// The same with a history of steps, and states that are saved.
+    pub(super) fn saving(self, steps: usize, saver: Option<Arc<StateSaver>>) -> Self {
+        Self {
+            steps,
+            saver,
+            ..self
         }
     }
 }
@@ -148,6 +162,9 @@ impl TrainStep for FineTune {
             n_targets,
             n_tokens,
         };
+        if let Some(saver) = &self.saver {
+            saver.computed(&item);
+        }
         TrainOutput {
             grads: accumulator.grads(),
             item,
@@ -166,10 +183,13 @@ impl TrainStep for FineTune {
         };
         let mut stepped = optimizer.step(rate, self, grads);
         stepped.steps += 1;
-        match stepped.global_refresh.is_due(stepped.steps) {
-            true => refresh_global_amax(stepped),
-            false => stepped,
+        if stepped.global_refresh.is_due(stepped.steps) {
+            stepped = refresh_global_amax(stepped);
         }
+        if let Some(saver) = stepped.saver.clone() {
+            saver.updated(&stepped, optimizer);
+        }
+        stepped
     }
 }
 
@@ -184,6 +204,9 @@ impl InferenceStep for FineTune {
             .map(|b| micro_batch_loss(&self.model, b).0)
             .collect();
         let loss = ordered_sum(Tensor::cat(losses, 0)) / batch.n_targets as f64;
+        if let Some(saver) = &self.saver {
+            saver.stop_if_asked();
+        }
         StepOutput {
             loss,
             n_targets: batch.n_targets,

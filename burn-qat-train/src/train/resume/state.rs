@@ -1,0 +1,242 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::optim::ModuleOptimizer;
+use burn::optim::record::OptimizerRecord;
+use burn::store::ModuleRecord;
+use burn::tensor::Bytes;
+use burn_gpt_oss::{GptOss, OutputDirectory};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Fingerprint;
+use crate::data::TokenizedExample;
+use crate::error::QatError;
+use crate::train::{FineTune, History, TrainConfig};
+
+/// What the names of states begin with; the optimizer steps follow.
+const PREFIX: &str = "checkpoint-";
+const STATE: &str = "state.json";
+const MODEL: &str = "model.bpk";
+const OPTIMIZER: &str = "optimizer.bpk";
+
+/// Everything but tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Name of the stage.
+    pub stage: String,
+    /// Optimizer steps done.
+    pub step: usize,
+    /// The step of the model that was kept as the best one.
+    pub best_step: Option<usize>,
+    /// Settings of the stage.
+    pub config: TrainConfig,
+    /// What it trains, and on what.
+    pub fingerprint: Fingerprint,
+    /// The curves so far.
+    pub history: History,
+}
+
+impl State {
+    /// What a run begins with.
+    pub fn beginning(
+        stage: &str,
+        config: &TrainConfig,
+        model: &GptOss,
+        (train, valid): (&[TokenizedExample], &[TokenizedExample]),
+    ) -> Self {
+        Self {
+            stage: stage.into(),
+            step: 0,
+            best_step: None,
+            config: config.clone(),
+            fingerprint: Fingerprint::new(model, train, valid),
+            history: History::default(),
+        }
+    }
+
+    /// Writes a state beside the others of a directory, then removes those.
+    pub fn save(
+        &self,
+        dir: &Path,
+        model: &FineTune,
+        optimizer: &ModuleOptimizer,
+    ) -> Result<(), QatError> {
+        let target = dir.join(format!("{PREFIX}{:08}", self.step));
+        let output = OutputDirectory::create(&target, true)?;
+        let write = |name: &str, bytes: &[u8]| {
+            let path = output.path().join(name);
+            fs::write(&path, bytes).map_err(QatError::io(path, "write"))
+        };
+        let unwritable = |error: &dyn std::fmt::Display| QatError::Training {
+            stage: self.stage.clone(),
+            message: format!("{}: the state cannot be written: {error}", target.display()),
+        };
+        let text = serde_json::to_vec_pretty(self).map_err(|error| unwritable(&error))?;
+        write(STATE, &text)?;
+        let record = model.clone().into_record();
+        record
+            .save(output.path().join(MODEL))
+            .map_err(|error| unwritable(&error))?;
+        optimizer
+            .save(output.path().join(OPTIMIZER))
+            .map_err(|error| unwritable(&error))?;
+        output.commit()?;
+        remove(dir, |found| found != target)
+    }
+
+    /// The settings that differ between this state and a run that would go on from it. How often states are saved
+    /// is none of them.
+    fn differences(&self, other: &Self) -> Vec<String> {
+        let (saved, now) = (self.settings(), other.settings());
+        let differs = |(key, saved): (&String, &Value)| {
+            let now = now.get(key).unwrap_or(&Value::Null);
+            (saved != now).then(|| format!("`{key}` was {saved} and is {now}"))
+        };
+        saved.iter().filter_map(differs).collect()
+    }
+
+    fn settings(&self) -> serde_json::Map<String, Value> {
+        let mut settings = serde_json::Map::new();
+        for part in [json!(self.config), json!(self.fingerprint)] {
+            if let Value::Object(part) = part {
+                settings.extend(part);
+            }
+        }
+        settings.insert("stage".into(), json!(self.stage));
+        settings.remove("checkpoint_steps");
+        settings
+    }
+}
+
+/// A state that was read.
+pub(crate) struct Restored {
+    pub state: State,
+    dir: PathBuf,
+}
+
+impl Restored {
+    /// The last state of a directory, if there is one.
+    pub fn find(dir: &Path) -> Result<Option<Self>, QatError> {
+        let Some(newest) = states(dir)?.pop() else {
+            return Ok(None);
+        };
+        let path = newest.join(STATE);
+        let text = fs::read(&path).map_err(QatError::io(&path, "read"))?;
+        let state = serde_json::from_slice(&text).map_err(|error| damaged(&path, &error))?;
+        Ok(Some(Self { state, dir: newest }))
+    }
+
+    /// Fails unless a run that begins with `state` is the one that was saved.
+    pub fn check(&self, state: &State) -> Result<(), QatError> {
+        let differences = self.state.differences(state);
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(QatError::Resume {
+                path: self.dir.clone(),
+                message: format!(
+                    "belongs to a run with other settings: {}; give those, or begin a new run",
+                    differences.join(", ")
+                ),
+            }),
+        }
+    }
+
+    /// The step of the best model, if the file in which it was kept is not newer than the state: an evaluation after
+    /// it may have replaced the file, and comes again.
+    pub fn best_step(&self, file: &Path) -> Option<usize> {
+        let written = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+        let kept = written(file)? <= written(&self.dir.join(STATE))?;
+        self.state.best_step.filter(|_| kept)
+    }
+
+    /// The trained weights, in a model of the same kind.
+    pub fn model(&self, model: FineTune) -> Result<FineTune, QatError> {
+        let path = self.dir.join(MODEL);
+        let bytes = fs::read(&path).map_err(QatError::io(&path, "read"))?;
+        let partial = model.model.has_adapters();
+        ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes))
+            .and_then(|record| model.try_load_record(record.allow_partial(partial)))
+            .map_err(|error| damaged(&path, &error))
+    }
+
+    /// Both moments of every parameter. Burn leaves out what it cannot read, which would train on with moments of
+    /// zero: what was understood is compared with the file.
+    pub fn optimizer(&self, optimizer: ModuleOptimizer) -> Result<ModuleOptimizer, QatError> {
+        let path = self.dir.join(OPTIMIZER);
+        let read = || fs::read(&path).map_err(QatError::io(&path, "read"));
+        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(read()?))
+            .map_err(|error| damaged(&path, &error))?;
+        let optimizer = optimizer.load_record(record);
+        let found = optimizer
+            .into_bytes()
+            .map_err(|error| damaged(&path, &error))?;
+        match found[..] == read()?[..] {
+            true => Ok(optimizer),
+            false => Err(damaged(&path, &"some moments in it were not understood")),
+        }
+    }
+}
+
+fn damaged(path: &Path, error: &dyn std::fmt::Display) -> QatError {
+    QatError::Resume {
+        path: path.to_path_buf(),
+        message: format!("cannot be read: {error}; begin a new run"),
+    }
+}
+
+/// The optimizer step of the last state in the directory of a stage, if there is one to go on from.
+///
+/// # Errors
+/// A directory that cannot be listed.
+pub fn saved_step(dir: &Path) -> Result<Option<usize>, QatError> {
+    if !dir.exists() {
+        return Ok(None);
+    }
+    let newest = states(dir)?.pop();
+    Ok(newest.and_then(|path| step_of(&path)))
+}
+
+/// Removes all states of a directory, and what a run that was killed left of one.
+pub(crate) fn clear(dir: &Path) -> Result<(), QatError> {
+    remove(dir, |_| true)
+}
+
+/// The optimizer steps behind a state, from its name.
+fn step_of(path: &Path) -> Option<usize> {
+    path.file_name()?
+        .to_str()?
+        .strip_prefix(PREFIX)?
+        .parse()
+        .ok()
+}
+
+/// Complete states, the newest last.
+fn states(dir: &Path) -> Result<Vec<PathBuf>, QatError> {
+    let is_state = |path: &PathBuf| step_of(path).is_some() && path.is_dir();
+    let mut found: Vec<PathBuf> = entries(dir)?.filter(is_state).collect();
+    found.sort();
+    Ok(found)
+}
+
+fn entries(dir: &Path) -> Result<impl Iterator<Item = PathBuf>, QatError> {
+    let list = fs::read_dir(dir).map_err(QatError::io(dir, "list"))?;
+    Ok(list.flatten().map(|entry| entry.path()))
+}
+
+/// Removes states. Each gets a hidden name first: one that is removed in part is none.
+fn remove(dir: &Path, which: impl Fn(&Path) -> bool) -> Result<(), QatError> {
+    for state in states(dir)?.into_iter().filter(|state| which(state)) {
+        let name = state.file_name().unwrap_or_default().to_string_lossy();
+        let hidden = dir.join(format!(".{name}.removed"));
+        fs::rename(&state, &hidden).map_err(QatError::io(&state, "rename"))?;
+    }
+    for entry in entries(dir)? {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&format!(".{PREFIX}")) && entry.is_dir() {
+            fs::remove_dir_all(&entry).map_err(QatError::io(&entry, "remove"))?;
+        }
+    }
+    Ok(())
+}
