@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use burn_gpt_oss::LossMask;
@@ -31,6 +32,9 @@ pub struct Args {
     /// Replace the results of an earlier run in the output directory
     #[arg(long)]
     pub overwrite: bool,
+    /// Go on with the run in the output directory, which ended early: with the same options. Runs with adapters only
+    #[arg(long, requires = "out", conflicts_with = "overwrite")]
+    pub resume: bool,
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceName::Flex)]
     pub device: DeviceName,
@@ -140,6 +144,11 @@ pub struct Args {
         help_heading = "Adapters"
     )]
     pub lora_layers: Option<Vec<usize>>,
+
+    /// Steps between two saved states, from which --resume goes on; one is also saved before each evaluation
+    /// and before a stop [default: that of --eval-steps]
+    #[arg(long, value_name = "N", help_heading = "Adapters")]
+    pub save_steps: Option<NonZeroUsize>,
 
     /// Longest sequence in tokens, at most the model's context; longer conversations are cut
     #[arg(long, value_name = "N", default_value_t = 4096, help_heading = "Data")]

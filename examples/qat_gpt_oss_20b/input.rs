@@ -60,6 +60,9 @@ pub fn original(args: &Args, out: &Path) -> Result<PathBuf> {
         return Ok(dir.clone());
     }
     let target = out.join("original");
+    if args.resume && target.is_dir() {
+        return Ok(target);
+    }
     let dir = OutputDirectory::create(&target, false)?;
     embedded::write(dir.path())?;
     dir.commit()?;

@@ -9,10 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Error, Result, bail, ensure};
 use burn_gpt_oss::OutputDirectory;
 use burn_qat_train::{Curve, History, QatError, ResultTable, loss_plot};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::Args;
 use crate::settings::Settings;
+
+/// What a run was told to do, and the figures of what it reached.
+pub const RECIPE: &str = "recipe.json";
+pub const RESULTS: &str = "results.json";
 
 /// Everything a run writes; `--overwrite` removes these and nothing else.
 const CONTENTS: [&str; 18] = [
@@ -29,8 +33,8 @@ const CONTENTS: [&str; 18] = [
     "lora_qat_adapter",
     "train.jsonl",
     "valid.jsonl",
-    "recipe.json",
-    "results.json",
+    RECIPE,
+    RESULTS,
     "results.md",
     "loss.svg",
     "logs",
@@ -66,6 +70,12 @@ impl Output {
             remove(&out.join(name))?;
         }
         Ok(output)
+    }
+
+    /// The directory of an earlier run, as it is.
+    pub fn reopen(args: &Args) -> Result<Self> {
+        let out = args.out.clone().context("--resume needs --out")?;
+        Self::lock(out)
     }
 
     /// `runs/<time>`, with a number behind it if another run began in the same second.
@@ -119,7 +129,16 @@ pub fn check(args: &Args) -> Result<()> {
     {
         return Err(QatError::InUse { path: out.clone() }.into());
     }
-    check_contents(args, out)
+    if !args.resume {
+        return check_contents(args, out);
+    }
+    let recipe = out.join(RECIPE);
+    ensure!(
+        recipe.is_file(),
+        "{}: --resume finds no run to go on with",
+        recipe.display()
+    );
+    Ok(())
 }
 
 fn check_contents(args: &Args, out: &Path) -> Result<()> {
@@ -131,7 +150,7 @@ fn check_contents(args: &Args, out: &Path) -> Result<()> {
         OutputDirectory::check(out, args.overwrite)?;
     }
     ensure!(
-        !occupied || out.join("recipe.json").is_file(),
+        !occupied || out.join(RECIPE).is_file(),
         "{}: --overwrite replaces the results of an earlier run, but there is no recipe.json of one; \
          choose another directory",
         out.display()
@@ -154,7 +173,8 @@ fn inside(path: &Path, dir: &Path) -> bool {
     }
 }
 
-fn remove(path: &Path) -> Result<()> {
+/// Removes a file or directory, if it is there.
+pub fn remove(path: &Path) -> Result<()> {
     let removed = match path.is_dir() {
         true => std::fs::remove_dir_all(path),
         false if path.exists() => std::fs::remove_file(path),
@@ -189,7 +209,13 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
 
 /// Writes what the run is going to do, before it starts.
 pub fn write_recipe(out: &Path, args: &Args, settings: &Settings, original: &Path) -> Result<()> {
-    let recipe = json!({
+    let recipe = recipe(args, settings, original);
+    write(&out.join(RECIPE), &format!("{recipe:#}\n"))
+}
+
+/// What the run is going to do.
+pub fn recipe(args: &Args, settings: &Settings, original: &Path) -> Value {
+    json!({
         "version": env!("CARGO_PKG_VERSION"),
         "command": command(),
         "model": original.display().to_string(),
@@ -203,8 +229,7 @@ pub fn write_recipe(out: &Path, args: &Args, settings: &Settings, original: &Pat
         "max_length": settings.format.max_length,
         "prompts": settings.prompts,
         "max_new_tokens": settings.eval.max_new_tokens,
-    });
-    write(&out.join("recipe.json"), &format!("{recipe:#}\n"))
+    })
 }
 
 /// The command line as text; a path in it need not be UTF-8.
@@ -220,7 +245,7 @@ pub fn write_table(out: &Path, table: &ResultTable) -> Result<()> {
         &format!("{}\n", table.to_markdown()),
     )?;
     write(
-        &out.join("results.json"),
+        &out.join(RESULTS),
         &format!("{:#}\n", serde_json::to_value(table)?),
     )
 }

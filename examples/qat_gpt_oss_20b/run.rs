@@ -15,7 +15,7 @@ use crate::device::DeviceName;
 use crate::output::Output;
 use crate::settings::{Settings, format_of};
 use crate::terminal::say;
-use crate::{checks, conclusion, input, output};
+use crate::{checks, conclusion, input, output, resume};
 
 /// A run in progress.
 pub struct Run {
@@ -27,6 +27,8 @@ pub struct Run {
     pub data: input::Data,
     eval_data: EvalData,
     pub cancel: Cancel,
+    /// Whether it goes on with an earlier run.
+    pub resumes: bool,
     /// The rows so far.
     pub table: ResultTable,
 }
@@ -101,14 +103,28 @@ impl Run {
             .is_none_or(|reader| reader.form() == CheckpointForm::Mxfp4);
         checks::fit(&config, &settings, &data, packed)?;
         let prompts = checks::prompts(&config, &settings, &data, &tokenizer)?;
-        let out = args.out.as_deref().unwrap_or(Path::new("runs"));
-        check_disk(out, checks::bytes_on_disk(&config, settings.lora.is_some()))?;
-
-        let output = Output::create(args)?;
-        let original = input::original(args, output.path())?;
+        let output = match args.resume {
+            true => Output::reopen(args)?,
+            false => {
+                let out = args.out.as_deref().unwrap_or(Path::new("runs"));
+                check_disk(out, checks::bytes_on_disk(&config, settings.lora.is_some()))?;
+                Output::create(args)?
+            }
+        };
+        let out = output.path();
+        let original = input::original(args, out)?;
+        let table = match args.resume {
+            true => {
+                resume::check(out, args, &settings, &original)?;
+                resume::table(out)?
+            }
+            false => ResultTable::default(),
+        };
         let source = given.map_or_else(|| CheckpointReader::open(&original), Ok)?;
-        data.write_generated(output.path())?;
-        output::write_recipe(output.path(), args, &settings, &original)?;
+        data.write_generated(out)?;
+        if !args.resume {
+            output::write_recipe(out, args, &settings, &original)?;
+        }
         let eval_data = EvalData {
             examples: data.valid.clone(),
             prompts,
@@ -123,7 +139,8 @@ impl Run {
             data,
             eval_data,
             cancel,
-            table: ResultTable::default(),
+            resumes: args.resume,
+            table,
         })
     }
 
@@ -164,8 +181,11 @@ impl Run {
         say(format_args!("output  {}\n", self.out().display()));
     }
 
-    /// Evaluates a directory and adds its row, unless the run is to stop meanwhile.
+    /// Evaluates a directory and adds its row, unless it is there or the run is to stop meanwhile.
     pub fn evaluate(&mut self, name: &str, steps: usize, dir: &Path) -> Result<()> {
+        if self.table.row(name).is_some() {
+            return Ok(());
+        }
         let bar = Bar::new(&format!("evaluating {name}"));
         let (examples, prompts) = (self.eval_data.examples.len(), self.eval_data.prompts.len());
         let report = evaluate_checkpoint(

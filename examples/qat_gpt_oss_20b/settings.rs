@@ -1,5 +1,7 @@
 //! Arguments with every default filled in.
 
+use std::num::NonZeroUsize;
+
 use anyhow::{Result, ensure};
 use burn_gpt_oss::{GptOssConfig, SystemContent};
 use burn_qat_train::{ChatFormat, EvalOptions, LoraConfig, QuantPolicy, TrainConfig};
@@ -87,6 +89,7 @@ impl Settings {
             Some(_) => defaults.lora_lr,
             None => [defaults.sft_lr, defaults.qat_lr],
         };
+        let eval_steps = args.eval_steps.unwrap_or(defaults.eval_steps);
         let sft = TrainConfig {
             steps: args.sft_steps.unwrap_or(sft_steps),
             batch_size,
@@ -97,7 +100,12 @@ impl Settings {
             warmup_ratio: args.warmup_ratio,
             weight_decay: args.weight_decay,
             max_grad_norm: (args.max_grad_norm > 0.0).then_some(args.max_grad_norm),
-            eval_steps: args.eval_steps.unwrap_or(defaults.eval_steps),
+            eval_steps,
+            // States of full training would be three times as large as the model.
+            checkpoint_steps: match lora {
+                Some(_) => args.save_steps.or(NonZeroUsize::new(eval_steps)),
+                None => None,
+            },
             gradient_checkpointing: args.gradient_checkpointing,
             // The memory of a large model's activations would be many times that of the adapters.
             recompute_layers: args.recompute_layers || (lora.is_some() && !embedded),

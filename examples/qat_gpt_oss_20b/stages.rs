@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Error, Result, anyhow};
 use burn_gpt_oss::{CheckpointForm, CheckpointWriter, GptOss};
 use burn_qat_train::{
-    History, QatError, StageOutcome, TrainConfig, export_mxfp4, insert_quantizers, train,
+    History, QatError, StageOutcome, TrainConfig, export_mxfp4, insert_quantizers, resume,
+    saved_step, train,
 };
 
 use crate::console::{self, Bar};
@@ -98,10 +99,15 @@ impl Run {
         model: GptOss,
         config: TrainConfig,
     ) -> Result<Ended> {
-        let logs = self.out().join("logs").join(directory(name));
+        let logs = self.logs(name);
         std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
         let data = (self.data.train.clone(), self.data.valid.clone());
         let (console, interrupter) = (console::training(), self.cancel.interrupter());
+        let saved = saved_step(&logs)?.filter(|_| self.resumes);
+        if let Some(step) = saved {
+            say(format_args!("{name}: goes on after step {step}"));
+        }
+        let train = if saved.is_some() { resume } else { train };
         match train(name, &logs, model, data, &config, console, interrupter) {
             Ok(outcome) => Ok(Ended {
                 outcome,
@@ -163,7 +169,7 @@ impl Run {
         outcome: &mut StageOutcome,
         name: &str,
     ) -> Error {
-        let logs = self.out().join("logs").join(directory(name));
+        let logs = self.logs(name);
         let kept = match outcome.keep_record(&logs) {
             Ok(path) => format!("its weights are kept in {} (a Burn record)", path.display()),
             Err(error) => format!("nor could its weights be kept: {error}"),
@@ -173,6 +179,11 @@ impl Run {
             Some(failure) => error.context(failure.to_string()),
             None => error,
         }
+    }
+
+    /// Where a stage logs and keeps its states.
+    pub(crate) fn logs(&self, name: &str) -> PathBuf {
+        self.out().join("logs").join(directory(name))
     }
 
     pub(crate) fn save_bf16(&self, dir: &str, model: &GptOss) -> Result<PathBuf> {
@@ -206,7 +217,7 @@ impl Run {
 }
 
 /// The directory of a stage's model.
-fn directory(name: &str) -> &'static str {
+pub(crate) fn directory(name: &str) -> &'static str {
     match name {
         SFT => "sft",
         QAT => "sft_qat",

@@ -11,5 +11,6 @@ mod interruptions;
 mod lost_runs;
 mod recipe;
 mod refusals;
+mod resumed;
 mod rows;
 mod runs;
