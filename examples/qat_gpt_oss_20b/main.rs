@@ -16,6 +16,7 @@ mod embedded;
 mod input;
 mod lora;
 mod output;
+mod recipe;
 mod resume;
 mod run;
 mod settings;

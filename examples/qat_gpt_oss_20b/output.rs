@@ -1,6 +1,5 @@
 //! The output directory and what lies in it at the end.
 
-use std::ffi::OsString;
 use std::fs::{DirEntry, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -9,10 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Error, Result, bail, ensure};
 use burn_gpt_oss::OutputDirectory;
 use burn_qat_train::{Curve, History, QatError, ResultTable, loss_plot};
-use serde_json::{Value, json};
 
 use crate::args::Args;
-use crate::settings::Settings;
 
 /// What a run was told to do, and the figures of what it reached.
 pub const RECIPE: &str = "recipe.json";
@@ -207,37 +204,6 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// Writes what the run is going to do, before it starts.
-pub fn write_recipe(out: &Path, args: &Args, settings: &Settings, original: &Path) -> Result<()> {
-    let recipe = recipe(args, settings, original);
-    write(&out.join(RECIPE), &format!("{recipe:#}\n"))
-}
-
-/// What the run is going to do.
-pub fn recipe(args: &Args, settings: &Settings, original: &Path) -> Value {
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "command": command(),
-        "model": original.display().to_string(),
-        "data": args.data.as_ref().map(|path| path.display().to_string()),
-        "seed": args.seed,
-        "sft": settings.sft,
-        "qat": settings.qat,
-        "lora": settings.lora,
-        "policy": settings.policy,
-        "loss_mask": settings.format.loss_mask,
-        "max_length": settings.format.max_length,
-        "prompts": settings.prompts,
-        "max_new_tokens": settings.eval.max_new_tokens,
-    })
-}
-
-/// The command line as text; a path in it need not be UTF-8.
-fn command() -> Vec<String> {
-    let displayed = |word: OsString| word.to_string_lossy().into_owned();
-    std::env::args_os().map(displayed).collect()
-}
-
 /// Writes the table as Markdown and JSON.
 pub fn write_table(out: &Path, table: &ResultTable) -> Result<()> {
     write(
@@ -294,7 +260,7 @@ fn curve(name: &str, start: usize, history: &History) -> Curve {
 }
 
 /// Writes a file as a whole: a reader, or a full disk, never leaves half of it.
-fn write(path: &Path, text: &str) -> Result<()> {
+pub fn write(path: &Path, text: &str) -> Result<()> {
     let name = || path.display().to_string();
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(dir).with_context(name)?;

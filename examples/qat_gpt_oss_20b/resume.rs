@@ -8,7 +8,8 @@ use burn_qat_train::{History, ResultTable, StageOutcome, saved_step};
 use serde_json::Value;
 
 use crate::args::Args;
-use crate::output::{RECIPE, RESULTS, recipe, remove};
+use crate::output::{RECIPE, RESULTS, remove};
+use crate::recipe::recipe;
 use crate::run::Run;
 use crate::settings::Settings;
 use crate::terminal::say;

@@ -15,7 +15,7 @@ use crate::device::DeviceName;
 use crate::output::Output;
 use crate::settings::{Settings, format_of};
 use crate::terminal::say;
-use crate::{checks, conclusion, input, output, resume};
+use crate::{checks, conclusion, input, output, recipe, resume};
 
 /// A run in progress.
 pub struct Run {
@@ -123,7 +123,7 @@ impl Run {
         let source = given.map_or_else(|| CheckpointReader::open(&original), Ok)?;
         data.write_generated(out)?;
         if !args.resume {
-            output::write_recipe(out, args, &settings, &original)?;
+            recipe::write(out, args, &settings, &original)?;
         }
         let eval_data = EvalData {
             examples: data.valid.clone(),

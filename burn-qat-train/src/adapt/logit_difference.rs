@@ -27,7 +27,7 @@ impl LogitDifference {
         let mut difference = Self::default();
         for start in (0..tokens.len()).step_by(POSITIONS) {
             let end = (start + POSITIONS).min(tokens.len());
-            let chunk = |hidden: &Tensor<2>| hidden.clone().slice([start..end]);
+            let chunk = |hidden: &Tensor<2>| hidden.clone().slice(start..end);
             let (a, b) = (a.logits(chunk(&a_hidden)), b.logits(chunk(&b_hidden)));
             difference.largest = difference.largest.max(largest(a.clone() - b)?);
             difference.magnitude = difference.magnitude.max(largest(a)?);
