@@ -12,34 +12,11 @@ use burn::train::Interrupter;
 use burn_gpt_oss::{AdapterCheckpoint, GptOss};
 use burn_pack::Reader;
 use burn_qat_train::{
-    Console, LoraConfig, QatError, QuantPolicy, StageOutcome, TokenizedExample, TrainConfig,
-    resume, round_adapters, train,
+    Console, LoraConfig, QatError, StageOutcome, TokenizedExample, TrainConfig, resume, train,
 };
 
 use crate::adapted;
-
-fn examples(n: usize) -> Vec<TokenizedExample> {
-    let tokens = |seed: usize| (0..20).map(|i| ((i * i + 7 * seed) % 50) as u32).collect();
-    let example = |seed| TokenizedExample {
-        tokens: tokens(seed),
-        loss_mask: vec![true; 20],
-    };
-    (0..n).map(example).collect()
-}
-
-fn lora() -> LoraConfig {
-    LoraConfig {
-        rank: 4,
-        ..LoraConfig::default()
-    }
-}
-
-fn model() -> GptOss {
-    let model = adapted(&lora(), &Device::flex());
-    round_adapters(model, &QuantPolicy::mxfp4_mlp_weight_only())
-        .unwrap()
-        .0
-}
+use crate::training::{examples, lora, model};
 
 /// States in the middle of intervals and at their ends.
 fn config() -> TrainConfig {
@@ -233,23 +210,17 @@ fn stopped_in_the_middle(dir: &Path) {
     assert_eq!(states(dir).len(), 1, "a stop saves first");
 }
 
+fn refused(dir: &Path, model: GptOss, data: Data, config: &TrainConfig) -> String {
+    let (console, stop) = (Console::Silent, Interrupter::new());
+    let error = resume("LoRA", dir, model, data, config, console, stop);
+    error.unwrap_err().to_string()
+}
+
 #[test]
 fn other_settings_data_and_models_are_named() {
     let dir = tempfile::tempdir().unwrap();
     stopped_in_the_middle(dir.path());
-    let error = |model: GptOss, data: Data, config: &TrainConfig| {
-        let stop = Interrupter::new();
-        let error = resume(
-            "LoRA",
-            dir.path(),
-            model,
-            data,
-            config,
-            Console::Silent,
-            stop,
-        );
-        error.unwrap_err().to_string()
-    };
+    let error = |model, data, config: &TrainConfig| refused(dir.path(), model, data, config);
     let config = config();
     let rate = TrainConfig {
         learning_rate: 2e-2,
@@ -275,19 +246,7 @@ fn other_settings_data_and_models_are_named() {
 #[test]
 fn states_that_are_missing_or_damaged() {
     let dir = tempfile::tempdir().unwrap();
-    let go = || {
-        let stop = Interrupter::new();
-        let error = resume(
-            "LoRA",
-            dir.path(),
-            model(),
-            data(),
-            &config(),
-            Console::Silent,
-            stop,
-        );
-        error.unwrap_err().to_string()
-    };
+    let go = || refused(dir.path(), model(), data(), &config());
     let message = go();
     assert!(message.contains("no state"), "{message}");
     stopped_in_the_middle(dir.path());

@@ -15,7 +15,7 @@ use burn_qat_train::{
 use crate::adapted;
 use crate::model::values;
 
-fn examples(n: usize) -> Vec<TokenizedExample> {
+pub fn examples(n: usize) -> Vec<TokenizedExample> {
     let tokens = |seed: usize| (0..20).map(|i| ((i * i + 7 * seed) % 50) as u32).collect();
     let example = |seed| TokenizedExample {
         tokens: tokens(seed),
@@ -24,7 +24,7 @@ fn examples(n: usize) -> Vec<TokenizedExample> {
     (0..n).map(example).collect()
 }
 
-fn lora() -> LoraConfig {
+pub fn lora() -> LoraConfig {
     LoraConfig {
         rank: 4,
         ..LoraConfig::default()
@@ -32,7 +32,7 @@ fn lora() -> LoraConfig {
 }
 
 /// A model in training on rounded sums.
-fn model() -> GptOss {
+pub fn model() -> GptOss {
     model_on(&Device::flex())
 }
 
