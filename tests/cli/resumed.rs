@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use crate::example::{error_of, mentions, text};
 use crate::recipe::{output, recipe, results, wait_for_lines};
 
+/// Many steps behind those at which a run is ended, or it may be through before the signal comes.
 const ARGS: [&str; 12] = [
     "--rank",
     "2",
     "--sft-steps",
-    "10",
+    "24",
     "--qat-steps",
-    "7",
+    "30",
     "--eval-steps",
     "4",
     "--save-steps",
@@ -100,6 +101,6 @@ fn only_the_same_run_goes_on() {
     std::fs::write(&data, fewer.join("\n")).expect("a file");
     let message = refused(&["--resume", "--data", &text(&data)]);
     mentions(&message, &["`data` was", "other.jsonl"]);
-    let full = recipe(dir.path(), &out, &["--resume", "--sft-steps", "10"]);
+    let full = recipe(dir.path(), &out, &["--resume", "--sft-steps", "24"]);
     mentions(&error_of(&output(&mut { full })), &["train adapters"]);
 }
