@@ -134,8 +134,9 @@ impl Run {
         let exported = exported.load_stored(&self.device, master, |_| {})?;
         let difference = LogitDifference::of(trained, &exported, &example.tokens)?;
         say(format_args!(
-            "logits of the exported model differ from the trained one's by {:.1e} at most, on {} tokens whose logits \
-             reach {:.1}: attention and its adapters are merged into bfloat16\n",
+            "logits of the exported model are {:.1e} from the trained one's in the mean and {:.1e} at most, on {} tokens \
+             whose logits reach {:.1}: attention and its adapters are merged into bfloat16\n",
+            difference.mean,
             difference.largest,
             example.tokens.len(),
             difference.magnitude

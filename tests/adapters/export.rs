@@ -113,6 +113,12 @@ fn adapters_of_attention_are_merged_into_bfloat16() {
     let expected = largest(&mut a.iter().zip(&b).map(|(a, b)| a - b));
     assert!(expected > 0.0);
     assert_eq!(difference.largest, f64::from(expected));
+    let apart = a.iter().zip(&b).map(|(a, b)| f64::from((a - b).abs()));
+    let mean = apart.sum::<f64>() / a.len() as f64;
+    assert!(
+        (difference.mean - mean).abs() < 1e-5 * mean,
+        "{difference:?} {mean}"
+    );
     assert_eq!(difference.magnitude, f64::from(largest(&mut a.into_iter())));
 }
 

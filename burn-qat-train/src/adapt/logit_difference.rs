@@ -10,8 +10,10 @@ const POSITIONS: usize = 64;
 /// How far the logits of two models are apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LogitDifference {
-    /// The largest difference.
+    /// The largest difference. Where rounding sends a token to another expert it may be as large as a logit.
     pub largest: f64,
+    /// The mean of the differences of all logits.
+    pub mean: f64,
     /// The largest magnitude of a logit.
     pub magnitude: f64,
 }
@@ -29,8 +31,11 @@ impl LogitDifference {
             let end = (start + POSITIONS).min(tokens.len());
             let chunk = |hidden: &Tensor<2>| hidden.clone().slice(start..end);
             let (a, b) = (a.logits(chunk(&a_hidden)), b.logits(chunk(&b_hidden)));
-            difference.largest = difference.largest.max(largest(a.clone() - b)?);
-            difference.magnitude = difference.magnitude.max(largest(a)?);
+            difference.magnitude = difference.magnitude.max(read(a.clone().abs().max())?);
+            let apart = (a - b).abs();
+            difference.largest = difference.largest.max(read(apart.clone().max())?);
+            let share = (end - start) as f64 / tokens.len() as f64;
+            difference.mean += share * read(apart.mean())?;
         }
         Ok(difference)
     }
@@ -44,9 +49,9 @@ fn hidden(model: &GptOss, tokens: &[u32]) -> Tensor<2> {
     model.hidden_states(ids, None, |_| {}).squeeze_dim(0)
 }
 
-fn largest<const D: usize>(tensor: Tensor<D>) -> Result<f64, QatError> {
-    let largest = tensor.abs().max().try_into_scalar::<f64>();
-    largest.map_err(|error| QatError::Training {
+fn read(value: Tensor<1>) -> Result<f64, QatError> {
+    let value = value.try_into_scalar::<f64>();
+    value.map_err(|error| QatError::Training {
         stage: "comparing logits".into(),
         message: error.to_string(),
     })
