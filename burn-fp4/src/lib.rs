@@ -11,6 +11,7 @@ mod error;
 mod module;
 mod ops;
 mod packed;
+mod parallel;
 mod product;
 mod scheme;
 mod simd;

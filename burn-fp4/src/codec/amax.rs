@@ -1,10 +1,9 @@
 //! The largest magnitude of what a global scale covers.
 
-use rayon::prelude::*;
-
 use crate::codec::block_scales::max_magnitude;
 use crate::codec::element::Fp4Element;
 use crate::codec::element::private::Lane;
+use crate::parallel::map;
 use crate::simd::{Kernel, dispatch};
 
 /// Elements per task.
@@ -17,19 +16,22 @@ pub(crate) fn amax_of_parts<T: Fp4Element>(values: &[T], n_parts: usize) -> Vec<
         return vec![0.0; n_parts];
     }
     let parts = values.chunks(values.len() / n_parts);
-    parts.map(amax).collect()
+    map(parts, amax)
 }
 
 fn amax<T: Fp4Element>(values: &[T]) -> f32 {
-    let chunks = values.par_chunks(CHUNK);
-    let maxima = chunks.map(|values| dispatch(Maximum { values }));
-    let max = maxima.reduce(<T as Lane>::Magnitude::default, Ord::max);
+    let chunks = values.chunks(CHUNK);
+    let maxima = map(chunks, |values| dispatch(Maximum { values }));
+    let max = maxima.into_iter().max().unwrap_or_default();
     if T::finite(max) {
         return T::amax(max);
     }
-    let magnitudes = values.par_iter().map(|x| x.widen().abs());
     // `f32::max` returns the other operand for NaN.
-    magnitudes.reduce(|| 0.0, f32::max).min(f32::MAX)
+    let maxima = map(values.chunks(CHUNK), |values| {
+        let magnitudes = values.iter().map(|x| x.widen().abs());
+        magnitudes.fold(0.0, f32::max)
+    });
+    maxima.into_iter().fold(0.0, f32::max).min(f32::MAX)
 }
 
 struct Maximum<'a, T> {

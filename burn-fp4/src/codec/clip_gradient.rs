@@ -3,14 +3,13 @@
 //! An element beyond the largest number of its block comes out the same whatever it is, so its
 //! gradient is zero; every other element passes its gradient on.
 
-use rayon::prelude::*;
-
 use crate::codec::block_axis::BlockAxis;
 use crate::codec::block_scales::{SPAN, of_columns, of_contiguous};
 use crate::codec::e2m1;
 use crate::codec::element::Fp4Element;
 use crate::codec::element::private::Lane;
 use crate::codec::format::{Format, FormatTask};
+use crate::parallel::for_each;
 use crate::simd::{Kernel, dispatch};
 
 /// Elements per task where blocks are contiguous, a multiple of every block size.
@@ -41,12 +40,12 @@ impl<T: Fp4Element> FormatTask for ClipGradient<'_, T> {
         let inner = self.geometry.inner;
         // Contiguous blocks may be cut anywhere between two of them.
         let task = if inner == 1 { CHUNK } else { N * inner };
-        let parts = self.values.par_chunks(part).zip(self.grad.par_chunks(part));
-        let parts = parts.zip(self.out.par_chunks_mut(part)).zip(formats);
-        parts.for_each(|(((values, grad), out), &format)| {
-            let tasks = values.par_chunks(task).zip(grad.par_chunks(task));
-            let tasks = tasks.zip(out.par_chunks_mut(task));
-            tasks.for_each(|((values, grad), out)| {
+        let parts = self.values.chunks(part).zip(self.grad.chunks(part));
+        let parts = parts.zip(self.out.chunks_mut(part)).zip(formats);
+        for_each(parts, |(((values, grad), out), &format)| {
+            let tasks = values.chunks(task).zip(grad.chunks(task));
+            let tasks = tasks.zip(out.chunks_mut(task));
+            for_each(tasks, |((values, grad), out)| {
                 dispatch(Task::<T, F, N> {
                     values,
                     grad,

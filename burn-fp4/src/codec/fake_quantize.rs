@@ -6,14 +6,13 @@
 mod contiguous;
 mod strided;
 
-use rayon::prelude::*;
-
 use crate::codec::block_axis::BlockAxis;
 use crate::codec::element::Fp4Element;
 use crate::codec::format::{Format, FormatTask};
 use crate::codec::non_finite::NonFinite;
 use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
+use crate::parallel::map;
 use crate::scheme::Fp4Scheme;
 use crate::simd::dispatch;
 
@@ -78,16 +77,16 @@ impl<T: Fp4Element> FormatTask for FakeQuantize<'_, T> {
     fn run<F: Format, const N: usize>(self, formats: &[F]) -> bool {
         let part = self.values.len() / formats.len();
         let inner = self.geometry.inner;
-        let parts = self.values.par_chunks(part);
-        let parts = parts.zip(self.out.par_chunks_mut(part)).zip(formats);
-        let finite = parts.map(|((values, out), &format)| {
+        let parts = self.values.chunks(part);
+        let parts = parts.zip(self.out.chunks_mut(part)).zip(formats);
+        let finite = map(parts, |((values, out), &format)| {
             if inner == 1 {
                 contiguous::<T, F, N>(values, out, format)
             } else {
                 strided::<T, F, N>(values, out, inner, format)
             }
         });
-        finite.reduce(|| true, |a, b| a & b)
+        finite.into_iter().all(|finite| finite)
     }
 }
 
@@ -96,15 +95,15 @@ fn contiguous<T: Fp4Element, F: Format, const N: usize>(
     out: &mut [T],
     format: F,
 ) -> bool {
-    let chunks = values.par_chunks(CHUNK).zip(out.par_chunks_mut(CHUNK));
-    let finite = chunks.map(|(values, out)| {
+    let chunks = values.chunks(CHUNK).zip(out.chunks_mut(CHUNK));
+    let finite = map(chunks, |(values, out)| {
         dispatch(contiguous::Blocks::<T, F, N> {
             values,
             out,
             format,
         })
     });
-    finite.reduce(|| true, |a, b| a & b)
+    finite.into_iter().all(|finite| finite)
 }
 
 fn strided<T: Fp4Element, F: Format, const N: usize>(
@@ -114,7 +113,7 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
     format: F,
 ) -> bool {
     let slab = N * inner;
-    let finite = out.par_chunks_mut(slab).enumerate().map(|(i, out)| {
+    let finite = map(out.chunks_mut(slab).enumerate(), |(i, out)| {
         dispatch(strided::Slab::<T, F, N> {
             values: &values[i * slab..],
             out,
@@ -122,7 +121,7 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
             format,
         })
     });
-    finite.reduce(|| true, |a, b| a & b)
+    finite.into_iter().all(|finite| finite)
 }
 
 #[cfg(test)]

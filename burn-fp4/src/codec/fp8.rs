@@ -1,10 +1,9 @@
 //! FP8 fake quantization of slices: E4M3 with one scale for everything, for the activations of W4A8.
 
-use rayon::prelude::*;
-
 use crate::codec::e4m3;
 use crate::codec::element::Fp4Element;
 use crate::error::Fp4Error;
+use crate::parallel::for_each;
 use crate::simd::{Kernel, dispatch};
 
 /// Elements per task.
@@ -45,8 +44,8 @@ pub fn fp8_fake_quantize_slice<T: Fp4Element>(
     let amax = if amax <= SMALLEST_AMAX { 1.0 } else { amax };
     let scale = e4m3::MAX / amax;
     let inverse = 1.0 / scale;
-    let chunks = values.par_chunks(CHUNK).zip(out.par_chunks_mut(CHUNK));
-    chunks.for_each(|(values, out)| {
+    let chunks = values.chunks(CHUNK).zip(out.chunks_mut(CHUNK));
+    for_each(chunks, |(values, out)| {
         dispatch(Round {
             values,
             out,

@@ -1,6 +1,6 @@
 //! Transposition of byte matrices.
 
-use rayon::prelude::*;
+use crate::parallel::for_each;
 
 use super::StoredTensor;
 
@@ -19,11 +19,11 @@ pub(super) fn swap_last_axes(shape: &[usize], bytes: &[u8]) -> StoredTensor {
     assert_eq!(bytes.len(), shape.iter().product::<usize>());
     let mut out = vec![0; bytes.len()];
     if !out.is_empty() {
-        let matrices = out.par_chunks_mut(rows * columns);
-        let matrices = matrices.zip(bytes.par_chunks(rows * columns));
-        matrices.for_each(|(out, matrix)| {
-            let tiles = out.par_chunks_mut(TILE * rows).enumerate();
-            tiles.for_each(|(tile, out)| turn(matrix, columns, tile * TILE, out));
+        let matrices = out.chunks_mut(rows * columns);
+        let matrices = matrices.zip(bytes.chunks(rows * columns));
+        for_each(matrices, |(out, matrix)| {
+            let tiles = out.chunks_mut(TILE * rows).enumerate();
+            for_each(tiles, |(tile, out)| turn(matrix, columns, tile * TILE, out));
         });
     }
     let mut shape = leading.to_vec();

@@ -3,11 +3,10 @@
 mod report;
 mod window;
 
-use rayon::prelude::*;
-
 use crate::codec::block_axis::BlockAxis;
 use crate::error::Fp4Error;
 use crate::packed::PackedFp4;
+use crate::parallel::map;
 use crate::scheme::Fp4Scheme;
 use crate::scheme::MXFP4_BLOCK_SIZE;
 use crate::scheme::global_scale::GlobalScope;
@@ -87,17 +86,20 @@ fn cast_part(
     (codes, scales): (&[u8], &[u8]),
     (codes_out, scales_out): (&mut [u8], &mut [u8]),
 ) -> CastReport {
-    let packed = codes.par_chunks(CHUNK * BLOCK_BYTES);
-    let packed = packed.zip(scales.par_chunks(CHUNK));
-    let out = codes_out.par_chunks_mut(CHUNK * BLOCK_BYTES);
-    let out = out.zip(scales_out.par_chunks_mut(2 * CHUNK));
-    let reports = packed
-        .zip(out)
-        .map(|((codes, scales), (codes_out, scales_out))| {
+    let packed = codes.chunks(CHUNK * BLOCK_BYTES);
+    let packed = packed.zip(scales.chunks(CHUNK));
+    let out = codes_out.chunks_mut(CHUNK * BLOCK_BYTES);
+    let out = out.zip(scales_out.chunks_mut(2 * CHUNK));
+    let reports = map(
+        packed.zip(out),
+        |((codes, scales), (codes_out, scales_out))| {
             codes_out.copy_from_slice(codes);
             window.cast(scales, codes_out, scales_out)
-        });
-    reports.reduce(CastReport::default, |a, b| a + b)
+        },
+    );
+    reports
+        .into_iter()
+        .fold(CastReport::default(), |a, b| a + b)
 }
 
 #[cfg(test)]

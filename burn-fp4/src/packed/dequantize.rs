@@ -1,7 +1,5 @@
 //! From codes and scales to floats.
 
-use rayon::prelude::*;
-
 use super::PackedFp4;
 use super::code_tile::{ByteRow, CodeTile, TILE_COLUMNS, TILE_ROWS};
 use crate::codec::block_axis::BlockAxis;
@@ -10,6 +8,7 @@ use crate::codec::element::Fp4Element;
 use crate::codec::format::{Format, FormatTask, with_format};
 use crate::codec::nibbles;
 use crate::error::Fp4Error;
+use crate::parallel::for_each;
 use crate::simd::{Kernel, dispatch};
 
 /// Blocks per task where blocks are contiguous.
@@ -92,10 +91,10 @@ impl<T: Fp4Element> FormatTask for Unpack<'_, T> {
     fn run<F: Format, const N: usize>(self, formats: &[F]) {
         let part = self.out.len() / formats.len();
         let geometry = self.geometry;
-        let packed = self.codes.par_chunks(part / 2);
-        let packed = packed.zip(self.scales.par_chunks(part / N));
-        let parts = self.out.par_chunks_mut(part).zip(packed).zip(formats);
-        parts.for_each(|((out, (codes, scales)), &format)| {
+        let packed = self.codes.chunks(part / 2);
+        let packed = packed.zip(self.scales.chunks(part / N));
+        let parts = self.out.chunks_mut(part).zip(packed).zip(formats);
+        for_each(parts, |((out, (codes, scales)), &format)| {
             if geometry.inner == 1 {
                 contiguous::<T, F, N>(codes, scales, format, out);
             } else {
@@ -111,10 +110,10 @@ fn contiguous<T: Fp4Element, F: Format, const N: usize>(
     format: F,
     out: &mut [T],
 ) {
-    let codes = codes.par_chunks(CHUNK * N / 2);
-    let packed = codes.zip(scales.par_chunks(CHUNK));
-    let chunks = out.par_chunks_mut(CHUNK * N).zip(packed);
-    chunks.for_each(|(out, (codes, scales))| {
+    let codes = codes.chunks(CHUNK * N / 2);
+    let packed = codes.zip(scales.chunks(CHUNK));
+    let chunks = out.chunks_mut(CHUNK * N).zip(packed);
+    for_each(chunks, |(out, (codes, scales))| {
         dispatch(Blocks::<T, F, N> {
             codes,
             scales,
@@ -132,12 +131,12 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
     out: &mut [T],
 ) {
     let n_blocks = len / N;
-    let codes = codes.par_chunks(inner * len / 2);
-    let packed = codes.zip(scales.par_chunks(inner * n_blocks));
-    let matrices = out.par_chunks_mut(len * inner).zip(packed);
-    matrices.for_each(|(out, (codes, scales))| {
-        let tiles = out.par_chunks_mut(TASK_ROWS * inner).enumerate();
-        tiles.for_each(|(tile, out)| {
+    let codes = codes.chunks(inner * len / 2);
+    let packed = codes.zip(scales.chunks(inner * n_blocks));
+    let matrices = out.chunks_mut(len * inner).zip(packed);
+    for_each(matrices, |(out, (codes, scales))| {
+        let tiles = out.chunks_mut(TASK_ROWS * inner).enumerate();
+        for_each(tiles, |(tile, out)| {
             dispatch(Slabs::<T, F, N> {
                 codes,
                 scales,

@@ -1,7 +1,5 @@
 //! From floats to codes and scales.
 
-use rayon::prelude::*;
-
 use super::PackedFp4;
 use super::code_tile::{ByteRow, CodeTile, TILE_COLUMNS, TILE_ROWS};
 use crate::codec::block_axis::BlockAxis;
@@ -12,6 +10,7 @@ use crate::codec::format::{Format, FormatTask};
 use crate::codec::nibbles;
 use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
+use crate::parallel::map;
 use crate::scheme::Fp4Scheme;
 use crate::simd::{Kernel, dispatch, prefetch_run};
 
@@ -58,17 +57,17 @@ impl<T: Fp4Element> FormatTask for Pack<'_, T> {
     fn run<F: Format, const N: usize>(self, formats: &[F]) -> bool {
         let part = self.values.len() / formats.len();
         let geometry = self.geometry;
-        let codes = self.codes.par_chunks_mut(part / 2);
-        let packed = codes.zip(self.scales.par_chunks_mut(part / N));
-        let parts = self.values.par_chunks(part).zip(packed).zip(formats);
-        let finite = parts.map(|((values, (codes, scales)), &format)| {
+        let codes = self.codes.chunks_mut(part / 2);
+        let packed = codes.zip(self.scales.chunks_mut(part / N));
+        let parts = self.values.chunks(part).zip(packed).zip(formats);
+        let finite = map(parts, |((values, (codes, scales)), &format)| {
             if geometry.inner == 1 {
                 contiguous::<T, F, N>(values, format, codes, scales)
             } else {
                 strided::<T, F, N>(values, geometry, format, codes, scales)
             }
         });
-        finite.reduce(|| true, |a, b| a & b)
+        finite.into_iter().all(|finite| finite)
     }
 }
 
@@ -79,10 +78,10 @@ fn contiguous<T: Fp4Element, F: Format, const N: usize>(
     codes: &mut [u8],
     scales: &mut [u8],
 ) -> bool {
-    let codes = codes.par_chunks_mut(CHUNK * N / 2);
-    let packed = codes.zip(scales.par_chunks_mut(CHUNK));
-    let chunks = values.par_chunks(CHUNK * N).zip(packed);
-    let finite = chunks.map(|(values, (codes, scales))| {
+    let codes = codes.chunks_mut(CHUNK * N / 2);
+    let packed = codes.zip(scales.chunks_mut(CHUNK));
+    let chunks = values.chunks(CHUNK * N).zip(packed);
+    let finite = map(chunks, |(values, (codes, scales))| {
         dispatch(Blocks::<T, F, N> {
             values,
             codes,
@@ -90,7 +89,7 @@ fn contiguous<T: Fp4Element, F: Format, const N: usize>(
             format,
         })
     });
-    finite.reduce(|| true, |a, b| a & b)
+    finite.into_iter().all(|finite| finite)
 }
 
 fn strided<T: Fp4Element, F: Format, const N: usize>(
@@ -101,13 +100,13 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
     scales: &mut [u8],
 ) -> bool {
     let (row_codes, row_scales) = (len / 2, len / N);
-    let codes = codes.par_chunks_mut(inner * row_codes);
-    let packed = codes.zip(scales.par_chunks_mut(inner * row_scales));
-    let matrices = values.par_chunks(len * inner).zip(packed);
-    let finite = matrices.map(|(values, (codes, scales))| {
-        let codes = codes.par_chunks_mut(TILE_COLUMNS * row_codes);
-        let packed = codes.zip(scales.par_chunks_mut(TILE_COLUMNS * row_scales));
-        let finite = packed.enumerate().map(|(tile, (codes, scales))| {
+    let codes = codes.chunks_mut(inner * row_codes);
+    let packed = codes.zip(scales.chunks_mut(inner * row_scales));
+    let matrices = values.chunks(len * inner).zip(packed);
+    let finite = map(matrices, |(values, (codes, scales))| {
+        let codes = codes.chunks_mut(TILE_COLUMNS * row_codes);
+        let packed = codes.zip(scales.chunks_mut(TILE_COLUMNS * row_scales));
+        let finite = map(packed.enumerate(), |(tile, (codes, scales))| {
             dispatch(Columns::<T, F, N> {
                 values,
                 inner,
@@ -117,9 +116,9 @@ fn strided<T: Fp4Element, F: Format, const N: usize>(
                 format,
             })
         });
-        finite.reduce(|| true, |a, b| a & b)
+        finite.into_iter().all(|finite| finite)
     });
-    finite.reduce(|| true, |a, b| a & b)
+    finite.into_iter().all(|finite| finite)
 }
 
 /// Whole blocks one after the other.

@@ -1,7 +1,5 @@
 //! Gradients of values and of learned scales in one pass.
 
-use rayon::prelude::*;
-
 use super::{CHUNK, TILE, column_scales, contiguous_scales};
 use crate::codec::block_axis::BlockAxis;
 use crate::codec::block_scales::SPAN;
@@ -9,6 +7,7 @@ use crate::codec::clip_gradient::in_range;
 use crate::codec::e2m1;
 use crate::codec::element::Fp4Element;
 use crate::codec::format::{Format, FormatTask};
+use crate::parallel::for_each;
 use crate::simd::{Kernel, dispatch};
 
 /// The gradients of a whole tensor.
@@ -29,18 +28,20 @@ impl<T: Fp4Element> FormatTask for Gradients<'_, T> {
         let inner = self.geometry.inner;
         // Contiguous blocks may be cut anywhere between two of them.
         let task = if inner == 1 { CHUNK } else { N * inner };
-        let inputs = self.values.par_chunks(part).zip(self.grad.par_chunks(part));
-        let inputs = inputs.zip(self.parameter.par_chunks(part / N));
-        let outputs = self.out.par_chunks_mut(part);
-        let outputs = outputs.zip(self.out_parameter.par_chunks_mut(part / N));
+        let inputs = self.values.chunks(part).zip(self.grad.chunks(part));
+        let inputs = inputs.zip(self.parameter.chunks(part / N));
+        let outputs = self.out.chunks_mut(part);
+        let outputs = outputs.zip(self.out_parameter.chunks_mut(part / N));
         let parts = inputs.zip(outputs).zip(formats);
-        parts.for_each(
+        for_each(
+            parts,
             |((((values, grad), parameter), (out, out_parameter)), &format)| {
-                let inputs = values.par_chunks(task).zip(grad.par_chunks(task));
-                let inputs = inputs.zip(parameter.par_chunks(task / N));
-                let outputs = out.par_chunks_mut(task);
-                let outputs = outputs.zip(out_parameter.par_chunks_mut(task / N));
-                inputs.zip(outputs).for_each(
+                let inputs = values.chunks(task).zip(grad.chunks(task));
+                let inputs = inputs.zip(parameter.chunks(task / N));
+                let outputs = out.chunks_mut(task);
+                let outputs = outputs.zip(out_parameter.chunks_mut(task / N));
+                for_each(
+                    inputs.zip(outputs),
                     |(((values, grad), parameter), (out, out_parameter))| {
                         dispatch(Task::<T, F, N> {
                             values,

@@ -1,12 +1,11 @@
 //! Rounding with learned scales.
 
-use rayon::prelude::*;
-
 use super::{CHUNK, TILE, column_scales, contiguous_scales};
 use crate::codec::block_axis::BlockAxis;
 use crate::codec::block_scales::SPAN;
 use crate::codec::element::Fp4Element;
 use crate::codec::format::{Format, FormatTask};
+use crate::parallel::for_each;
 use crate::simd::{Kernel, dispatch};
 
 /// A whole tensor.
@@ -25,14 +24,14 @@ impl<T: Fp4Element> FormatTask for Forward<'_, T> {
         let inner = self.geometry.inner;
         // Contiguous blocks may be cut anywhere between two of them.
         let task = if inner == 1 { CHUNK } else { N * inner };
-        let parts = self.values.par_chunks(part);
-        let parts = parts.zip(self.parameter.par_chunks(part / N));
-        let parts = parts.zip(self.out.par_chunks_mut(part)).zip(formats);
-        parts.for_each(|(((values, parameter), out), &format)| {
-            let tasks = values.par_chunks(task);
-            let tasks = tasks.zip(parameter.par_chunks(task / N));
-            let tasks = tasks.zip(out.par_chunks_mut(task));
-            tasks.for_each(|((values, parameter), out)| {
+        let parts = self.values.chunks(part);
+        let parts = parts.zip(self.parameter.chunks(part / N));
+        let parts = parts.zip(self.out.chunks_mut(part)).zip(formats);
+        for_each(parts, |(((values, parameter), out), &format)| {
+            let tasks = values.chunks(task);
+            let tasks = tasks.zip(parameter.chunks(task / N));
+            let tasks = tasks.zip(out.chunks_mut(task));
+            for_each(tasks, |((values, parameter), out)| {
                 dispatch(Task::<T, F, N> {
                     values,
                     parameter,

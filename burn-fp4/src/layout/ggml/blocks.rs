@@ -1,6 +1,6 @@
 //! Codes and scales, apart and interleaved.
 
-use rayon::prelude::*;
+use crate::parallel::for_each;
 
 /// Blocks per task.
 const CHUNK: usize = 1 << 10;
@@ -11,10 +11,10 @@ pub(super) fn to_blocks<const SCALES: usize, const BYTES: usize>(
     scales: &[u8],
 ) -> Vec<u8> {
     let mut blocks = vec![0; codes.len() + scales.len()];
-    let packed = codes.par_chunks(CHUNK * SCALES * BYTES);
-    let packed = packed.zip(scales.par_chunks(CHUNK * SCALES));
-    let chunks = blocks.par_chunks_mut(CHUNK * SCALES * (1 + BYTES));
-    chunks.zip(packed).for_each(|(blocks, (codes, scales))| {
+    let packed = codes.chunks(CHUNK * SCALES * BYTES);
+    let packed = packed.zip(scales.chunks(CHUNK * SCALES));
+    let chunks = blocks.chunks_mut(CHUNK * SCALES * (1 + BYTES));
+    for_each(chunks.zip(packed), |(blocks, (codes, scales))| {
         let packed = codes.chunks_exact(SCALES * BYTES);
         let packed = packed.zip(scales.as_chunks::<SCALES>().0);
         let blocks = blocks.chunks_exact_mut(SCALES * (1 + BYTES));
@@ -36,10 +36,10 @@ pub(super) fn from_blocks<const SCALES: usize, const BYTES: usize>(
 ) -> (Vec<u8>, Vec<u8>) {
     let n_scales = blocks.len() / (1 + BYTES);
     let (mut codes, mut scales) = (vec![0; n_scales * BYTES], vec![0; n_scales]);
-    let packed = codes.par_chunks_mut(CHUNK * SCALES * BYTES);
-    let packed = packed.zip(scales.par_chunks_mut(CHUNK * SCALES));
-    let chunks = blocks.par_chunks(CHUNK * SCALES * (1 + BYTES));
-    chunks.zip(packed).for_each(|(blocks, (codes, scales))| {
+    let packed = codes.chunks_mut(CHUNK * SCALES * BYTES);
+    let packed = packed.zip(scales.chunks_mut(CHUNK * SCALES));
+    let chunks = blocks.chunks(CHUNK * SCALES * (1 + BYTES));
+    for_each(chunks.zip(packed), |(blocks, (codes, scales))| {
         let packed = codes.chunks_exact_mut(SCALES * BYTES);
         let packed = packed.zip(scales.as_chunks_mut::<SCALES>().0);
         let blocks = blocks.chunks_exact(SCALES * (1 + BYTES));

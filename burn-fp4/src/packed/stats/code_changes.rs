@@ -3,13 +3,13 @@
 use core::fmt;
 use core::mem::discriminant;
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::codec::e2m1;
 use crate::codec::format::{Format, FormatTask, with_format};
 use crate::error::Fp4Error;
 use crate::packed::PackedFp4;
+use crate::parallel::map;
 use crate::scheme::Fp4Scheme;
 use crate::simd::{Kernel, dispatch};
 
@@ -119,9 +119,9 @@ impl<'a> Bytes<'a> {
     }
 
     /// Runs of `n_blocks` blocks; the last one may be shorter.
-    fn chunks<const N: usize>(self, n_blocks: usize) -> impl IndexedParallelIterator<Item = Self> {
-        let codes = self.codes.par_chunks(n_blocks * N / 2);
-        let scales = self.scales.par_chunks(n_blocks);
+    fn chunks<const N: usize>(self, n_blocks: usize) -> impl Iterator<Item = Self> {
+        let codes = self.codes.chunks(n_blocks * N / 2);
+        let scales = self.scales.chunks(n_blocks);
         codes
             .zip(scales)
             .map(|(codes, scales)| Bytes { codes, scales })
@@ -151,9 +151,9 @@ impl FormatTask for Compare<'_> {
         let part = self.before.scales.len() / n_parts;
         let parts = self.before.chunks::<N>(part);
         let parts = parts.zip(self.after.chunks::<N>(part)).zip(formats);
-        let changes = parts.map(|((before, after), (&old, &new))| {
+        let changes = map(parts, |((before, after), (&old, &new))| {
             let chunks = before.chunks::<N>(CHUNK).zip(after.chunks::<N>(CHUNK));
-            let changes = chunks.map(|(before, after)| {
+            let changes = map(chunks, |(before, after)| {
                 dispatch(Blocks::<F, N> {
                     before,
                     after,
@@ -161,9 +161,13 @@ impl FormatTask for Compare<'_> {
                     new,
                 })
             });
-            changes.reduce(CodeChanges::default, CodeChanges::plus)
+            changes
+                .into_iter()
+                .fold(CodeChanges::default(), CodeChanges::plus)
         });
-        changes.reduce(CodeChanges::default, CodeChanges::plus)
+        changes
+            .into_iter()
+            .fold(CodeChanges::default(), CodeChanges::plus)
     }
 }
 

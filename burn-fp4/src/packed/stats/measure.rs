@@ -1,13 +1,12 @@
 //! The walk over a tensor that quantizes and only counts.
 
-use rayon::prelude::*;
-
 use super::lanes::{LANES, Lanes, Sums};
 use crate::codec::block_axis::BlockAxis;
 use crate::codec::block_scales::{SPAN, of_columns, of_contiguous};
 use crate::codec::element::Fp4Element;
 use crate::codec::element::private::Lane;
 use crate::codec::format::{Format, FormatTask};
+use crate::parallel::map;
 use crate::simd::{Kernel, dispatch};
 
 /// Elements per task where blocks are contiguous, a multiple of every block size.
@@ -27,14 +26,16 @@ impl<T: Fp4Element> FormatTask for Measure<'_, T> {
     fn run<F: Format, const N: usize>(self, formats: &[F]) -> Sums {
         let part = self.values.len() / formats.len();
         let inner = self.geometry.inner;
-        let parts = self.values.par_chunks(part).zip(formats);
-        in_order(parts.map(|(values, &format)| {
+        let parts = self.values.chunks(part).zip(formats);
+        in_order(map(parts, |(values, &format)| {
             if inner == 1 {
-                let chunks = values.par_chunks(CHUNK);
-                in_order(chunks.map(|values| dispatch(Blocks::<T, F, N> { values, format })))
+                let chunks = values.chunks(CHUNK);
+                in_order(map(chunks, |values| {
+                    dispatch(Blocks::<T, F, N> { values, format })
+                }))
             } else {
-                let slabs = values.par_chunks(N * inner);
-                in_order(slabs.map(|values| {
+                let slabs = values.chunks(N * inner);
+                in_order(map(slabs, |values| {
                     dispatch(Slab::<T, F, N> {
                         values,
                         inner,
@@ -46,10 +47,10 @@ impl<T: Fp4Element> FormatTask for Measure<'_, T> {
     }
 }
 
-/// Adds up from first to last, whichever was done first.
-fn in_order(sums: impl IndexedParallelIterator<Item = Sums>) -> Sums {
+/// Adds up from first to last.
+fn in_order(sums: Vec<Sums>) -> Sums {
     let mut total = Sums::default();
-    for sums in sums.collect::<Vec<_>>() {
+    for sums in sums {
         total += sums;
     }
     total
