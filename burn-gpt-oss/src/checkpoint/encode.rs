@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param, Reparameterization};
-use burn::tensor::Tensor;
+use burn::tensor::{Bytes, DType, Tensor};
 use burn_fp4::{Fp4Scheme, Fp4Tensor, LowRankAdapter, PackedFp4, WeightQuantizer};
+use half::bf16;
 
 use super::convert::{encode_bf16, first_overflow, transpose};
 use super::form::Part;
@@ -15,6 +16,8 @@ use crate::experts::ExpertWeight;
 use crate::model::GptOss;
 
 type Values = Box<dyn Fn() -> Result<Vec<f32>, GptOssError>>;
+/// The bytes of a matrix that is in bfloat16, turned if asked; none of others.
+type Narrow = Box<dyn Fn(bool) -> Result<Option<Bytes>, GptOssError>>;
 
 /// Turns parameters into the bytes of tensors.
 pub(super) struct Encoder<'a> {
@@ -22,6 +25,7 @@ pub(super) struct Encoder<'a> {
     source: Option<&'a CheckpointReader>,
     specs: &'a [TensorSpec],
     values: BTreeMap<String, Values>,
+    narrow: BTreeMap<String, Narrow>,
     packed: BTreeMap<String, &'a Fp4Tensor<3>>,
     /// Matrices that are merged with their adapters when they are written.
     adapted: BTreeMap<String, &'a ExpertWeight>,
@@ -63,6 +67,7 @@ impl<'a> Encoder<'a> {
             source,
             specs,
             values: parameters.values,
+            narrow: parameters.narrow,
             packed,
             adapted,
             schemes,
@@ -71,23 +76,45 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    pub fn encode(&mut self, tensor: &PlannedTensor) -> Result<Vec<u8>, GptOssError> {
+    pub fn encode(&mut self, tensor: &PlannedTensor) -> Result<Bytes, GptOssError> {
         let spec = &self.specs[tensor.spec];
-        match tensor.stored.part {
-            Part::Scales => Ok(std::mem::take(&mut self.scales)),
+        let bytes = match tensor.stored.part {
+            Part::Scales => std::mem::take(&mut self.scales),
             Part::Dense => {
+                if let Some(bytes) = self.narrow(spec)? {
+                    return Ok(bytes);
+                }
                 let values = self.values(spec)?;
                 let values = match spec.layout {
                     TensorLayout::Transposed => transpose(&values, spec.shape[0], spec.shape[1]),
                     TensorLayout::Same | TensorLayout::Experts => values,
                 };
-                Ok(encode_bf16(&values))
+                encode_bf16(&values)
             }
             Part::Blocks => {
                 let (blocks, scales) = self.pack(spec)?;
                 self.scales = scales;
-                Ok(blocks)
+                blocks
             }
+        };
+        Ok(Bytes::from_bytes_vec(bytes))
+    }
+
+    /// The bytes of a matrix that has the element type of the file: an embedding as floats would take twice as much
+    /// as all that is otherwise in memory.
+    fn narrow(&self, spec: &TensorSpec) -> Result<Option<Bytes>, GptOssError> {
+        let Some(narrow) = self.narrow.get(&spec.path) else {
+            return Ok(None);
+        };
+        let Some(bytes) = narrow(spec.layout == TensorLayout::Transposed)? else {
+            return Ok(None);
+        };
+        let elements = bytes.as_chunks::<2>().0.iter();
+        let mut elements = elements.map(|bytes| bf16::from_le_bytes(*bytes));
+        match elements.position(|x| !x.is_finite()) {
+            // With the index that the model has.
+            Some(_) => Ok(None),
+            None => Ok(Some(bytes)),
         }
     }
 
@@ -232,6 +259,7 @@ fn decode(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<Vec<f32>, GptOssEr
 struct Parameters {
     path: Vec<String>,
     values: BTreeMap<String, Values>,
+    narrow: BTreeMap<String, Narrow>,
 }
 
 impl ModuleVisitor for Parameters {
@@ -252,8 +280,27 @@ impl ModuleVisitor for Parameters {
 impl Parameters {
     fn add<const D: usize>(&mut self, path: String, tensor: impl Fn() -> Tensor<D> + 'static) {
         let name = path.clone();
+        let tensor = std::rc::Rc::new(tensor);
+        let again = tensor.clone();
         let values = move || read(tensor(), &name);
-        self.values.insert(path, Box::new(values));
+        self.values.insert(path.clone(), Box::new(values));
+        let name = path.clone();
+        let narrow = move |turned: bool| {
+            let tensor = again();
+            // Words of other machines are not those of the file.
+            if tensor.dtype() != DType::BF16 || cfg!(target_endian = "big") {
+                return Ok(None);
+            }
+            let tensor = match turned {
+                true => tensor.swap_dims(0, 1),
+                false => tensor,
+            };
+            let data = tensor
+                .try_into_data()
+                .map_err(|error| unread(&name, &error))?;
+            Ok(Some(data.into_bytes()))
+        };
+        self.narrow.insert(path, Box::new(narrow));
     }
 
     fn forget_factors(&mut self, path: &str) {
@@ -279,10 +326,13 @@ impl Parameters {
 }
 
 fn read<const D: usize>(tensor: Tensor<D>, path: &str) -> Result<Vec<f32>, GptOssError> {
-    tensor
-        .try_to_vec_as::<f32>()
-        .map_err(|error| GptOssError::Unsupported {
-            what: format!("reading the parameter `{path}` from its device ({error})"),
-            hint: "check the device's error log".into(),
-        })
+    let values = tensor.try_to_vec_as::<f32>();
+    values.map_err(|error| unread(path, &error))
+}
+
+fn unread(path: &str, error: &dyn std::fmt::Display) -> GptOssError {
+    GptOssError::Unsupported {
+        what: format!("reading the parameter `{path}` from its device ({error})"),
+        hint: "check the device's error log".into(),
+    }
 }
