@@ -58,6 +58,14 @@ pub enum QatError {
         /// What was given.
         found: String,
     },
+    /// A recipe cannot be used.
+    #[error("{place}: {message}")]
+    Recipe {
+        /// `FILE:LINE`, or the override or option.
+        place: String,
+        /// The key, what is wrong, and what is expected.
+        message: String,
+    },
     /// A run cannot go on from a state.
     #[error("{}: {message}", path.display())]
     Resume {

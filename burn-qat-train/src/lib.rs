@@ -13,6 +13,7 @@ mod export;
 mod fnv;
 mod memory;
 mod quantize;
+mod recipe;
 mod report;
 mod train;
 
@@ -36,10 +37,15 @@ pub use quantize::{
     GlobalRefresh, QuantPolicy, QuantRule, QuantizedWeight, WeightQuantizer, insert_quantizers,
     insert_quantizers_with,
 };
+pub use recipe::{
+    DatasetSettings, EvaluationSettings, Method, PolicyChoice, Recipe, RecipeSource, Stage,
+    SystemBlock,
+};
 pub use report::{Curve, ResultRow, ResultTable, loss_plot};
 pub use train::{
     Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig, TrainPoint,
-    ValidPoint, WarmupCosine, adamw, clip_global_norm, micro_batch_loss, resume, saved_step, train,
+    ValidPoint, WarmupCosine, adamw, clip_global_norm, kept_record, load_record, micro_batch_loss,
+    resume, saved_step, train,
 };
 
 /// Compiles the example of the workspace's README.

@@ -24,7 +24,7 @@ pub use adamw::{AdamWBackend, AdamWUpdated};
 pub use adamw::{AdamWFactors, adamw};
 pub use clip::clip_global_norm;
 pub use config::TrainConfig;
-pub use ending::StageOutcome;
+pub use ending::{StageOutcome, kept_record, load_record};
 pub use history::{History, TrainPoint, ValidPoint};
 pub use loss::micro_batch_loss;
 pub use renderer::{Console, StageProgress};

@@ -5,7 +5,7 @@ use burn_gpt_oss::{CheckpointForm, GptOssConfig, Tokenizer};
 use burn_qat_train::{ChatRecord, DataNotes, MemoryEstimate, TrainConfig, available_memory};
 
 use crate::input::{Data, tell};
-use crate::settings::Settings;
+use crate::settings::{Settings, StagePlan};
 
 /// Refuses a tokenizer of another model, and a model the machine's memory cannot hold.
 pub fn fit(config: &GptOssConfig, settings: &Settings, data: &Data, packed: bool) -> Result<()> {
@@ -21,7 +21,7 @@ pub fn fit(config: &GptOssConfig, settings: &Settings, data: &Data, packed: bool
          to different models",
         config.vocab_size
     );
-    if let Some(lora) = &settings.lora {
+    if let Some(lora) = &settings.recipe.lora {
         ensure!(
             packed || lora.adapts_all_experts(config)?,
             "the experts of this checkpoint are floats, and some of them get no adapter whose sum could be rounded: \
@@ -39,9 +39,10 @@ fn estimate(
     longest: usize,
     packed: bool,
 ) -> Result<MemoryEstimate> {
-    Ok(match &settings.lora {
-        Some(lora) => MemoryEstimate::adapters(config, lora, &settings.sft, longest, packed)?,
-        None => MemoryEstimate::full_parameter(config, &settings.sft, longest),
+    let train = settings.largest();
+    Ok(match &settings.recipe.lora {
+        Some(lora) => MemoryEstimate::adapters(config, lora, train, longest, packed)?,
+        None => MemoryEstimate::full_parameter(config, train, longest),
     })
 }
 
@@ -60,19 +61,28 @@ pub fn full_training_fits(config: &GptOssConfig, train: &TrainConfig, data: &Dat
     available_memory().is_none_or(|available| estimate.total() <= available)
 }
 
-/// Bytes of everything that a run writes: two checkpoints in BF16, three in MXFP4, and the best weights
-/// of a stage in float32 beside those that replace them.
-/// With adapters one checkpoint in BF16 and two in MXFP4; the factors are small beside them.
-pub fn bytes_on_disk(config: &GptOssConfig, lora: bool) -> u64 {
-    let weights = config.num_expert_weights() + config.num_dense_weights();
-    let (bf16, mxfp4) = (
-        CheckpointForm::Bf16.bytes(config),
-        CheckpointForm::Mxfp4.bytes(config),
-    );
-    match lora {
-        true => bf16 + 2 * mxfp4,
-        false => 2 * bf16 + 3 * mxfp4 + 8 * weights,
+/// Bytes of everything that a run writes: the checkpoints of all stages, in BF16 after SFT, in MXFP4 after QAT and PTQ;
+/// of full training the best weights of a stage in float32 beside those that replace them, and states with three times
+/// as much where they are saved. Factors and their states are small.
+pub fn bytes_on_disk(config: &GptOssConfig, settings: &Settings) -> u64 {
+    let of_stage = |stage: &StagePlan| {
+        let form = match stage.is_qat() {
+            true => CheckpointForm::Mxfp4,
+            false => CheckpointForm::Bf16,
+        };
+        form.bytes(config) + u64::from(stage.ptq) * CheckpointForm::Mxfp4.bytes(config)
+    };
+    let checkpoints: u64 = settings.stages.iter().map(of_stage).sum();
+    if settings.recipe.lora.is_some() {
+        return checkpoints;
     }
+    let weights = config.num_expert_weights() + config.num_dense_weights();
+    let saves = |stage: &StagePlan| stage.config.checkpoint_steps.is_some();
+    let states = match settings.stages.iter().any(saves) {
+        true => 2 * 12 * weights,
+        false => 0,
+    };
+    checkpoints + 8 * weights + states
 }
 
 /// The prompts that are answered: the first ones that leave room for an answer.
@@ -89,7 +99,7 @@ pub fn prompts(
     );
     let (mut prompts, mut notes) = (Vec::new(), DataNotes::default());
     for record in &data.valid_records {
-        if prompts.len() == settings.prompts {
+        if prompts.len() == settings.recipe.evaluation.prompts {
             break;
         }
         let prompt = settings.format.prompt(record, tokenizer)?;
@@ -105,7 +115,7 @@ pub fn prompts(
         }
     }
     tell(&notes);
-    if prompts.is_empty() && settings.prompts > 0 {
+    if prompts.is_empty() && settings.recipe.evaluation.prompts > 0 {
         bail!(
             "no held-out prompt leaves room for --max-new-tokens {answer} in the context of {context} \
              tokens; give fewer, or --prompts 0"

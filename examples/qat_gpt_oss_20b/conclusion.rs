@@ -2,21 +2,25 @@
 
 use std::path::Path;
 
-use burn_qat_train::ResultTable;
+use burn_qat_train::{ResultRow, ResultTable};
 
-use crate::run::{Names, ORIGINAL};
+use crate::run::ORIGINAL;
+use crate::settings::{Comparison, Settings};
 use crate::terminal::say;
 
 /// Prints the table, what it says, and where the results are.
-pub fn print(table: &ResultTable, names: Names, out: &Path, vocab_size: usize) {
+pub fn print(table: &ResultTable, settings: &Settings, out: &Path, vocab_size: usize) {
     if table.rows.is_empty() {
         return;
     }
     say(format_args!("\n{}\n", table.to_markdown()));
-    if let Some(cost) = cost_of_rounding(table, names) {
-        say(cost);
+    for comparison in settings.comparisons() {
+        if let Some(cost) = cost_of_rounding(table, &comparison) {
+            say(cost);
+        }
     }
-    let warning = warning(table, names, vocab_size);
+    let last = last_trained(table, settings);
+    let warning = last.and_then(|last| warning(table, last, vocab_size));
     if let Some(warning) = &warning {
         say(warning);
     }
@@ -27,8 +31,9 @@ pub fn print(table: &ResultTable, names: Names, out: &Path, vocab_size: usize) {
     if out.join("loss.svg").exists() {
         say(format_args!("curves   {}", out.join("loss.svg").display()));
     }
-    if let Some(row) = table.row(names.qat) {
-        let readiness = match warning {
+    let rounded = settings.stages.iter().filter(|stage| stage.is_qat());
+    for row in rounded.filter_map(|stage| table.row(&stage.title)) {
+        let readiness = match &warning {
             Some(_) => "MXFP4; see the warning above",
             None => "MXFP4, ready to serve",
         };
@@ -36,10 +41,11 @@ pub fn print(table: &ResultTable, names: Names, out: &Path, vocab_size: usize) {
     }
 }
 
-fn cost_of_rounding(table: &ResultTable, Names { sft, ptq, qat }: Names) -> Option<String> {
-    let (gap, noise) = (table.ptq_gap(sft, ptq)?, table.gap_noise(sft, ptq)?);
+fn cost_of_rounding(table: &ResultTable, rows: &Comparison) -> Option<String> {
+    let Comparison { before, ptq, qat } = rows;
+    let (gap, noise) = (table.ptq_gap(before, ptq)?, table.gap_noise(before, ptq)?);
     table.row(qat)?;
-    Some(match table.recovered(sft, ptq, qat) {
+    Some(match table.recovered(before, ptq, qat) {
         Some(recovered) => format!(
             "Quantizing after SFT costs {gap:.4} nats of validation loss; QAT wins back {:.0} % of it.",
             recovered * 100.0
@@ -56,10 +62,17 @@ fn cost_of_rounding(table: &ResultTable, Names { sft, ptq, qat }: Names) -> Opti
     })
 }
 
-/// What is wrong with the trained models, if something is.
-fn warning(table: &ResultTable, names: Names, vocab_size: usize) -> Option<String> {
+/// The row of the last QAT stage that there is, or of the first stage.
+fn last_trained<'a>(table: &'a ResultTable, settings: &Settings) -> Option<&'a ResultRow> {
+    let rounded = settings.stages.iter().filter(|stage| stage.is_qat());
+    let mut rows = rounded.filter_map(|stage| table.row(&stage.title));
+    let first = settings.stages.first();
+    rows.next_back().or_else(|| table.row(&first?.title))
+}
+
+/// What is wrong with a trained model, if something is.
+fn warning(table: &ResultTable, last: &ResultRow, vocab_size: usize) -> Option<String> {
     let original = table.row(ORIGINAL)?.report.loss.loss;
-    let last = table.row(names.qat).or(table.row(names.sft))?;
     let (name, loss) = (&last.name, last.report.loss.loss);
     // As good as guessing among all tokens.
     let chance = (vocab_size as f64).ln();

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use burn_gpt_oss::{CheckpointReader, GptOssConfig, OutputDirectory, Tokenizer};
 use burn_qat_train::{
-    BadRows, ChatFormat, ChatRecord, DataNotes, QatError, TokenizedExample, read_jsonl,
+    BadRows, ChatFormat, ChatRecord, DataNotes, QatError, Recipe, TokenizedExample, read_jsonl,
 };
 use rand::seq::SliceRandom;
 use rand::{SeedableRng, rngs::StdRng};
 
-use crate::args::Args;
 use crate::dataset::{Example, Split, sft_examples, write_jsonl};
 use crate::embedded;
 use crate::terminal::{visible, warn};
@@ -46,8 +45,8 @@ impl Data {
 }
 
 /// The tokenizer of the model.
-pub fn tokenizer(args: &Args) -> Result<Tokenizer> {
-    Ok(match &args.model {
+pub fn tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
+    Ok(match &recipe.model {
         Some(dir) => Tokenizer::from_file(dir.join("tokenizer.json"))?,
         None => Tokenizer::from_bytes(embedded::TOKENIZER)?,
     })
@@ -55,12 +54,12 @@ pub fn tokenizer(args: &Args) -> Result<Tokenizer> {
 
 /// The directory of the original checkpoint; the embedded one is written into the output directory,
 /// so that every row of the table is measured on a directory.
-pub fn original(args: &Args, out: &Path) -> Result<PathBuf> {
-    if let Some(dir) = &args.model {
+pub fn original(recipe: &Recipe, resume: bool, out: &Path) -> Result<PathBuf> {
+    if let Some(dir) = &recipe.model {
         return Ok(dir.clone());
     }
     let target = out.join("original");
-    if args.resume && target.is_dir() {
+    if resume && target.is_dir() {
         return Ok(target);
     }
     let dir = OutputDirectory::create(&target, false)?;
@@ -77,15 +76,20 @@ pub fn config(given: Option<&CheckpointReader>) -> Result<GptOssConfig> {
     }
 }
 
-/// Reads or generates the conversations and tokenizes them.
-pub fn data(args: &Args, format: &ChatFormat, tokenizer: &Tokenizer) -> Result<Data> {
-    match &args.data {
-        Some(path) => given(path, args, format, tokenizer),
-        None if args.model.is_some() => {
+/// Reads or generates the conversations and tokenizes them; few of them for a `short` run.
+pub fn data(
+    recipe: &Recipe,
+    short: bool,
+    format: &ChatFormat,
+    tokenizer: &Tokenizer,
+) -> Result<Data> {
+    match &recipe.data {
+        Some(path) => given(path, recipe, format, tokenizer),
+        None if recipe.model.is_some() => {
             bail!("--model needs --data: the embedded dataset is made for the embedded model")
         }
         None => {
-            let generated = generate(args);
+            let generated = generate(short);
             let (train, valid) = (records(&generated[0])?, records(&generated[1])?);
             Ok(Data {
                 train: format.tokenize_all(&train, tokenizer)?.examples,
@@ -98,8 +102,8 @@ pub fn data(args: &Args, format: &ChatFormat, tokenizer: &Tokenizer) -> Result<D
 }
 
 /// The file, split at random. What cannot be used is told before anything is refused for want of it.
-fn given(path: &Path, args: &Args, format: &ChatFormat, tokenizer: &Tokenizer) -> Result<Data> {
-    let bad_rows = match args.skip_bad_rows {
+fn given(path: &Path, recipe: &Recipe, format: &ChatFormat, tokenizer: &Tokenizer) -> Result<Data> {
+    let bad_rows = match recipe.dataset.skip_bad_rows {
         true => BadRows::Skip,
         false => BadRows::Refuse,
     };
@@ -117,8 +121,8 @@ fn given(path: &Path, args: &Args, format: &ChatFormat, tokenizer: &Tokenizer) -
         .iter()
         .map(|i| dataset.records[*i].clone());
     let mut rows: Vec<_> = records.zip(tokenized.examples).collect();
-    rows.shuffle(&mut StdRng::seed_from_u64(args.seed));
-    let valid = (rows.len() as f64 * args.eval_fraction).ceil() as usize;
+    rows.shuffle(&mut StdRng::seed_from_u64(recipe.seed));
+    let valid = (rows.len() as f64 * recipe.dataset.eval_fraction).ceil() as usize;
     if valid == 0 || valid >= rows.len() {
         bail!(
             "{}: {} usable conversations leave nothing for {}; use more data or another --eval-fraction",
@@ -144,8 +148,8 @@ pub fn tell(notes: &DataNotes) {
     }
 }
 
-fn generate(args: &Args) -> [Vec<Example>; 2] {
-    let (train, valid) = if args.smoke {
+fn generate(short: bool) -> [Vec<Example>; 2] {
+    let (train, valid) = if short {
         (64, 16)
     } else {
         (EMBEDDED_TRAIN, EMBEDDED_VALID)

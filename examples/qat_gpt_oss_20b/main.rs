@@ -1,28 +1,30 @@
 //! The whole recipe in one command: MXFP4 checkpoint in, SFT, PTQ for comparison, QAT, MXFP4 checkpoint
 //! out, and a table of what it bought. See `--help`.
 
+mod adapters;
 mod args;
 mod checks;
 mod conclusion;
 mod console;
+mod curves;
 #[path = "../tiny/dataset.rs"]
 mod dataset;
-#[path = "../support/date.rs"]
-mod date;
 #[path = "../support/device.rs"]
 mod device;
 #[path = "../tiny/embedded.rs"]
 mod embedded;
 mod input;
-mod lora;
+mod options;
 mod output;
 mod recipe;
 mod resume;
 mod run;
 mod settings;
+mod stage;
 mod stages;
 #[path = "../support/terminal.rs"]
 mod terminal;
+mod timestamp;
 
 use std::process::ExitCode;
 
@@ -48,19 +50,17 @@ fn main() -> ExitCode {
 
 /// Runs the recipe; true if Ctrl-C or another signal ended it early.
 fn recipe(args: &args::Args) -> Result<bool> {
-    if args.model.is_none() {
+    let recipe = options::recipe(args)?;
+    if recipe.model.is_none() {
         say(
             "This is the embedded tiny gpt-oss. For the real one: cargo run --example qat_gpt_oss_20b \
              -- --model DIR --data FILE.jsonl (see docs/checkpoints.md and docs/data.md)\n",
         );
     }
     let cancel = console::Cancel::install()?;
-    let mut run = run::Run::prepare(args, cancel.clone())?;
+    let mut run = run::Run::prepare(args, recipe, cancel.clone())?;
     run.announce();
-    let ended = match run.settings.lora.clone() {
-        Some(lora) => run.lora_stages(&lora),
-        None => run.stages(),
-    };
+    let ended = run.stages();
     run.conclude();
     ended?;
     if cancel.pressed() {

@@ -3,34 +3,26 @@
 use std::fs::{DirEntry, File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use burn_gpt_oss::OutputDirectory;
-use burn_qat_train::{Curve, History, QatError, ResultTable, loss_plot};
+use burn_qat_train::{QatError, Recipe, ResultTable};
 
-use crate::args::Args;
+use crate::timestamp;
 
 /// What a run was told to do, and the figures of what it reached.
 pub const RECIPE: &str = "recipe.json";
 pub const RESULTS: &str = "results.json";
+/// How a run was called, and by which version.
+pub const RUN: &str = "run.json";
 
-/// Everything a run writes; `--overwrite` removes these and nothing else.
-const CONTENTS: [&str; 18] = [
+/// Everything a run writes beside the directories of its stages; `--overwrite` removes both and nothing else.
+const CONTENTS: [&str; 9] = [
     "original",
-    "sft",
-    "sft_ptq",
-    "sft_qat",
-    "sft_longer",
-    "sft_longer_ptq",
-    "lora_sft",
-    "lora_sft_adapter",
-    "lora_sft_ptq",
-    "lora_qat",
-    "lora_qat_adapter",
     "train.jsonl",
     "valid.jsonl",
     RECIPE,
+    RUN,
     RESULTS,
     "results.md",
     "loss.svg",
@@ -39,6 +31,17 @@ const CONTENTS: [&str; 18] = [
 
 /// Locked while a run owns its directory.
 const LOCK: &str = ".lock";
+
+/// What becomes of an earlier run in the output directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// There is none.
+    New,
+    Overwrite,
+    Resume,
+}
+
+const RESUME_NEEDS_OUT: &str = "--resume needs --out: the directory of the run to go on with";
 
 /// An output directory that belongs to this run until it is dropped.
 pub struct Output {
@@ -54,32 +57,32 @@ impl Output {
 
     /// Creates the directory that the arguments name, or one of its own for this run, without the
     /// results of an earlier run.
-    pub fn create(args: &Args) -> Result<Self> {
-        let Some(out) = &args.out else {
+    pub fn create(recipe: &Recipe, mode: Mode) -> Result<Self> {
+        let Some(out) = &recipe.output else {
             return Self::create_new();
         };
         std::fs::create_dir_all(out)
             .with_context(|| format!("{}: cannot be created", out.display()))?;
         let output = Self::lock(out.clone())?;
         // Another run may have come and gone since the first look.
-        check_contents(args, out)?;
-        for name in CONTENTS {
+        check_contents(recipe, mode, out)?;
+        for name in contents(recipe, out) {
             remove(&out.join(name))?;
         }
         Ok(output)
     }
 
     /// The directory of an earlier run, as it is.
-    pub fn reopen(args: &Args) -> Result<Self> {
-        let out = args.out.clone().context("--resume needs --out")?;
-        Self::lock(out)
+    pub fn reopen(recipe: &Recipe) -> Result<Self> {
+        let out = recipe.output.clone();
+        Self::lock(out.context(RESUME_NEEDS_OUT)?)
     }
 
     /// `runs/<time>`, with a number behind it if another run began in the same second.
     fn create_new() -> Result<Self> {
         let runs = Path::new("runs");
         std::fs::create_dir_all(runs).context("runs: cannot be created")?;
-        let time = timestamp();
+        let time = timestamp::now();
         for attempt in 1.. {
             let name = match attempt {
                 1 => time.clone(),
@@ -117,8 +120,9 @@ impl Output {
 
 /// Refuses an output directory that is occupied and may not be overwritten, belongs to a run that is
 /// going on, or holds what is read.
-pub fn check(args: &Args) -> Result<()> {
-    let Some(out) = &args.out else {
+pub fn check(recipe: &Recipe, mode: Mode) -> Result<()> {
+    let Some(out) = &recipe.output else {
+        ensure!(mode != Mode::Resume, RESUME_NEEDS_OUT);
         return Ok(());
     };
     if let Ok(lock) = File::open(out.join(LOCK))
@@ -126,25 +130,25 @@ pub fn check(args: &Args) -> Result<()> {
     {
         return Err(QatError::InUse { path: out.clone() }.into());
     }
-    if !args.resume {
-        return check_contents(args, out);
+    if mode != Mode::Resume {
+        return check_contents(recipe, mode, out);
     }
-    let recipe = out.join(RECIPE);
+    let saved = out.join(RECIPE);
     ensure!(
-        recipe.is_file(),
+        saved.is_file(),
         "{}: --resume finds no run to go on with",
-        recipe.display()
+        saved.display()
     );
     Ok(())
 }
 
-fn check_contents(args: &Args, out: &Path) -> Result<()> {
+fn check_contents(recipe: &Recipe, mode: Mode, out: &Path) -> Result<()> {
     let entries = |entry: std::io::Result<DirEntry>| {
         entry.is_ok_and(|entry| entry.file_name().to_str() != Some(LOCK))
     };
     let occupied = out.read_dir().is_ok_and(|mut list| list.any(entries));
     if occupied || !out.is_dir() {
-        OutputDirectory::check(out, args.overwrite)?;
+        OutputDirectory::check(out, mode == Mode::Overwrite)?;
     }
     ensure!(
         !occupied || out.join(RECIPE).is_file(),
@@ -152,7 +156,7 @@ fn check_contents(args: &Args, out: &Path) -> Result<()> {
          choose another directory",
         out.display()
     );
-    for input in [&args.model, &args.data].into_iter().flatten() {
+    for input in [&recipe.model, &recipe.data].into_iter().flatten() {
         ensure!(
             !inside(input, out),
             "{}: lies in the output directory, whose contents are replaced; choose another one",
@@ -160,6 +164,25 @@ fn check_contents(args: &Args, out: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The names of everything that this run and an earlier one in the directory write.
+fn contents(recipe: &Recipe, out: &Path) -> Vec<String> {
+    let mut stages: Vec<String> = recipe.stages.iter().map(|(name, _)| name.clone()).collect();
+    let earlier = std::fs::read(out.join(RECIPE)).ok();
+    let earlier = earlier.and_then(|text| serde_json::from_slice::<Recipe>(&text).ok());
+    stages.extend(
+        earlier
+            .into_iter()
+            .flat_map(|recipe| recipe.stages)
+            .map(|(name, _)| name),
+    );
+    let of_stage = |name: &String| {
+        let dirs = ["", "_ptq", "_adapter"];
+        dirs.map(|what| format!("{name}{what}"))
+    };
+    let of_run = CONTENTS.iter().map(|name| (*name).to_owned());
+    of_run.chain(stages.iter().flat_map(of_stage)).collect()
 }
 
 /// Whether a path is a directory or lies in it, links resolved.
@@ -180,30 +203,6 @@ pub fn remove(path: &Path) -> Result<()> {
     removed.with_context(|| format!("{}: cannot be replaced", path.display()))
 }
 
-/// `2026-11-21_03-45-10`, UTC.
-fn timestamp() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil_date(days as i64);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year}-{month:02}-{day:02}_{hour:02}-{minute:02}-{second:02}")
-}
-
-/// Days since 1970 to a date (H. Hinnant, "chrono-compatible low-level date algorithms").
-fn civil_date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, day)
-}
-
 /// Writes the table as Markdown and JSON.
 pub fn write_table(out: &Path, table: &ResultTable) -> Result<()> {
     write(
@@ -214,49 +213,6 @@ pub fn write_table(out: &Path, table: &ResultTable) -> Result<()> {
         &out.join(RESULTS),
         &format!("{:#}\n", serde_json::to_value(table)?),
     )
-}
-
-/// Draws the loss curves: later stages start where SFT ended, PTQ is a level line.
-pub fn write_plot(
-    out: &Path,
-    stages: &[(&str, usize, &History)],
-    ptq: Option<(&str, f64)>,
-) -> Result<()> {
-    let mut curves: Vec<Curve> = stages
-        .iter()
-        .map(|(name, start, history)| curve(name, *start, history))
-        .collect();
-    let last_step = |curve: &Curve| curve.train.last().map_or(0.0, |(step, _)| *step);
-    let end = curves.iter().map(last_step).fold(0.0, f64::max);
-    if let (Some((name, loss)), Some(sft)) = (ptq, curves.first().map(last_step)) {
-        let valid = vec![(sft, loss), (end, loss)];
-        curves.push(Curve {
-            name: name.into(),
-            valid,
-            ..Curve::default()
-        });
-    }
-    write(
-        &out.join("loss.svg"),
-        &loss_plot("Loss while fine-tuning for MXFP4", &curves)?,
-    )
-}
-
-fn curve(name: &str, start: usize, history: &History) -> Curve {
-    let x = |step: usize| (start + step) as f64;
-    Curve {
-        name: name.into(),
-        train: history
-            .train
-            .iter()
-            .map(|point| (x(point.step), point.loss))
-            .collect(),
-        valid: history
-            .valid
-            .iter()
-            .map(|point| (x(point.step), point.loss))
-            .collect(),
-    }
 }
 
 /// Writes a file as a whole: a reader, or a full disk, never leaves half of it.

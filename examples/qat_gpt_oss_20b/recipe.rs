@@ -1,38 +1,21 @@
-//! What a run was told to do, as a file.
+//! What a run was told to do, as files.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use burn_qat_train::Recipe;
+use serde_json::json;
 
-use crate::args::Args;
-use crate::output::{self, RECIPE};
-use crate::settings::Settings;
+use crate::output::{self, RECIPE, RUN};
 
-/// Writes what the run is going to do, before it starts.
-pub fn write(out: &Path, args: &Args, settings: &Settings, original: &Path) -> Result<()> {
-    let recipe = recipe(args, settings, original);
-    output::write(&out.join(RECIPE), &format!("{recipe:#}\n"))
-}
-
-/// What the run is going to do.
-pub fn recipe(args: &Args, settings: &Settings, original: &Path) -> Value {
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "command": command(),
-        "model": original.display().to_string(),
-        "data": args.data.as_ref().map(|path| path.display().to_string()),
-        "seed": args.seed,
-        "sft": settings.sft,
-        "qat": settings.qat,
-        "lora": settings.lora,
-        "policy": settings.policy,
-        "loss_mask": settings.format.loss_mask,
-        "max_length": settings.format.max_length,
-        "prompts": settings.prompts,
-        "max_new_tokens": settings.eval.max_new_tokens,
-    })
+/// Writes what the run is going to do, before it starts: the recipe with every value, which is a recipe file itself,
+/// and how the run was called.
+pub fn write(out: &Path, recipe: &Recipe) -> Result<()> {
+    let text = serde_json::to_string_pretty(recipe)?;
+    output::write(&out.join(RECIPE), &format!("{text}\n"))?;
+    let run = json!({"version": env!("CARGO_PKG_VERSION"), "command": command()});
+    output::write(&out.join(RUN), &format!("{run:#}\n"))
 }
 
 /// The command line as text; a path in it need not be UTF-8.

@@ -4,50 +4,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn_gpt_oss::{AdapterCheckpoint, GptOss};
-use burn_qat_train::{History, ResultTable, StageOutcome, saved_step};
+use burn_qat_train::{
+    History, Recipe, ResultTable, kept_record, load_record, round_adapters, saved_step,
+};
 use serde_json::Value;
 
-use crate::args::Args;
 use crate::output::{RECIPE, RESULTS, remove};
-use crate::recipe::recipe;
 use crate::run::Run;
-use crate::settings::Settings;
+use crate::settings::StagePlan;
+use crate::stage::Trained;
 use crate::terminal::say;
 
-/// A stage that is complete: trained in this run or an earlier one.
-pub struct Trained {
-    pub model: GptOss,
-    pub history: History,
-    pub best_step: usize,
-}
-
-impl From<StageOutcome> for Trained {
-    fn from(outcome: StageOutcome) -> Self {
-        Self {
-            model: outcome.model,
-            history: outcome.history,
-            best_step: outcome.best_step,
-        }
-    }
-}
-
 /// Refuses to go on with a run that was told something else.
-pub fn check(out: &Path, args: &Args, settings: &Settings, original: &Path) -> Result<()> {
-    if settings.lora.is_none() {
-        bail!(
-            "--resume goes on with runs that train adapters; begin this one anew with --overwrite"
-        );
-    }
+pub fn check(out: &Path, recipe: &Recipe) -> Result<()> {
     let path = out.join(RECIPE);
     let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
     let saved: Value = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
     let mut differences = Vec::new();
-    compare(
-        "",
-        &saved,
-        &recipe(args, settings, original),
-        &mut differences,
-    );
+    compare("", &saved, &serde_json::to_value(recipe)?, &mut differences);
     if !differences.is_empty() {
         bail!(
             "{}: is of a run with other settings: {}; give those, or begin anew with --overwrite",
@@ -58,20 +32,18 @@ pub fn check(out: &Path, args: &Args, settings: &Settings, original: &Path) -> R
     Ok(())
 }
 
-/// Lists the keys below which two recipes differ. How a run was called, and how often it saves, may differ.
+/// Lists the keys below which two recipes differ. Where the results are, and how often states are saved, may differ.
 fn compare(key: &str, saved: &Value, now: &Value, differences: &mut Vec<String>) {
     if let (Value::Object(saved), Value::Object(now)) = (saved, now) {
-        for (name, value) in now {
-            if ["command", "version", "checkpoint_steps"].contains(&name.as_str()) {
+        let removed = saved.keys().filter(|name| !now.contains_key(*name));
+        for name in now.keys().chain(removed) {
+            if ["output", "save_steps"].contains(&name.as_str()) {
                 continue;
             }
             let key = format!("{key}{}{name}", if key.is_empty() { "" } else { "." });
-            compare(
-                &key,
-                saved.get(name).unwrap_or(&Value::Null),
-                value,
-                differences,
-            );
+            let value = |map: &serde_json::Map<String, Value>| map.get(name).cloned();
+            let [saved, now] = [saved, now].map(|map| value(map).unwrap_or_default());
+            compare(&key, &saved, &now, differences);
         }
     } else if saved != now {
         differences.push(format!("`{key}` was {saved} and is {now}"));
@@ -89,28 +61,89 @@ pub fn table(out: &Path) -> Result<ResultTable> {
 }
 
 impl Run {
-    /// A stage that the earlier run completed: the factors that it wrote, in a model that has none yet. A stage
-    /// that still has a state is not complete, whatever else it wrote.
-    pub fn completed(&self, name: &'static str, base: &GptOss) -> Result<Option<Trained>> {
-        let (adapter, logs) = (self.adapter_dir(name), self.logs(name));
-        if !self.resumes || !adapter.is_dir() || saved_step(&logs)?.is_some() {
+    /// Whether the earlier run was through: every row is there, and no stage has a state to go on from.
+    pub fn is_complete(&self) -> Result<bool> {
+        let has = |title: &str| self.table.row(title).is_some();
+        for plan in &self.settings.stages {
+            let measured = has(&plan.title) && (!plan.ptq || has(&plan.ptq_title()));
+            if !measured || saved_step(&self.logs(plan))?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(self.resumes)
+    }
+
+    /// A stage that the earlier run completed: what it trained, in the model that it began with. A stage that still
+    /// has a state is not complete, whatever else it wrote.
+    pub fn completed(
+        &self,
+        plan: &StagePlan,
+        index: usize,
+        begun: &GptOss,
+    ) -> Result<Option<Trained>> {
+        let (dir, logs) = (self.out().join(&plan.name), self.logs(plan));
+        if !self.resumes || !dir.is_dir() || saved_step(&logs)?.is_some() {
             return Ok(None);
         }
+        let model = match &self.settings.recipe.lora {
+            Some(_) => self.with_saved_adapter(plan)?,
+            None => match (kept_record(&logs), self.keeps_record(plan, index)) {
+                (Some(record), true) => Some(load_record(begun.clone(), &record)?),
+                (None, true) => None,
+                // Nothing goes on from it.
+                (_, false) => Some(begun.clone()),
+            },
+        };
+        let Some(model) = model else { return Ok(None) };
         let history = History::from_jsonl(&logs.join("metrics.jsonl"))?;
         let best = history.best_interval();
         let best_step = best.map_or(history.train.len(), |i| history.valid[i].step);
-        let adapter = AdapterCheckpoint::open(&adapter, base.config())?;
-        say(format_args!("{name}: completed before, step {best_step}"));
+        say(format_args!(
+            "{}: completed before, step {best_step}",
+            plan.title
+        ));
         Ok(Some(Trained {
-            model: adapter.attach(base.clone())?,
+            model,
             history,
             best_step,
         }))
     }
 
+    /// The base with the factors that a stage wrote, rounded as they were trained.
+    fn with_saved_adapter(&self, plan: &StagePlan) -> Result<Option<GptOss>> {
+        let dir = self.adapter_dir(plan);
+        if !dir.is_dir() {
+            return Ok(None);
+        }
+        let base = self.base()?;
+        let adapter = AdapterCheckpoint::open(&dir, base.config())?;
+        let model = adapter.attach(base)?;
+        Ok(Some(match plan.is_qat() {
+            true => round_adapters(model, &plan.policy)?.0,
+            false => model,
+        }))
+    }
+
+    /// Whether the weights of a stage are kept as they were trained until the run ends: a checkpoint in BF16 or MXFP4
+    /// has fewer bits than a stage that goes on from them, or is rounded.
+    pub fn keeps_record(&self, plan: &StagePlan, index: usize) -> bool {
+        let goes_on = plan.ptq || self.settings.is_needed_after(&plan.name, index);
+        self.settings.recipe.lora.is_none() && plan.config.checkpoint_steps.is_some() && goes_on
+    }
+
+    /// Removes the weights that were kept for later stages.
+    pub fn discard_kept(&self) -> Result<()> {
+        let kept = self
+            .settings
+            .stages
+            .iter()
+            .map(|plan| kept_record(&self.logs(plan)));
+        kept.flatten().try_for_each(|record| remove(&record))
+    }
+
     /// Removes what the earlier run wrote of a stage that it did not complete, but for its states.
-    pub fn forget(&mut self, name: &str, dirs: &[PathBuf]) -> Result<()> {
-        self.table.rows.retain(|row| row.name != name);
+    pub fn forget(&mut self, title: &str, dirs: &[PathBuf]) -> Result<()> {
+        self.table.rows.retain(|row| row.name != title);
         dirs.iter().try_for_each(|dir| remove(dir))
     }
 }

@@ -6,16 +6,16 @@ use anyhow::Result;
 use burn::tensor::Device;
 use burn_gpt_oss::{CheckpointForm, CheckpointReader};
 use burn_qat_train::{
-    EvalData, QuantizedWeight, ResultRow, ResultTable, check_disk, evaluate_checkpoint,
+    EvalData, QuantizedWeight, Recipe, ResultRow, ResultTable, check_disk, evaluate_checkpoint,
 };
 
 use crate::args::Args;
 use crate::console::{Bar, Cancel};
 use crate::device::DeviceName;
-use crate::output::Output;
+use crate::output::{Mode, Output};
 use crate::settings::{Settings, format_of};
 use crate::terminal::say;
-use crate::{checks, conclusion, input, output, recipe, resume};
+use crate::{checks, conclusion, input, options, output, recipe, resume};
 
 /// A run in progress.
 pub struct Run {
@@ -33,97 +33,60 @@ pub struct Run {
     pub table: ResultTable,
 }
 
-/// Names of the rows.
+/// Name of the row of the model that a run starts from.
 pub const ORIGINAL: &str = "Original";
-pub const SFT: &str = "SFT";
-pub const PTQ: &str = "SFT + PTQ";
-pub const QAT: &str = "SFT + QAT";
-pub const LORA_SFT: &str = "LoRA-SFT";
-pub const LORA_PTQ: &str = "LoRA-SFT + PTQ";
-pub const LORA_QAT: &str = "LoRA-QAT";
-pub const LONGER: &str = "SFT longer (control)";
-pub const LONGER_PTQ: &str = "SFT longer + PTQ (control)";
-
-/// The rows that a run compares.
-#[derive(Clone, Copy, Debug)]
-pub struct Names {
-    pub sft: &'static str,
-    pub ptq: &'static str,
-    pub qat: &'static str,
-}
-
-impl Names {
-    /// Those of full training, or of training with adapters.
-    pub fn new(lora: bool) -> Self {
-        let [sft, ptq, qat] = match lora {
-            true => [LORA_SFT, LORA_PTQ, LORA_QAT],
-            false => [SFT, PTQ, QAT],
-        };
-        Self { sft, ptq, qat }
-    }
-}
 
 impl Run {
     /// Opens model and data and checks that the run fits into memory and on the disk. Nothing large is
     /// loaded yet, and nothing is created before all checks have passed.
-    pub fn prepare(args: &Args, cancel: Cancel) -> Result<Self> {
+    pub fn prepare(args: &Args, recipe: Recipe, cancel: Cancel) -> Result<Self> {
         let device = args.device.open();
-        output::check(args)?;
-        let given = args
+        let mode = args.mode();
+        output::check(&recipe, mode)?;
+        let given = recipe
             .model
             .as_ref()
             .map(CheckpointReader::open)
             .transpose()?;
         let config = input::config(given.as_ref())?;
-        let tokenizer = input::tokenizer(args)?;
-        let format = format_of(args, &config);
-        let data = input::data(args, &format, &tokenizer)?;
-        let settings = Settings::resolve(args, format.clone(), data.train.len())?;
-        // Of the memory of other devices nothing is known.
-        let settings = match settings.lora.is_none()
-            && args.model.is_some()
-            && args.device == DeviceName::Flex
-            && !checks::full_training_fits(&config, &settings.sft, &data)
+        let tokenizer = input::tokenizer(&recipe)?;
+        let format = format_of(&recipe.dataset, &config);
+        let data = input::data(&recipe, args.smoke, &format, &tokenizer)?;
+        let settings = Settings::new(recipe, format, data.train.len())?;
+        let settings = match may_choose_adapters(args, &settings)
+            && !checks::full_training_fits(&config, settings.largest(), &data)
         {
-            true => {
-                say(
-                    "All parameters of this model cannot be trained in the memory that is free: low-rank adapters \
-                     are trained instead, as with --lora.\n",
-                );
-                let args = Args {
-                    lora: true,
-                    ..args.clone()
-                };
-                Settings::resolve(&args, format, data.train.len())?
-            }
+            true => with_adapters(args, settings, data.train.len())?,
             false => settings,
         };
+        let recipe = &settings.recipe;
         let packed = given
             .as_ref()
             .is_none_or(|reader| reader.form() == CheckpointForm::Mxfp4);
         checks::fit(&config, &settings, &data, packed)?;
         let prompts = checks::prompts(&config, &settings, &data, &tokenizer)?;
-        let output = match args.resume {
-            true => Output::reopen(args)?,
+        let resumes = mode == Mode::Resume;
+        let output = match resumes {
+            true => Output::reopen(recipe)?,
             false => {
-                let out = args.out.as_deref().unwrap_or(Path::new("runs"));
-                check_disk(out, checks::bytes_on_disk(&config, settings.lora.is_some()))?;
-                Output::create(args)?
+                let out = recipe.output.as_deref().unwrap_or(Path::new("runs"));
+                check_disk(out, checks::bytes_on_disk(&config, &settings))?;
+                Output::create(recipe, mode)?
             }
         };
         let out = output.path();
-        let original = input::original(args, out)?;
-        let table = match args.resume {
+        let table = match resumes {
             true => {
-                resume::check(out, args, &settings, &original)?;
+                resume::check(out, recipe)?;
                 resume::table(out)?
             }
             false => ResultTable::default(),
         };
+        let original = input::original(recipe, resumes, out)?;
         let source = given.map_or_else(|| CheckpointReader::open(&original), Ok)?;
         data.write_generated(out)?;
-        if !args.resume {
-            recipe::write(out, args, &settings, &original)?;
+        if !resumes {
+            recipe::write(out, recipe)?;
         }
         let eval_data = EvalData {
             examples: data.valid.clone(),
@@ -139,14 +102,9 @@ impl Run {
             data,
             eval_data,
             cancel,
-            resumes: args.resume,
+            resumes,
             table,
         })
-    }
-
-    /// The names of the rows.
-    pub fn names(&self) -> Names {
-        Names::new(self.settings.lora.is_some())
     }
 
     /// The output directory.
@@ -170,7 +128,7 @@ impl Run {
             self.data.valid.len(),
             self.eval_data.prompts.len()
         ));
-        match &self.settings.lora {
+        match &self.settings.recipe.lora {
             Some(lora) => say(format_args!(
                 "method  low-rank adapters, rank {} on {}",
                 lora.rank,
@@ -178,6 +136,12 @@ impl Run {
             )),
             None => say("method  all parameters"),
         }
+        let stages = self.settings.stages.iter();
+        let stages = stages.map(|stage| format!("{} ({} steps)", stage.title, stage.config.steps));
+        say(format_args!(
+            "stages  {}",
+            stages.collect::<Vec<_>>().join(", ")
+        ));
         say(format_args!("output  {}\n", self.out().display()));
     }
 
@@ -210,14 +174,40 @@ impl Run {
             dir: dir.to_path_buf(),
             report,
         });
+        // A run that goes on may measure a stage again, whose row was taken out.
+        let order = self.settings.rows();
+        let place = |row: &ResultRow| order.iter().position(|name| *name == row.name);
+        self.table
+            .rows
+            .sort_by_key(|row| place(row).map_or(0, |place| 1 + place));
         output::write_table(self.out(), &self.table)
     }
 
     /// Prints the table and what it says.
     pub fn conclude(&self) {
         let vocab_size = self.source.config().vocab_size;
-        conclusion::print(&self.table, self.names(), self.out(), vocab_size);
+        conclusion::print(&self.table, &self.settings, self.out(), vocab_size);
     }
+}
+
+/// Whether adapters may take the place of full training: where nothing was said about the method. Of the memory of
+/// other devices nothing is known.
+fn may_choose_adapters(args: &Args, settings: &Settings) -> bool {
+    let recipe = &settings.recipe;
+    let silent = args.recipe.is_none() && recipe.lora.is_none();
+    silent && recipe.model.is_some() && args.device == DeviceName::Flex
+}
+
+fn with_adapters(args: &Args, settings: Settings, n_examples: usize) -> Result<Settings> {
+    say(
+        "All parameters of this model cannot be trained in the memory that is free: low-rank adapters are trained \
+         instead, as with --lora.\n",
+    );
+    let args = Args {
+        lora: true,
+        ..args.clone()
+    };
+    Settings::new(options::recipe(&args)?, settings.format, n_examples)
 }
 
 /// Lists what a policy chose.

@@ -1,228 +1,201 @@
-//! The recipe, stage by stage.
+//! The stages of a recipe, one after the other.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::Result;
 use burn_gpt_oss::{CheckpointForm, CheckpointWriter, GptOss};
 use burn_qat_train::{
-    History, QatError, StageOutcome, TrainConfig, export_mxfp4, insert_quantizers, resume,
-    saved_step, train,
+    AdapterTable, export_mxfp4, insert_adapters, insert_quantizers, round_adapters,
 };
 
-use crate::console::{self, Bar};
-use crate::output;
-use crate::run::{
-    LONGER, LONGER_PTQ, LORA_QAT, LORA_SFT, ORIGINAL, PTQ, QAT, Run, SFT, print_quantized,
-};
+use crate::console::Bar;
+use crate::curves::{StageCurve, write_plot};
+use crate::run::{ORIGINAL, Run, print_quantized};
+use crate::settings::StagePlan;
+use crate::stage::Trained;
 use crate::terminal::say;
 
-/// A stage that has ended, and why it could not go on, if it could not.
-pub struct Ended {
-    pub outcome: StageOutcome,
-    failure: Option<QatError>,
+/// A stage that is done, for those that go on from it.
+struct Done {
+    name: String,
+    model: GptOss,
+    /// Optimizer steps behind the model, those of earlier stages included.
+    steps: usize,
 }
 
 impl Run {
     /// All stages. Returns early, with what was reached, when the run is to stop. What a stage learned is
     /// saved before an error of it is returned.
     pub fn stages(&mut self) -> Result<()> {
+        if self.is_complete()? {
+            say("nothing is left to do: all stages are complete");
+            return self.discard_kept();
+        }
         let original = self.original.clone();
         self.evaluate(ORIGINAL, 0, &original)?;
         if self.cancel.pressed() {
             say("stopped before the first optimizer step: nothing was trained");
             return Ok(());
         }
-        let bar = Bar::new("loading");
-        let master = self.settings.sft.element_types.master;
-        let model = self
-            .source
-            .load(&self.device, master, |p| bar.checkpoint(&p))?;
-        bar.finish();
-        let sft = self.train(SFT, model, self.settings.sft.clone())?;
-        if sft.outcome.best_step == 0 {
-            say("stopped before the first optimizer step: nothing was trained");
-            return Ok(());
+        let (mut done, mut curves): (Vec<Done>, Vec<StageCurve>) = (Vec::new(), Vec::new());
+        for (index, plan) in self.settings.stages.clone().iter().enumerate() {
+            let (start, model) = self.beginning(plan, index, &mut done)?;
+            let Some(trained) = self.stage(plan, (index, start), model)? else {
+                return Ok(());
+            };
+            curves.push(StageCurve {
+                title: plan.title.clone(),
+                start,
+                history: trained.history.clone(),
+            });
+            self.plot(&curves)?;
+            if self.cancel.pressed() {
+                return Ok(());
+            }
+            let steps = start + trained.best_step;
+            if plan.ptq {
+                self.round(plan, &trained, steps)?;
+                self.plot(&curves)?;
+                if self.cancel.pressed() {
+                    return Ok(());
+                }
+            }
+            if self.settings.is_needed_after(&plan.name, index) {
+                done.push(Done {
+                    name: plan.name.clone(),
+                    model: trained.model,
+                    steps,
+                });
+            }
         }
-        let sft = self.finish(SFT, 0, sft, Self::save_bf16)?;
-        self.plot(&[(SFT, 0, &sft.history)])?;
-        if self.cancel.pressed() {
-            return Ok(());
-        }
-
-        let (ptq, quantized) = insert_quantizers(sft.model.clone(), &self.settings.policy)?;
-        print_quantized(&self.settings.policy.name, &quantized);
-        let ptq_dir = self.export("sft_ptq", &ptq)?;
-        self.evaluate(PTQ, sft.best_step, &ptq_dir)?;
-        if self.cancel.pressed() {
-            return Ok(());
-        }
-
-        let start = sft.best_step;
-        let qat = self.train(QAT, ptq, self.settings.qat.clone())?;
-        if qat.outcome.best_step == 0 {
-            return Ok(());
-        }
-        let qat = self.finish(QAT, start, qat, Self::export)?;
-        self.plot(&[(SFT, 0, &sft.history), (QAT, start, &qat.history)])?;
-        if self.cancel.pressed() {
-            return Ok(());
-        }
-        self.control(sft, start, &qat.history)
+        self.discard_kept()
     }
 
-    /// The same steps once more without quantizers: what more training alone would have given.
-    fn control(&mut self, sft: StageOutcome, start: usize, qat: &History) -> Result<()> {
-        let longer = self.train(LONGER, sft.model, self.settings.qat.clone())?;
-        if longer.outcome.best_step == 0 {
-            return Ok(());
-        }
-        let longer = self.finish(LONGER, start, longer, Self::save_bf16)?;
-        if self.cancel.pressed() {
-            return Ok(());
-        }
-        let steps = start + longer.best_step;
-        let (longer_ptq, _) = insert_quantizers(longer.model, &self.settings.policy)?;
-        let longer_ptq_dir = self.export("sft_longer_ptq", &longer_ptq)?;
-        self.evaluate(LONGER_PTQ, steps, &longer_ptq_dir)?;
-        let curves = [
-            (SFT, 0, &sft.history),
-            (QAT, start, qat),
-            (LONGER, start, &longer.history),
-        ];
-        self.plot(&curves)
-    }
-
-    /// Trains a stage. An error that leaves a model comes with it, to be saved first.
-    pub(crate) fn train(
+    /// The steps before a stage, and the model that it begins with: loaded, or what an earlier stage ended with.
+    fn beginning(
         &self,
-        name: &'static str,
-        model: GptOss,
-        config: TrainConfig,
-    ) -> Result<Ended> {
-        let logs = self.logs(name);
-        std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
-        let data = (self.data.train.clone(), self.data.valid.clone());
-        let (console, interrupter) = (console::training(), self.cancel.interrupter());
-        let saved = saved_step(&logs)?.filter(|_| self.resumes);
-        if let Some(step) = saved {
-            say(format_args!("{name}: goes on after step {step}"));
+        plan: &StagePlan,
+        index: usize,
+        done: &mut Vec<Done>,
+    ) -> Result<(usize, GptOss)> {
+        let from = plan.from.as_deref();
+        let (steps, model) = match done
+            .iter()
+            .position(|done| Some(done.name.as_str()) == from)
+        {
+            // Its weights change now: those of before take memory of their own while they are needed.
+            Some(at) if self.settings.is_needed_after(&done[at].name, index) => {
+                (done[at].steps, done[at].model.clone())
+            }
+            Some(at) => {
+                let done = done.remove(at);
+                (done.steps, done.model)
+            }
+            None => (0, self.load()?),
+        };
+        if !plan.is_qat() || self.is_rounded(plan) {
+            return Ok((steps, model));
         }
-        let train = if saved.is_some() { resume } else { train };
-        match train(name, &logs, model, data, &config, console, interrupter) {
-            Ok(outcome) => Ok(Ended {
-                outcome,
-                failure: None,
-            }),
-            Err(mut error) => match error.take_kept() {
-                Some(outcome) => Ok(Ended {
-                    outcome,
-                    failure: Some(error),
-                }),
-                None => Err(error.into()),
-            },
-        }
+        Ok((steps, self.rounded(plan, model, true)?))
     }
 
-    /// Saves and evaluates what a stage ended with, then returns the error it ended with.
-    pub(crate) fn finish(
-        &mut self,
-        name: &str,
-        start: usize,
-        ended: Ended,
-        save: fn(&Self, &str, &GptOss) -> Result<PathBuf>,
-    ) -> Result<StageOutcome> {
-        let Ended {
-            mut outcome,
-            failure,
-        } = ended;
-        let dir = match save(self, directory(name), &outcome.model) {
-            Ok(dir) => dir,
-            Err(error) => return Err(self.unsaved(error, failure, &mut outcome, name)),
+    /// Whether a stage goes on from weights that are rounded already.
+    fn is_rounded(&self, plan: &StagePlan) -> bool {
+        let mut stages = self.settings.stages.iter();
+        stages.any(|stage| Some(&stage.name) == plan.from.as_ref() && stage.is_qat())
+    }
+
+    /// The model of the run; with adapters the base stays in its file.
+    fn load(&self) -> Result<GptOss> {
+        let bar = Bar::new("loading");
+        let master = self.settings.stages[0].config.element_types.master;
+        let Some(lora) = &self.settings.recipe.lora else {
+            let model = self
+                .source
+                .load(&self.device, master, |p| bar.checkpoint(&p))?;
+            bar.finish();
+            return Ok(model);
         };
-        outcome.discard_record();
-        let (steps, rows) = (start + outcome.best_step, self.table.rows.len());
-        let evaluated = self.evaluate(name, steps, &dir);
-        if self.table.rows.len() == rows {
+        let base = self.base()?;
+        bar.finish();
+        let (model, adapted) = insert_adapters(base, lora)?;
+        say(format_args!(
+            "\nadapters of rank {} on {} weights:\n{}\n",
+            lora.rank,
+            adapted.len(),
+            AdapterTable::new(&adapted)
+        ));
+        Ok(model)
+    }
+
+    /// The model as it lies in its file, without adapters.
+    pub fn base(&self) -> Result<GptOss> {
+        let master = self.settings.stages[0].config.element_types.master;
+        Ok(self.source.load_stored(&self.device, master, |_| {})?)
+    }
+
+    /// Quantizers on the weights, or on the sums of weights and adapters, that the policy chooses.
+    fn rounded(&self, plan: &StagePlan, model: GptOss, tell: bool) -> Result<GptOss> {
+        let policy = &plan.policy;
+        if self.settings.recipe.lora.is_none() {
+            let (model, quantized) = insert_quantizers(model, policy)?;
+            if tell {
+                print_quantized(&policy.name, &quantized);
+            }
+            return Ok(model);
+        }
+        let (model, adapted) = round_adapters(model, policy)?;
+        if tell {
+            let rounded = adapted.iter().filter(|weight| weight.scheme.is_some());
             say(format_args!(
-                "saved {}: the model of step {steps}, not evaluated",
-                dir.display()
+                "\nrounded by {}: {} sums of a weight and its adapter, of {} adapted weights\n",
+                policy.name,
+                rounded.count(),
+                adapted.len()
             ));
         }
-        match failure {
-            Some(failure) => {
-                let what = format!(
-                    "{} holds the model of step {}",
-                    dir.display(),
-                    outcome.best_step
-                );
-                Err(anyhow!(failure).context(what))
-            }
-            None => evaluated.map(|()| outcome),
+        Ok(model)
+    }
+
+    /// What rounding without training leaves of a stage: exported and evaluated.
+    fn round(&mut self, plan: &StagePlan, trained: &Trained, steps: usize) -> Result<()> {
+        let (title, dir) = (plan.ptq_title(), self.out().join(plan.ptq_name()));
+        if self.table.row(&title).is_some() {
+            return Ok(());
         }
-    }
-
-    /// Keeps the weights of a model that could not be saved, and says where, and what went wrong before.
-    fn unsaved(
-        &self,
-        error: Error,
-        failure: Option<QatError>,
-        outcome: &mut StageOutcome,
-        name: &str,
-    ) -> Error {
-        let logs = self.logs(name);
-        let kept = match outcome.keep_record(&logs) {
-            Ok(path) => format!("its weights are kept in {} (a Burn record)", path.display()),
-            Err(error) => format!("nor could its weights be kept: {error}"),
-        };
-        let error = error.context(format!("the model was not saved; {kept}"));
-        match failure {
-            Some(failure) => error.context(failure.to_string()),
-            None => error,
+        if self.resumes {
+            self.forget(&title, std::slice::from_ref(&dir))?;
         }
+        let rounded = self.rounded(plan, trained.model.clone(), false)?;
+        self.export(&dir, &rounded)?;
+        self.evaluate(&title, steps, &dir)
     }
 
-    /// Where a stage logs and keeps its states.
-    pub(crate) fn logs(&self, name: &str) -> PathBuf {
-        self.out().join("logs").join(directory(name))
-    }
-
-    pub(crate) fn save_bf16(&self, dir: &str, model: &GptOss) -> Result<PathBuf> {
-        let dir = self.out().join(dir);
+    pub fn save_bf16(&self, dir: &Path, model: &GptOss) -> Result<()> {
         let bar = Bar::new("saving BF16");
         CheckpointWriter::new(CheckpointForm::Bf16)
             .with_source(&self.source)
-            .save(model, &dir, |p| bar.checkpoint(&p))?;
+            .save(model, dir, |p| bar.checkpoint(&p))?;
         bar.finish();
-        Ok(dir)
+        Ok(())
     }
 
-    pub(crate) fn export(&self, dir: &str, model: &GptOss) -> Result<PathBuf> {
-        let dir = self.out().join(dir);
+    pub fn export(&self, dir: &Path, model: &GptOss) -> Result<()> {
         let bar = Bar::new("exporting MXFP4");
-        let report = export_mxfp4(model, &dir, &self.source, false, |p| bar.checkpoint(&p))?;
+        let report = export_mxfp4(model, dir, &self.source, false, |p| bar.checkpoint(&p))?;
         bar.finish();
         say(format_args!(
             "exported {}: {} quantized weights read back, all bits equal to the trained ones",
             dir.display(),
             report.verified_weights
         ));
-        Ok(dir)
+        Ok(())
     }
 
-    pub(crate) fn plot(&self, stages: &[(&str, usize, &History)]) -> Result<()> {
-        let name = self.names().ptq;
-        let ptq = self.table.row(name).map(|row| (name, row.report.loss.loss));
-        output::write_plot(self.out(), stages, ptq)
-    }
-}
-
-/// The directory of a stage's model.
-pub(crate) fn directory(name: &str) -> &'static str {
-    match name {
-        SFT => "sft",
-        QAT => "sft_qat",
-        LORA_SFT => "lora_sft",
-        LORA_QAT => "lora_qat",
-        _ => "sft_longer",
+    fn plot(&self, curves: &[StageCurve]) -> Result<()> {
+        let rows = self.settings.comparisons();
+        let row = rows.first().and_then(|rows| self.table.row(&rows.ptq));
+        let ptq = row.map(|row| (row.name.as_str(), row.report.loss.loss));
+        write_plot(self.out(), curves, ptq)
     }
 }

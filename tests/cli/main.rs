@@ -10,6 +10,7 @@ mod golden;
 mod interruptions;
 mod lost_runs;
 mod recipe;
+mod recipes;
 mod refusals;
 mod resumed;
 mod rows;

@@ -119,7 +119,8 @@ fn settings_out_of_range_and_unknown_policies() {
     let out = text(&dir.path().join("out"));
     for (args, parts) in [
         (["--batch-size", "0"], ["batch_size", "at least 1"]),
-        (["--sft-lr", "nan"], ["learning_rate", "positive"]),
+        (["--sft-lr", "nan"], ["--sft-lr", "a number"]),
+        (["--qat-lr", "0"], ["learning_rate", "positive"]),
         (["--quantize", "nvfp7"], ["nvfp7", "mxfp4_mlp_weight_only"]),
     ] {
         mentions(&refusal(&[args[0], args[1], "--out", &out]), &parts);

@@ -1,17 +1,16 @@
-//! Runs with adapters that end early and go on.
+//! Runs that end early and go on.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::example::{error_of, mentions, text};
+use crate::example::{entries, error_of, mentions, text};
 use crate::recipe::{output, recipe, results, wait_for_lines};
 
 /// Many steps behind those at which a run is ended, or it may be through before the signal comes.
-const ARGS: [&str; 12] = [
-    "--rank",
-    "2",
+const ARGS: [&str; 10] = [
     "--sft-steps",
     "24",
     "--qat-steps",
@@ -24,32 +23,34 @@ const ARGS: [&str; 12] = [
     "4",
 ];
 
+/// Adapters, or all parameters.
+const LORA: &[&str] = &["--rank", "2"];
+const FULL: &[&str] = &[];
+
 fn command(dir: &Path, out: &Path, more: &[&str]) -> Command {
     recipe(dir, out, &[&ARGS, more].concat())
 }
 
-/// What must not depend on where a run was interrupted: the rows, and the bytes of models and factors.
-fn result(out: &Path) -> (Vec<Value>, Vec<Vec<u8>>) {
+/// What must not depend on where a run was interrupted: the rows, and the bytes of some files, as a number each.
+fn result(out: &Path, files: &[&str]) -> (Vec<Value>, Vec<u64>) {
     let rows = results(out)["rows"].as_array().expect("rows").clone();
     // Each run has its own directory.
     let figures = rows
         .iter()
         .map(|row| json!([row["name"], row["steps"], row["loss"]]));
-    let files = [
-        "lora_sft_adapter/adapter_model.safetensors",
-        "lora_qat_adapter/adapter_model.safetensors",
-        "lora_qat/model.safetensors",
-    ];
-    let bytes = files.map(|file| std::fs::read(out.join(file)).expect(file));
-    (figures.collect(), bytes.to_vec())
+    let hash = |file: &&str| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&std::fs::read(out.join(file)).expect(file));
+        hasher.finish()
+    };
+    (figures.collect(), files.iter().map(hash).collect())
 }
 
 /// Starts or goes on, and sends a signal once a log has so many lines.
-fn end_early(dir: &Path, out: &Path, (signal, log, lines): (&str, &str, usize)) {
-    let more: &[&str] = if out.exists() { &["--resume"] } else { &[] };
-    let mut child = command(dir, out, more)
+fn end_early(dir: &Path, out: &Path, method: &[&str], (signal, log, lines): (&str, &str, usize)) {
+    let resume: &[&str] = if out.exists() { &["--resume"] } else { &[] };
+    let mut child = command(dir, out, &[method, resume].concat())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
         .spawn()
         .expect("the example starts");
     wait_for_lines(&out.join("logs").join(log).join("metrics.jsonl"), lines);
@@ -59,41 +60,100 @@ fn end_early(dir: &Path, out: &Path, (signal, log, lines): (&str, &str, usize)) 
     child.wait().expect("an end");
 }
 
-#[test]
-fn a_run_that_ends_early_again_and_again_has_the_same_results() {
+/// Ends a run at some lines of some logs, lets it go on, and compares it with one that was left alone.
+fn ends_early_again_and_again(
+    method: &[&str],
+    ends: &[(&str, &str, usize)],
+    files: &[&str],
+    said: &[&str],
+) {
     let dir = tempfile::tempdir().expect("temporary directory");
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
-    let ended = output(&mut command(dir.path(), &whole, &[]));
+    let ended = output(&mut command(dir.path(), &whole, method));
     assert!(ended.status.success(), "{ended:?}");
-    for end in [
-        ("KILL", "lora_sft", 1),
-        ("TERM", "lora_sft", 2),
-        ("KILL", "lora_sft", 7),
-        ("KILL", "lora_qat", 1),
-        ("INT", "lora_qat", 4),
-    ] {
-        end_early(dir.path(), &parts, end);
+    for end in ends {
+        end_early(dir.path(), &parts, method, *end);
     }
-    let ended = output(&mut command(dir.path(), &parts, &["--resume"]));
-    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let resumed = [method, &["--resume"]].concat();
+    let ended = output(&mut command(dir.path(), &parts, &resumed));
+    let told = String::from_utf8_lossy(&ended.stdout).into_owned();
     assert!(ended.status.success(), "{ended:?}");
-    mentions(&said, &["LoRA-SFT: completed before", "LoRA-QAT: goes on"]);
-    assert_eq!(result(&parts), result(&whole));
-    // Nothing is left to do.
-    let ended = output(&mut command(dir.path(), &parts, &["--resume"]));
+    mentions(&told, said);
+    assert_eq!(result(&parts, files), result(&whole, files));
+    // Nothing is left to do, and nothing is left over.
+    let ended = output(&mut command(dir.path(), &parts, &resumed));
     assert!(ended.status.success(), "{ended:?}");
-    assert_eq!(result(&parts), result(&whole));
+    assert_eq!(result(&parts, files), result(&whole, files));
+    for entry in parts.join("logs").read_dir().expect("logs") {
+        let logs = entry.expect("an entry").path();
+        assert_eq!(entries(&logs), ["metrics.jsonl"], "{}", logs.display());
+    }
+}
+
+#[test]
+fn a_run_with_adapters_that_ends_early_has_the_same_results() {
+    ends_early_again_and_again(
+        LORA,
+        &[
+            ("KILL", "lora_sft", 1),
+            ("TERM", "lora_sft", 2),
+            ("KILL", "lora_sft", 7),
+            ("KILL", "lora_qat", 1),
+            ("INT", "lora_qat", 4),
+        ],
+        &[
+            "lora_sft_adapter/adapter_model.safetensors",
+            "lora_qat_adapter/adapter_model.safetensors",
+            "lora_qat/model.safetensors",
+        ],
+        &["LoRA-SFT: completed before", "LoRA-QAT: goes on"],
+    );
+}
+
+#[test]
+fn a_run_of_full_training_that_ends_early_has_the_same_results() {
+    ends_early_again_and_again(
+        FULL,
+        &[
+            ("KILL", "sft", 1),
+            ("TERM", "sft", 5),
+            ("KILL", "sft_qat", 1),
+            ("INT", "sft_qat", 6),
+            ("KILL", "sft_longer", 3),
+        ],
+        &[
+            "sft/model.safetensors",
+            "sft_ptq/model.safetensors",
+            "sft_qat/model.safetensors",
+            "sft_longer/model.safetensors",
+        ],
+        &[
+            "SFT: completed before",
+            "SFT + QAT: completed before",
+            "SFT longer (control): goes on",
+        ],
+    );
 }
 
 #[test]
 fn only_the_same_run_goes_on() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let out = dir.path().join("out");
-    let refused = |more: &[&str]| error_of(&output(&mut command(dir.path(), &out, more)));
+    let refused = |more: &[&str]| {
+        error_of(&output(&mut command(
+            dir.path(),
+            &out,
+            &[LORA, more].concat(),
+        )))
+    };
     mentions(&refused(&["--resume"]), &["recipe.json", "no run to go on"]);
-    end_early(dir.path(), &out, ("TERM", "lora_sft", 2));
+    end_early(dir.path(), &out, LORA, ("TERM", "lora_sft", 2));
     let other = ["--resume", "--sft-lr", "1e-3", "--alpha", "3"];
-    let parts = ["`sft.learning_rate` was", "is 0.001", "`lora.alpha` was"];
+    let parts = [
+        "`stages.lora_sft.learning_rate` was",
+        "is 0.001",
+        "`lora.alpha` was",
+    ];
     mentions(&refused(&other), &parts);
     let data = dir.path().join("other.jsonl");
     let rows = std::fs::read_to_string(dir.path().join("data.jsonl")).expect("rows");
@@ -101,6 +161,9 @@ fn only_the_same_run_goes_on() {
     std::fs::write(&data, fewer.join("\n")).expect("a file");
     let message = refused(&["--resume", "--data", &text(&data)]);
     mentions(&message, &["`data` was", "other.jsonl"]);
-    let full = recipe(dir.path(), &out, &["--resume", "--sft-steps", "24"]);
-    mentions(&error_of(&output(&mut { full })), &["train adapters"]);
+    let mut full = command(dir.path(), &out, &["--resume"]);
+    mentions(
+        &error_of(&output(&mut full)),
+        &["`lora` was", "`stages.sft` was null"],
+    );
 }

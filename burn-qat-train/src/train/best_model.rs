@@ -59,16 +59,21 @@ impl BestModel {
     /// The kept weights in a model of the same kind. They are read into memory at once: records are
     /// otherwise read when they are used, and the file may be gone then.
     pub fn load(&self, model: FineTune) -> Result<FineTune, QatError> {
-        let bytes = std::fs::read(&self.path).map_err(QatError::io(&self.path, "read"))?;
         // Of a model with adapters the record has the factors alone.
         let partial = model.model.has_adapters();
-        let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes));
-        let loaded = record.and_then(|record| model.try_load_record(record.allow_partial(partial)));
-        loaded.map_err(|error| QatError::Training {
-            stage: "best model".into(),
-            message: format!("{}: cannot be read back: {error}", self.path.display()),
-        })
+        load(&self.path, model, partial)
     }
+}
+
+/// The weights of a file in a model; `partial` if the file has some of them.
+pub(super) fn load<M: Module>(path: &Path, model: M, partial: bool) -> Result<M, QatError> {
+    let bytes = std::fs::read(path).map_err(QatError::io(path, "read"))?;
+    let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes));
+    let loaded = record.and_then(|record| model.try_load_record(record.allow_partial(partial)));
+    loaded.map_err(|error| QatError::Training {
+        stage: "best model".into(),
+        message: format!("{}: cannot be read back: {error}", path.display()),
+    })
 }
 
 /// Writes a record as a whole: under another name, synced, then renamed.

@@ -7,7 +7,7 @@ use burn_gpt_oss::GptOss;
 use super::best_model::{self, BestModel};
 use super::renderer::Divergence;
 use super::resume;
-use super::{FineTune, History};
+use super::{FineTune, History, TrainConfig};
 use crate::adapt::factor_group;
 use crate::error::QatError;
 
@@ -47,7 +47,7 @@ impl StageOutcome {
             return Ok(path.clone());
         }
         let path = dir.join(best_model::FILE);
-        let record = trained_record(self.model.clone(), self.model.has_adapters());
+        let record = in_training(self.model.clone()).into_record();
         best_model::write(record, &path).map_err(|error| QatError::Training {
             stage: "record of the weights".into(),
             message: format!("{}: {error}", path.display()),
@@ -59,15 +59,44 @@ impl StageOutcome {
     /// Removes the file and the states of the stage, once the model is saved elsewhere. A stage that was stopped
     /// before its last step keeps both if it has states: it can go on.
     pub fn discard_record(&mut self) {
-        if self.interrupted && resume::saved_step(&self.dir).is_ok_and(|step| step.is_some()) {
+        if !self.discard_states() {
             return;
         }
-        // What stays behind does no harm.
-        let _ = resume::clear(&self.dir);
         if let Some(path) = self.record.take() {
             let _ = std::fs::remove_file(path);
         }
     }
+
+    /// Removes the states of the stage and leaves the file of [`keep_record`](Self::keep_record). Returns false for a
+    /// stage that was stopped before its last step: it keeps its states, since it can go on.
+    pub fn discard_states(&self) -> bool {
+        if self.interrupted && resume::saved_step(&self.dir).is_ok_and(|step| step.is_some()) {
+            return false;
+        }
+        // What stays behind does no harm.
+        let _ = resume::clear(&self.dir);
+        true
+    }
+}
+
+/// The file in which a stage kept the weights of its best evaluation, if it is there.
+pub fn kept_record(dir: &Path) -> Option<PathBuf> {
+    let path = dir.join(best_model::FILE);
+    path.is_file().then_some(path)
+}
+
+/// The weights of such a file in a model of the same kind.
+///
+/// # Errors
+/// A file that cannot be read, or of another model.
+pub fn load_record(model: GptOss, path: &Path) -> Result<GptOss, QatError> {
+    let partial = model.has_adapters();
+    Ok(best_model::load(path, in_training(model), partial)?.model)
+}
+
+/// The module that is trained, whose paths records have.
+fn in_training(model: GptOss) -> FineTune {
+    FineTune::new(model, &TrainConfig::default())
 }
 
 /// What training changed.

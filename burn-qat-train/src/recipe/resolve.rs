@@ -1,0 +1,233 @@
+//! What is left out is filled in, and everything is checked.
+
+use serde_json::Value;
+
+use super::keys::{Known, error, nearest, wrong};
+use super::node::{Content, Node, Origin};
+use super::{Method, Recipe, Stage};
+use crate::adapt::LoraConfig;
+use crate::error::QatError;
+
+/// The recipe that a tree describes.
+pub(super) fn resolve(mut root: Node) -> Result<Recipe, QatError> {
+    let (recipe, stage) = (value_of(&Recipe::default())?, value_of(&Stage::default())?);
+    Known::recipe(&recipe, &stage).check(&root, "")?;
+    let shared = [root.take("train"), quantize(&mut root)];
+    let stages = root.take("stages");
+    let mut tree = Node::default_of(recipe);
+    let lora = root
+        .take("lora")
+        .filter(|lora| !lora.entries().is_empty() || is_asked(lora));
+    tree.overlay(root);
+    if let Some(lora) = lora {
+        let mut filled = Node::default_of(value_of(&LoraConfig::default())?);
+        if let Some(seed) = tree.get("seed") {
+            filled.overlay_entry("seed", seed.clone());
+        }
+        filled.overlay(lora);
+        tree.overlay_entry("lora", filled);
+    }
+    let stages = stages.unwrap_or_else(|| Node::map(Origin::Default));
+    tree.overlay_entry("stages", filled_stages(&stages, &stage, &shared)?);
+    let recipe = typed(&tree)?;
+    check(&recipe, &tree)?;
+    Ok(recipe)
+}
+
+fn value_of(settings: &impl serde::Serialize) -> Result<Value, QatError> {
+    serde_json::to_value(settings).map_err(|failure| error(&Origin::Default, failure.to_string()))
+}
+
+/// `lora:` with nothing behind it asks for the defaults; `lora: null` of an override does not.
+fn is_asked(lora: &Node) -> bool {
+    matches!(&lora.content, Content::Map(_))
+}
+
+/// The policy that all stages share, as a key of a stage.
+fn quantize(root: &mut Node) -> Option<Node> {
+    let policy = root.take("quantize")?;
+    let mut shared = Node::map(policy.origin.clone());
+    shared.overlay_entry("quantize", policy);
+    Some(shared)
+}
+
+/// Every stage with what all share below what it says itself.
+fn filled_stages(
+    stages: &Node,
+    defaults: &Value,
+    shared: &[Option<Node>],
+) -> Result<Node, QatError> {
+    let mut filled = Node::map(stages.origin.clone());
+    for (name, said) in stages.entries() {
+        if name.is_empty()
+            || !name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        {
+            let message = format!(
+                "the stage `{name}` is a directory, too: letters, digits and `_` make its name"
+            );
+            return Err(error(&said.origin, message));
+        }
+        // `null` leaves out what a file has.
+        if said.is_null() {
+            continue;
+        }
+        let mut stage = Node::default_of(defaults.clone());
+        // The method is what the name says, or has to be given.
+        let method = Node::new(said.origin.clone(), Content::Value(name.as_str().into()));
+        stage.overlay_entry("method", method);
+        for shared in shared.iter().flatten() {
+            stage.overlay(shared.clone());
+        }
+        stage.overlay(said.clone());
+        stage.origin = said.origin.clone();
+        filled.overlay_entry(name, stage);
+    }
+    Ok(filled)
+}
+
+impl Node {
+    /// Lays a node over one entry.
+    fn overlay_entry(&mut self, key: &str, over: Node) {
+        let below = self.entry(key, || over.clone());
+        below.overlay(over);
+    }
+}
+
+fn typed(tree: &Node) -> Result<Recipe, QatError> {
+    serde_path_to_error::deserialize(tree.to_value()).map_err(|failure| {
+        let path = failure.path().to_string();
+        let node = tree.nearest(&path);
+        let message = failure.inner().to_string();
+        match message.split_once("expected ") {
+            Some((_, expected)) => {
+                let found = node.to_value();
+                let expected = words(expected, &found);
+                wrong(&node.origin, &path, &found, &expected)
+            }
+            None => error(&node.origin, format!("`{path}`: {message}")),
+        }
+    })
+}
+
+/// What serde expected, in words of people.
+fn words(expected: &str, found: &Value) -> String {
+    let kind = match expected {
+        "f64" | "f32" => "a number",
+        "usize" | "u64" | "a nonzero usize" => "a whole number, 0 or more",
+        "a boolean" => "true or false",
+        "a string" | "path string" => "text",
+        "a sequence" => "a list",
+        other => other,
+    };
+    let quoted: Vec<&str> = kind.split('`').skip(1).step_by(2).collect();
+    let near = found.as_str().and_then(|found| nearest(found, &quoted));
+    match near {
+        Some(near) => format!("{kind}; did you mean `{near}`?"),
+        None => kind.to_owned(),
+    }
+}
+
+/// Ranges, and stages that name each other.
+fn check(recipe: &Recipe, tree: &Node) -> Result<(), QatError> {
+    let place = |prefix: &str, failure: QatError| match failure {
+        QatError::Setting {
+            key,
+            expected,
+            found,
+        } => {
+            let path = match prefix {
+                "" => key.to_owned(),
+                prefix => format!("{prefix}.{key}"),
+            };
+            let message = format!("`{path}` is {found}, expected {expected}");
+            error(&tree.nearest(&path).origin, message)
+        }
+        other => error(
+            &tree.nearest(&format!("{prefix}.quantize")).origin,
+            other.to_string(),
+        ),
+    };
+    recipe.check().map_err(|failure| place("", failure))?;
+    if recipe.stages.is_empty() {
+        let message = "`stages` names no stage: a run needs one at least, as `sft` or `qat`";
+        return Err(error(&tree.nearest("stages").origin, message.into()));
+    }
+    if let Some(lora) = &recipe.lora {
+        // The number of layers is the model's.
+        lora.check(usize::MAX)
+            .map_err(|failure| place("lora", failure))?;
+    }
+    for (index, (name, stage)) in recipe.stages.iter().enumerate() {
+        let prefix = format!("stages.{name}");
+        stage.check().map_err(|failure| place(&prefix, failure))?;
+        let before = &recipe.stages[..index];
+        check_names((name, stage), before)
+            .and_then(|()| check_from((name, stage), before))
+            .map_err(|(key, message)| {
+                error(&tree.nearest(&format!("{prefix}.{key}")).origin, message)
+            })?;
+    }
+    Ok(())
+}
+
+/// The key that is wrong, and why.
+type Wrong = (&'static str, String);
+
+/// Names are directories, and titles are rows of a table: both are there once.
+fn check_names((name, stage): (&str, &Stage), before: &[(String, Stage)]) -> Result<(), Wrong> {
+    let directories = |name: &str| ["", "_ptq", "_adapter"].map(|what| format!("{name}{what}"));
+    let mut taken = vec!["original".to_owned(), "logs".to_owned()];
+    taken.extend(before.iter().flat_map(|(name, _)| directories(name)));
+    if let Some(taken) = directories(name).iter().find(|name| taken.contains(name)) {
+        return Err((
+            "method",
+            format!("the stage `{name}` would write to `{taken}`, which is taken; rename it"),
+        ));
+    }
+    let title = stage.title.as_deref().unwrap_or(name);
+    let titles =
+        |(name, stage): &(String, Stage)| stage.title.clone().unwrap_or_else(|| name.clone());
+    match before.iter().find(|stage| titles(stage) == title) {
+        Some((other, _)) => {
+            let message =
+                format!("`stages.{name}.title` is `{title}`, which is the title of `{other}`, too");
+            Err(("title", message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A stage goes on from an earlier one, whose weights it can train.
+fn check_from((name, stage): (&str, &Stage), before: &[(String, Stage)]) -> Result<(), Wrong> {
+    let Some(from) = &stage.from else {
+        return Ok(());
+    };
+    let Some((_, earlier)) = before.iter().find(|(name, _)| name == from) else {
+        let names: Vec<_> = before.iter().map(|(name, _)| name.as_str()).collect();
+        let known = match names.as_slice() {
+            [] => "; there is none".to_owned(),
+            names => format!(": {}", names.join(", ")),
+        };
+        return Err((
+            "from",
+            format!("`stages.{name}.from` is `{from}`, expected an earlier stage{known}"),
+        ));
+    };
+    match (earlier.method, stage.method) {
+        (Method::Qat, Method::Sft) => {
+            let message = format!(
+                "`stages.{name}` is SFT and goes on from `{from}`, whose weights are rounded; give it `method: qat`"
+            );
+            Err(("from", message))
+        }
+        (Method::Qat, Method::Qat) if earlier.quantize != stage.quantize => {
+            let message = format!(
+                "`stages.{name}.quantize` differs from that of `{from}`, whose weights it goes on with"
+            );
+            Err(("quantize", message))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,167 @@
+use std::path::PathBuf;
+
+use burn_gpt_oss::LossMask;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::Stage;
+use super::stage::{self, StageMap};
+use crate::adapt::LoraConfig;
+use crate::error::QatError;
+
+/// What a run does. [`RecipeSource`](super::RecipeSource) makes one of a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The checkpoint directory to start from; none where a program brings its own model.
+    #[serde(serialize_with = "as_text")]
+    pub model: Option<PathBuf>,
+    /// The dataset; none where a program brings its own.
+    #[serde(serialize_with = "as_text")]
+    pub data: Option<PathBuf>,
+    /// Where the results go; none leaves the choice to the program.
+    #[serde(serialize_with = "as_text")]
+    pub output: Option<PathBuf>,
+    /// Seed of the split into training and validation data, of the data order and of the adapters.
+    pub seed: u64,
+    /// How conversations become tokens.
+    pub dataset: DatasetSettings,
+    /// Adapters in place of full training.
+    pub lora: Option<LoraConfig>,
+    /// What the models of all stages are measured with.
+    pub evaluation: EvaluationSettings,
+    /// The stages by name, in order.
+    #[serde(with = "stage::map")]
+    pub stages: StageMap,
+}
+
+impl Default for Recipe {
+    /// The published full fine-tuning recipe, without stages.
+    fn default() -> Self {
+        Self {
+            model: None,
+            data: None,
+            output: None,
+            seed: 42,
+            dataset: DatasetSettings::default(),
+            lora: None,
+            evaluation: EvaluationSettings::default(),
+            stages: StageMap::new(),
+        }
+    }
+}
+
+impl Recipe {
+    /// A stage by its name.
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
+        let mut stages = self.stages.iter();
+        let found = stages.find(|(stage, _)| stage == name);
+        found.map(|(_, stage)| stage)
+    }
+
+    /// How many stages lie between the model and a stage: 0 for one that starts from the model.
+    pub fn depth(&self, name: &str) -> usize {
+        let from = self.stage(name).and_then(|stage| stage.from.as_deref());
+        // `from` names an earlier stage, so this ends.
+        from.map_or(0, |from| 1 + self.depth(from))
+    }
+
+    /// Checks the ranges that belong to no stage.
+    pub(super) fn check(&self) -> Result<(), QatError> {
+        let DatasetSettings {
+            max_length,
+            eval_fraction,
+            ..
+        } = self.dataset;
+        let refuse = |key, expected: &str, found: String| {
+            Err(QatError::Setting {
+                key,
+                expected: expected.into(),
+                found,
+            })
+        };
+        if max_length < 2 {
+            return refuse(
+                "dataset.max_length",
+                "2 or more tokens",
+                max_length.to_string(),
+            );
+        }
+        if !(0.0..1.0).contains(&eval_fraction) {
+            let expected = "a share from 0 to below 1, as 0.1 for 10 %";
+            return refuse("dataset.eval_fraction", expected, eval_fraction.to_string());
+        }
+        if self.evaluation.max_new_tokens == 0 {
+            return refuse("evaluation.max_new_tokens", "1 or more", "0".into());
+        }
+        Ok(())
+    }
+}
+
+/// A path need not be text, and a file of settings is.
+fn as_text<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = path.as_ref().map(|path| path.to_string_lossy());
+    text.serialize(serializer)
+}
+
+/// How conversations become tokens, and which of them are held out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSettings {
+    /// Longest sequence in tokens; longer conversations are cut.
+    pub max_length: usize,
+    /// Share of the conversations that are kept for validation.
+    pub eval_fraction: f64,
+    /// Which tokens are trained.
+    pub loss_mask: LossMask,
+    /// The system block in front of every conversation.
+    pub system: SystemBlock,
+    /// Date in the published system block, `YYYY-MM-DD`.
+    pub date: String,
+    /// Leave out rows that cannot be used, and count them.
+    pub skip_bad_rows: bool,
+}
+
+impl Default for DatasetSettings {
+    fn default() -> Self {
+        Self {
+            max_length: 4096,
+            eval_fraction: 0.1,
+            loss_mask: LossMask::default(),
+            system: SystemBlock::Published,
+            date: "2025-08-05".into(),
+            skip_bad_rows: false,
+        }
+    }
+}
+
+/// The system block of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SystemBlock {
+    /// The one gpt-oss was trained with.
+    Published,
+    /// No system block.
+    None,
+}
+
+/// What models are measured with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSettings {
+    /// Held-out prompts that are answered for the pass rate.
+    pub prompts: usize,
+    /// Most tokens of an answer.
+    pub max_new_tokens: usize,
+    /// Sequences that are computed together; none takes the micro-batch of the first stage.
+    pub batch_size: Option<usize>,
+}
+
+impl Default for EvaluationSettings {
+    fn default() -> Self {
+        Self {
+            prompts: 200,
+            max_new_tokens: 512,
+            batch_size: None,
+        }
+    }
+}

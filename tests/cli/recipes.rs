@@ -1,0 +1,100 @@
+//! Recipe files as a user gives them.
+
+use std::path::Path;
+
+use crate::example::{error_of, mentions, run, text};
+use crate::recipe::results;
+
+const SHORT: [&str; 5] = ["--smoke", "--prompts", "1", "--max-new-tokens", "2"];
+
+fn recipes() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes")
+}
+
+#[test]
+fn every_recipe_runs_on_the_embedded_model() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    for entry in recipes().read_dir().expect("recipes") {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        let out = dir.path().join(&name);
+        let [recipe, place] = [&path, &out].map(|path| text(path));
+        let args = [&["--recipe", &recipe, "--out", &place][..], &SHORT].concat();
+        let ended = run(&args);
+        assert!(ended.status.success(), "{name}: {ended:?}");
+        let results = results(&out);
+        let rows = results["rows"].as_array().expect("rows");
+        let names: Vec<_> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
+        let n_rows = match name.as_str() {
+            "embedded" | "embedded_lora" | "qat_full" => 6,
+            "lora_qat" => 4,
+            "sft_full" | "sft_lora" => 3,
+            "lora_qat_only" => 2,
+            other => panic!("{other}: how many rows?"),
+        };
+        assert_eq!(names.len(), n_rows, "{name}: {names:?}");
+    }
+}
+
+/// The recipe that a run saves is a recipe.
+#[test]
+fn a_run_can_be_repeated_from_what_it_saved() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
+    let recipe = text(&recipes().join("lora_qat_only.yaml"));
+    let keys = ["stages.lora_qat.title=Rounded", "lora.rank=2"];
+    let out = format!("output={}", text(&first));
+    let args = [&["--recipe", &recipe, &out][..], &keys, &SHORT].concat();
+    let ended = run(&args);
+    assert!(ended.status.success(), "{ended:?}");
+    let saved = text(&first.join("recipe.json"));
+    let out = format!("output={}", text(&second));
+    let ended = run(&[&["--recipe", &saved, &out][..], &SHORT].concat());
+    assert!(ended.status.success(), "{ended:?}");
+    let losses = |out: &Path| {
+        let results = results(out);
+        let rows = results["rows"].as_array().expect("rows").clone();
+        rows.into_iter()
+            .map(|row| (row["name"].clone(), row["loss"].clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&first), losses(&second));
+    assert_eq!(losses(&first)[1].0, "Rounded");
+    let adapter = "lora_qat_adapter/adapter_model.safetensors";
+    let bytes = |out: &Path| std::fs::read(out.join(adapter)).expect(adapter);
+    assert_eq!(bytes(&first), bytes(&second));
+}
+
+#[test]
+fn mistakes_end_before_anything_is_written() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (out, file) = (dir.path().join("out"), dir.path().join("mine.yaml"));
+    std::fs::write(&file, "stages:\n  sft:\n    stpes: 3\n").expect("a file");
+    let missing = text(&dir.path().join("missing.yaml"));
+    for (args, parts) in [
+        (
+            &["--recipe", &text(&file)][..],
+            &["mine.yaml:3", "`stages.sft.stpes`", "did you mean `steps`?"][..],
+        ),
+        (&["--recipe", &missing], &["missing.yaml", "read failed"]),
+        (
+            &["stages.sft.steps=few"],
+            &["`stages.sft.steps=few`", "a whole number"],
+        ),
+        (
+            &["lora.layers=[99]", "--smoke"],
+            &["layers from 0 to 3", "99"],
+        ),
+        (&["--model", "/nowhere", "--data", "x"], &["/nowhere"]),
+        (&["data=/nowhere.jsonl"], &["/nowhere.jsonl"]),
+    ] {
+        let ended = run(&[args, &["--out", &text(&out)]].concat());
+        mentions(&error_of(&ended), parts);
+        assert!(!out.exists(), "{args:?}");
+    }
+    mentions(&error_of(&run(&["--resume"])), &["--resume needs --out"]);
+}
