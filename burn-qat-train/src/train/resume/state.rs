@@ -162,26 +162,38 @@ impl Restored {
     }
 
     /// Both moments of every parameter. Burn leaves out what it cannot read, which would train on with moments of
-    /// zero: the number of bytes tells.
+    /// zero: the number of tensors and of their bytes tells. That of the whole file does not: parameters have other
+    /// numbers in every process.
     pub fn optimizer(&self, optimizer: ModuleOptimizer) -> Result<ModuleOptimizer, QatError> {
         let path = self.dir.join(OPTIMIZER);
         let bytes = fs::read(&path).map_err(QatError::io(&path, "read"))?;
-        let expected = bytes.len();
-        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(bytes))
+        let bytes = Bytes::from_bytes_vec(bytes);
+        let expected = contents(bytes.clone()).map_err(|error| damaged(&path, &error))?;
+        let record = OptimizerRecord::from_bytes(bytes)
             .map_err(|error| damaged(&path, &error))?;
         let optimizer = optimizer.load_record(record);
-        let found = optimizer
+        let understood = optimizer
             .into_bytes()
-            .map_err(|error| damaged(&path, &error))?
-            .len();
+            .map_err(|error| damaged(&path, &error))?;
+        let found = contents(understood).map_err(|error| damaged(&path, &error))?;
         match found == expected {
             true => Ok(optimizer),
             false => Err(damaged(
                 &path,
-                &format!("{found} bytes of moments were understood, {expected} are there"),
+                &format!(
+                    "{} tensors of {} bytes were understood, {} of {} bytes are there",
+                    found.0, found.1, expected.0, expected.1
+                ),
             )),
         }
     }
+}
+
+/// The number of tensors in a record, and of their bytes.
+fn contents(record: Bytes) -> Result<(usize, usize), burn_pack::Error> {
+    let tensors = burn_pack::Reader::from_bytes(record)?.into_tensors()?;
+    let n_bytes = tensors.iter().map(burn_pack::Tensor::byte_len).sum();
+    Ok((tensors.len(), n_bytes))
 }
 
 fn damaged(path: &Path, error: &dyn std::fmt::Display) -> QatError {
