@@ -169,8 +169,7 @@ impl Restored {
         let bytes = fs::read(&path).map_err(QatError::io(&path, "read"))?;
         let bytes = Bytes::from_bytes_vec(bytes);
         let expected = contents(bytes.clone()).map_err(|error| damaged(&path, &error))?;
-        let record = OptimizerRecord::from_bytes(bytes)
-            .map_err(|error| damaged(&path, &error))?;
+        let record = OptimizerRecord::from_bytes(bytes).map_err(|error| damaged(&path, &error))?;
         let optimizer = optimizer.load_record(record);
         let understood = optimizer
             .into_bytes()
