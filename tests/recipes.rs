@@ -273,6 +273,29 @@ fn mistakes_are_answered_with_what_to_do() {
         ),
         ("stages:\n  a/b: {method: sft}\n", &[], &["letters, digits"]),
         ("model: x\n", &[], &["names no stage"]),
+        (
+            "stages:\n  sft: {}\n  qat: {from: sft, teacher: sft}\n",
+            &[],
+            &["`stages.qat.teacher` is given", "method: qad"],
+        ),
+        (
+            "stages:\n  qad: {teacher: sft}\n",
+            &[],
+            &[
+                "my.yaml:2",
+                "`stages.qad.teacher` is `sft`",
+                "an earlier stage",
+            ],
+        ),
+        (
+            "stages:\n  qad:\n    distill:\n      temperature: 0\n",
+            &[],
+            &[
+                "my.yaml:4",
+                "`stages.qad.distill.temperature` is 0",
+                "a positive number",
+            ],
+        ),
         // No recipe at all.
         ("stages: [\n", &[], &["my.yaml:"]),
         ("just text\n", &[], &["a recipe is a map"]),

@@ -6,7 +6,9 @@ mod language;
 mod loss;
 mod task;
 
-pub use checkpoint::{EvalData, EvalOptions, EvalProgress, EvalReport, evaluate_checkpoint};
+pub use checkpoint::{
+    EvalData, EvalOptions, EvalProgress, EvalReport, evaluate_checkpoint, evaluate_model,
+};
 pub use interval::PassRate;
 pub use language::Language;
 pub use loss::{LossReport, evaluate_loss};

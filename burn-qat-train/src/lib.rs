@@ -7,6 +7,7 @@ pub mod backend;
 mod adapt;
 mod data;
 mod disk;
+mod distill;
 mod error;
 mod evaluate;
 mod export;
@@ -26,10 +27,11 @@ pub use data::{
     StepLoader, Tokenized, TokenizedExample, read_jsonl,
 };
 pub use disk::check_disk;
+pub use distill::{DistillConfig, Divergence, Teacher};
 pub use error::QatError;
 pub use evaluate::{
     EvalData, EvalOptions, EvalProgress, EvalReport, Language, LossReport, PassRate, Verdict,
-    evaluate_checkpoint, evaluate_loss, judge,
+    evaluate_checkpoint, evaluate_loss, evaluate_model, judge,
 };
 pub use export::{ExportReport, export_mxfp4};
 pub use memory::{MemoryEstimate, available_memory};
@@ -43,9 +45,9 @@ pub use recipe::{
 };
 pub use report::{Curve, ResultRow, ResultTable, loss_plot};
 pub use train::{
-    Console, FineTune, History, StageOutcome, StageProgress, StepOutput, TrainConfig, TrainPoint,
-    ValidPoint, WarmupCosine, adamw, clip_global_norm, kept_record, load_record, micro_batch_loss,
-    resume, saved_step, train,
+    Console, FineTune, History, StageOutcome, StageProgress, StageRun, StepOutput, TrainConfig,
+    TrainPoint, ValidPoint, WarmupCosine, adamw, clip_global_norm, kept_record, load_record,
+    micro_batch_loss, resume, saved_step, train,
 };
 
 /// Compiles the example of the workspace's README.

@@ -29,6 +29,6 @@ pub use history::{History, TrainPoint, ValidPoint};
 pub use loss::micro_batch_loss;
 pub use renderer::{Console, StageProgress};
 pub use resume::saved_step;
-pub use run::{resume, train};
+pub use run::{StageRun, resume, train};
 pub use schedule::WarmupCosine;
 pub use step::{FineTune, StepOutput};

@@ -39,6 +39,9 @@ pub struct Args {
     /// Go on with the run in the output directory, which ended early: with the same options
     #[arg(long, conflicts_with = "overwrite")]
     pub resume: bool,
+    /// Print parameters, stages, memory and disk of the run, and end: weights are not read, nothing is written
+    #[arg(long)]
+    pub dry_run: bool,
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceName::Flex)]
     pub device: DeviceName,

@@ -7,8 +7,8 @@ use burn_qat_train::{ChatRecord, DataNotes, MemoryEstimate, TrainConfig, availab
 use crate::input::{Data, tell};
 use crate::settings::{Settings, StagePlan};
 
-/// Refuses a tokenizer of another model, and a model the machine's memory cannot hold.
-pub fn fit(config: &GptOssConfig, settings: &Settings, data: &Data, packed: bool) -> Result<()> {
+/// Refuses a tokenizer of another model, and adapters that leave experts in floats.
+pub fn usable(config: &GptOssConfig, settings: &Settings, data: &Data, packed: bool) -> Result<()> {
     let examples = || data.train.iter().chain(&data.valid);
     let largest = examples()
         .flat_map(|example| &example.tokens)
@@ -28,26 +28,36 @@ pub fn fit(config: &GptOssConfig, settings: &Settings, data: &Data, packed: bool
              take a checkpoint in MXFP4, or adapters on all experts of all layers"
         );
     }
-    let estimate = estimate(config, settings, longest(data), packed)?;
-    Ok(available_memory().map_or(Ok(()), |available| estimate.check(available))?)
+    Ok(())
 }
 
-/// The memory that the run needs with sequences of so many tokens.
-fn estimate(
+/// The memory that the run needs.
+pub fn estimate(
     config: &GptOssConfig,
     settings: &Settings,
-    longest: usize,
+    data: &Data,
     packed: bool,
 ) -> Result<MemoryEstimate> {
-    let train = settings.largest();
+    let (train, longest) = (settings.largest(), longest(data));
     Ok(match &settings.recipe.lora {
         Some(lora) => MemoryEstimate::adapters(config, lora, train, longest, packed)?,
-        None => MemoryEstimate::full_parameter(config, train, longest),
+        None => MemoryEstimate {
+            control: match settings.keeps_weights() {
+                true => MemoryEstimate::full_parameter(config, train, longest).control,
+                false => 0,
+            },
+            ..MemoryEstimate::full_parameter(config, train, longest)
+        },
     })
 }
 
+/// Refuses a run that the machine's memory cannot hold.
+pub fn fits(estimate: &MemoryEstimate) -> Result<()> {
+    Ok(available_memory().map_or(Ok(()), |available| estimate.check(available))?)
+}
+
 /// Tokens of the longest sequence.
-fn longest(data: &Data) -> usize {
+pub fn longest(data: &Data) -> usize {
     let examples = data.train.iter().chain(&data.valid);
     examples
         .map(|example| example.tokens.len())
@@ -61,19 +71,22 @@ pub fn full_training_fits(config: &GptOssConfig, train: &TrainConfig, data: &Dat
     available_memory().is_none_or(|available| estimate.total() <= available)
 }
 
-/// Bytes of everything that a run writes: the checkpoints of all stages, in BF16 after SFT, in MXFP4 after QAT and PTQ;
+/// Bytes of everything that a run writes: the checkpoints of all stages, in BF16 after SFT of all parameters, in MXFP4
+/// after QAT and PTQ;
 /// of full training the best weights of a stage in float32 beside those that replace them, and states with three times
 /// as much where they are saved. Factors and their states are small.
 pub fn bytes_on_disk(config: &GptOssConfig, settings: &Settings) -> u64 {
+    let lora = settings.recipe.lora.is_some();
     let of_stage = |stage: &StagePlan| {
-        let form = match stage.is_qat() {
-            true => CheckpointForm::Mxfp4,
-            false => CheckpointForm::Bf16,
+        let product = match (stage.is_qat(), lora) {
+            (true, _) => CheckpointForm::Mxfp4.bytes(config),
+            (false, false) => CheckpointForm::Bf16.bytes(config),
+            (false, true) => 0,
         };
-        form.bytes(config) + u64::from(stage.ptq) * CheckpointForm::Mxfp4.bytes(config)
+        product + u64::from(stage.ptq) * CheckpointForm::Mxfp4.bytes(config)
     };
     let checkpoints: u64 = settings.stages.iter().map(of_stage).sum();
-    if settings.recipe.lora.is_some() {
+    if lora {
         return checkpoints;
     }
     let weights = config.num_expert_weights() + config.num_dense_weights();

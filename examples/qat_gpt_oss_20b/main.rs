@@ -11,6 +11,7 @@ mod curves;
 mod dataset;
 #[path = "../support/device.rs"]
 mod device;
+mod dry_run;
 #[path = "../tiny/embedded.rs"]
 mod embedded;
 mod input;
@@ -58,7 +59,9 @@ fn recipe(args: &args::Args) -> Result<bool> {
         );
     }
     let cancel = console::Cancel::install()?;
-    let mut run = run::Run::prepare(args, recipe, cancel.clone())?;
+    let Some(mut run) = run::Run::prepare(args, recipe, cancel.clone())? else {
+        return Ok(false);
+    };
     run.announce();
     let ended = run.stages();
     run.conclude();

@@ -81,7 +81,7 @@ impl Run {
         index: usize,
         begun: &GptOss,
     ) -> Result<Option<Trained>> {
-        let (dir, logs) = (self.out().join(&plan.name), self.logs(plan));
+        let (dir, logs) = (self.product(plan), self.logs(plan));
         if !self.resumes || !dir.is_dir() || saved_step(&logs)?.is_some() {
             return Ok(None);
         }
@@ -110,7 +110,7 @@ impl Run {
     }
 
     /// The base with the factors that a stage wrote, rounded as they were trained.
-    fn with_saved_adapter(&self, plan: &StagePlan) -> Result<Option<GptOss>> {
+    pub fn with_saved_adapter(&self, plan: &StagePlan) -> Result<Option<GptOss>> {
         let dir = self.adapter_dir(plan);
         if !dir.is_dir() {
             return Ok(None);

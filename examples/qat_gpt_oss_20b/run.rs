@@ -1,21 +1,23 @@
 //! A run: what it needs, and what it has reached.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use burn_gpt_oss::{CheckpointForm, CheckpointReader};
 use burn_qat_train::{
-    EvalData, QuantizedWeight, Recipe, ResultRow, ResultTable, check_disk, evaluate_checkpoint,
+    EvalData, EvalProgress, EvalReport, QuantizedWeight, Recipe, ResultRow, ResultTable,
+    check_disk, evaluate_checkpoint, evaluate_model,
 };
 
 use crate::args::Args;
 use crate::console::{Bar, Cancel};
 use crate::device::DeviceName;
 use crate::output::{Mode, Output};
-use crate::settings::{Settings, format_of};
+use crate::settings::{Settings, StagePlan, format_of};
 use crate::terminal::say;
-use crate::{checks, conclusion, input, options, output, recipe, resume};
+use crate::{checks, conclusion, dry_run, input, options, output, recipe, resume};
 
 /// A run in progress.
 pub struct Run {
@@ -33,13 +35,16 @@ pub struct Run {
     pub table: ResultTable,
 }
 
+/// The factors, as PEFT calls the file.
+const ADAPTER_FILE: &str = "adapter_model.safetensors";
+
 /// Name of the row of the model that a run starts from.
 pub const ORIGINAL: &str = "Original";
 
 impl Run {
     /// Opens model and data and checks that the run fits into memory and on the disk. Nothing large is
-    /// loaded yet, and nothing is created before all checks have passed.
-    pub fn prepare(args: &Args, recipe: Recipe, cancel: Cancel) -> Result<Self> {
+    /// loaded yet, and nothing is created before all checks have passed. None of a dry run, which ends here.
+    pub fn prepare(args: &Args, recipe: Recipe, cancel: Cancel) -> Result<Option<Self>> {
         let device = args.device.open();
         let mode = args.mode();
         output::check(&recipe, mode)?;
@@ -63,8 +68,14 @@ impl Run {
         let packed = given
             .as_ref()
             .is_none_or(|reader| reader.form() == CheckpointForm::Mxfp4);
-        checks::fit(&config, &settings, &data, packed)?;
+        checks::usable(&config, &settings, &data, packed)?;
+        let estimate = checks::estimate(&config, &settings, &data, packed)?;
         let prompts = checks::prompts(&config, &settings, &data, &tokenizer)?;
+        if args.dry_run {
+            dry_run::print(&config, &settings, &data, &estimate)?;
+            return Ok(None);
+        }
+        checks::fits(&estimate)?;
         let resumes = mode == Mode::Resume;
         let output = match resumes {
             true => Output::reopen(recipe)?,
@@ -93,7 +104,7 @@ impl Run {
             prompts,
             format: settings.format.clone(),
         };
-        Ok(Self {
+        Ok(Some(Self {
             settings,
             output,
             original,
@@ -104,7 +115,7 @@ impl Run {
             cancel,
             resumes,
             table,
-        })
+        }))
     }
 
     /// The output directory.
@@ -147,21 +158,51 @@ impl Run {
 
     /// Evaluates a directory and adds its row, unless it is there or the run is to stop meanwhile.
     pub fn evaluate(&mut self, name: &str, steps: usize, dir: &Path) -> Result<()> {
+        let (settings, device) = (self.settings.eval, self.device.clone());
+        self.measure((name, steps, dir), |data, observe| {
+            Ok(evaluate_checkpoint(dir, data, settings, &device, observe)?)
+        })
+    }
+
+    /// The same with what a stage with adapters wrote: the base in its file, and the factors.
+    pub fn evaluate_adapter(&mut self, plan: &StagePlan, steps: usize) -> Result<()> {
+        let dir = self.adapter_dir(plan);
+        let model = self
+            .with_saved_adapter(plan)?
+            .context("factors were saved")?;
+        let size = dir
+            .join(ADAPTER_FILE)
+            .metadata()
+            .map_or(0, |file| file.len());
+        let (settings, device) = (self.settings.eval, self.device.clone());
+        let source = CheckpointReader::open(&self.original)?;
+        self.measure((&plan.title, steps, &dir), |data, observe| {
+            let report = evaluate_model(&model, &source, data, settings, &device, observe)?;
+            Ok(report.map(|report| EvalReport {
+                bytes_on_disk: report.bytes_on_disk + size,
+                ..report
+            }))
+        })
+    }
+
+    fn measure(
+        &mut self,
+        (name, steps, dir): (&str, usize, &Path),
+        evaluate: impl FnOnce(
+            &EvalData,
+            &mut (dyn FnMut(EvalProgress) -> ControlFlow<()> + Send),
+        ) -> Result<Option<EvalReport>>,
+    ) -> Result<()> {
         if self.table.row(name).is_some() {
             return Ok(());
         }
         let bar = Bar::new(&format!("evaluating {name}"));
         let (examples, prompts) = (self.eval_data.examples.len(), self.eval_data.prompts.len());
-        let report = evaluate_checkpoint(
-            dir,
-            &self.eval_data,
-            self.settings.eval,
-            &self.device,
-            |p| {
-                bar.evaluation(p, examples, prompts);
-                self.cancel.flow()
-            },
-        )?;
+        let mut observe = |progress| {
+            bar.evaluation(progress, examples, prompts);
+            self.cancel.flow()
+        };
+        let report = evaluate(&self.eval_data, &mut observe)?;
         let seconds = bar.finish();
         let Some(report) = report else { return Ok(()) };
         say(format_args!(

@@ -25,14 +25,17 @@ pub struct StagePlan {
     pub method: Method,
     /// The stage that it goes on from.
     pub from: Option<String>,
+    /// The stage that it learns from.
+    pub teacher: Option<String>,
     pub ptq: bool,
     pub policy: QuantPolicy,
     pub config: TrainConfig,
 }
 
 impl StagePlan {
+    /// Whether it trains rounded weights.
     pub fn is_qat(&self) -> bool {
-        self.method == Method::Qat
+        self.method.is_rounded()
     }
 
     /// Names the row of its rounded result.
@@ -72,6 +75,7 @@ impl Settings {
                 title: stage.title.clone().unwrap_or_else(|| name.clone()),
                 method: stage.method,
                 from: stage.from.clone(),
+                teacher: stage.teacher.clone().or_else(|| stage.from.clone()),
                 ptq: stage.ptq,
                 policy: stage.quantize.policy()?,
                 config,
@@ -107,6 +111,15 @@ impl Settings {
     pub fn is_needed_after(&self, name: &str, index: usize) -> bool {
         let mut later = self.stages.iter().skip(index + 1);
         later.any(|stage| stage.from.as_deref() == Some(name))
+    }
+
+    /// Whether the weights of a stage are kept in memory while another one changes its own.
+    pub fn keeps_weights(&self) -> bool {
+        let goes_on_later = |(index, stage): (usize, &StagePlan)| {
+            let from = stage.from.as_deref();
+            from.is_some_and(|from| self.is_needed_after(from, index))
+        };
+        self.stages.iter().enumerate().any(goes_on_later)
     }
 
     /// Names of the rows behind the original's, in order.

@@ -1,10 +1,10 @@
 //! One stage: trained, saved and evaluated, or taken over from an earlier run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow};
-use burn_gpt_oss::GptOss;
-use burn_qat_train::{History, QatError, StageOutcome, resume, saved_step, train};
+use burn_gpt_oss::{CheckpointReader, GptOss};
+use burn_qat_train::{History, Method, QatError, StageOutcome, StageRun, Teacher, saved_step};
 
 use crate::console;
 use crate::run::Run;
@@ -33,13 +33,13 @@ impl Run {
         (index, start): (usize, usize),
         model: GptOss,
     ) -> Result<Option<Trained>> {
-        let dir = self.out().join(&plan.name);
         if let Some(trained) = self.completed(plan, index, &model)? {
-            self.evaluate(&plan.title, start + trained.best_step, &dir)?;
+            self.evaluate_stage(plan, start + trained.best_step)?;
             return Ok(Some(trained));
         }
         if self.resumes {
-            self.forget(&plan.title, &[dir, self.out().join(plan.adapter_name())])?;
+            let dirs = [self.out().join(&plan.name), self.adapter_dir(plan)];
+            self.forget(&plan.title, &dirs)?;
         }
         let ended = self.train(plan, model)?;
         if ended.outcome.best_step == 0 {
@@ -71,16 +71,15 @@ impl Run {
         if let Some(step) = saved {
             say(format_args!("{title}: goes on after step {step}"));
         }
-        let train = if saved.is_some() { resume } else { train };
-        match train(
-            title,
-            &logs,
-            model,
-            data,
-            &plan.config,
-            console,
-            interrupter,
-        ) {
+        let mut run = StageRun::new(title, &logs, &plan.config, console, interrupter);
+        if let Some(teacher) = self.teacher(plan)? {
+            run = run.with_teacher(teacher);
+        }
+        let ended = match saved {
+            Some(_) => run.resume(model, data),
+            None => run.train(model, data),
+        };
+        match ended {
             Ok(outcome) => Ok(Ended {
                 outcome,
                 failure: None,
@@ -95,6 +94,53 @@ impl Run {
         }
     }
 
+    /// Whom a stage learns from: a checkpoint, or a base with factors, which stay in their files.
+    fn teacher(&self, plan: &StagePlan) -> Result<Option<Teacher>> {
+        if plan.method != Method::Qad {
+            return Ok(None);
+        }
+        let mut stages = self.settings.stages.iter();
+        let teacher = stages.find(|stage| Some(&stage.name) == plan.teacher.as_ref());
+        let model = match teacher {
+            Some(teacher) if self.is_factors(teacher) => self
+                .with_saved_adapter(teacher)?
+                .context("the teacher's factors were saved")?,
+            Some(teacher) => self.stored(&self.out().join(&teacher.name), plan)?,
+            None => self.base()?,
+        };
+        Ok(Some(Teacher::new(model)))
+    }
+
+    fn stored(&self, dir: &Path, plan: &StagePlan) -> Result<GptOss> {
+        let master = plan.config.element_types.master;
+        let reader = CheckpointReader::open(dir)?;
+        Ok(reader.load_stored(&self.device, master, |_| {})?)
+    }
+
+    /// Whether the factors are all that a stage writes: in bfloat16 their sum with the base would take twice the disk
+    /// of everything else.
+    fn is_factors(&self, plan: &StagePlan) -> bool {
+        self.settings.recipe.lora.is_some() && !plan.is_qat()
+    }
+
+    /// The directory of what a stage trained.
+    pub fn product(&self, plan: &StagePlan) -> PathBuf {
+        match self.is_factors(plan) {
+            true => self.adapter_dir(plan),
+            false => self.out().join(&plan.name),
+        }
+    }
+
+    fn evaluate_stage(&mut self, plan: &StagePlan, steps: usize) -> Result<()> {
+        match self.is_factors(plan) {
+            true => self.evaluate_adapter(plan, steps),
+            false => {
+                let dir = self.product(plan);
+                self.evaluate(&plan.title, steps, &dir)
+            }
+        }
+    }
+
     /// Saves and evaluates what a stage ended with, then returns the error it ended with.
     fn finish(
         &mut self,
@@ -106,11 +152,10 @@ impl Run {
             mut outcome,
             failure,
         } = ended;
-        let (title, logs) = (&plan.title, self.logs(plan));
-        let dir = match self.save(plan, start, &outcome.model) {
-            Ok(dir) => dir,
-            Err(error) => return Err(unsaved(error, failure, &mut outcome, logs)),
-        };
+        let (dir, logs) = (self.product(plan), self.logs(plan));
+        if let Err(error) = self.save(plan, start, &outcome.model) {
+            return Err(unsaved(error, failure, &mut outcome, logs));
+        }
         match self.keeps_record(plan, index) {
             true => {
                 outcome.keep_record(&logs)?;
@@ -119,7 +164,7 @@ impl Run {
             false => outcome.discard_record(),
         }
         let (steps, rows) = (start + outcome.best_step, self.table.rows.len());
-        let evaluated = self.evaluate(title, steps, &dir);
+        let evaluated = self.evaluate_stage(plan, steps);
         if self.table.rows.len() == rows {
             say(format_args!(
                 "saved {}: the model of step {steps}, not evaluated",
@@ -140,16 +185,16 @@ impl Run {
     }
 
     /// Saves what a stage trained; factors first, since they are what was trained.
-    fn save(&self, plan: &StagePlan, start: usize, model: &GptOss) -> Result<PathBuf> {
+    fn save(&self, plan: &StagePlan, start: usize, model: &GptOss) -> Result<()> {
         let dir = self.out().join(&plan.name);
         if self.settings.recipe.lora.is_some() {
             self.save_adapter(plan, start, model)?;
         }
         match plan.is_qat() {
-            true => self.export(&dir, model)?,
-            false => self.save_bf16(&dir, model)?,
+            true => self.export(&dir, model),
+            false if self.is_factors(plan) => Ok(()),
+            false => self.save_bf16(&dir, model),
         }
-        Ok(dir)
     }
 
     /// Where a stage logs and keeps its states.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::example::{error_of, mentions, run, text};
+use crate::example::{entries, error_of, mentions, run, text};
 use crate::recipe::results;
 
 const SHORT: [&str; 5] = ["--smoke", "--prompts", "1", "--max-new-tokens", "2"];
@@ -32,6 +32,7 @@ fn every_recipe_runs_on_the_embedded_model() {
         let n_rows = match name.as_str() {
             "embedded" | "embedded_lora" | "qat_full" => 6,
             "lora_qat" => 4,
+            "qad" => 4,
             "sft_full" | "sft_lora" => 3,
             "lora_qat_only" => 2,
             other => panic!("{other}: how many rows?"),
@@ -97,4 +98,40 @@ fn mistakes_end_before_anything_is_written() {
         assert!(!out.exists(), "{args:?}");
     }
     mentions(&error_of(&run(&["--resume"])), &["--resume needs --out"]);
+}
+
+/// A run that does not fit is described, too, and nothing is written.
+#[test]
+fn a_dry_run_tells_what_a_run_would_take() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let out = text(&dir.path().join("out"));
+    let told = |args: &[&str]| {
+        let ended = run(&[&["--dry-run", "--out", &out], args].concat());
+        assert!(ended.status.success(), "{ended:?}");
+        String::from_utf8_lossy(&ended.stdout).into_owned()
+    };
+    let full = told(&[]);
+    mentions(&full, &["parameters 3.7 M, trained 3.7 M (100.00 %)"]);
+    mentions(
+        &full,
+        &[
+            "| SFT | 120 | 1.92 |",
+            "| SFT + QAT | 60 | 0.96 |",
+            "fits: ",
+        ],
+    );
+    mentions(
+        &full,
+        &["SFT weights for the control", "AdamW moments", "in all"],
+    );
+    let one_stage = told(&["stages.sft_longer=null"]);
+    assert!(!one_stage.contains("for the control"), "{one_stage}");
+    let lora = told(&["--lora"]);
+    mentions(&lora, &["| LoRA-QAT | 60 |", "mxfp4_mlp_weight_only"]);
+    let long = told(&[
+        "train.micro_batch_size=4000",
+        "stages.sft.micro_batch_size=4000000",
+    ]);
+    mentions(&long, &["DOES NOT FIT", "--max-length"]);
+    assert!(entries(dir.path()).is_empty(), "{:?}", entries(dir.path()));
 }

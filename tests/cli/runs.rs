@@ -22,6 +22,9 @@ fn help_explains_every_option() {
         "--lora",
         "--rank",
         "--smoke",
+        "--recipe",
+        "--dry-run",
+        "KEY=VALUE",
     ];
     mentions(&help, &options);
     mentions(
@@ -51,7 +54,6 @@ fn short_run_with_adapters_twice_in_one_directory() {
         );
     }
     for file in [
-        "lora_sft/config.json",
         "lora_sft_adapter/adapter_config.json",
         "lora_sft_ptq/config.json",
         "lora_qat/config.json",

@@ -62,7 +62,11 @@ pub enum EvalProgress {
     Prompts(usize),
 }
 
-/// Loads a checkpoint directory and evaluates it: what is measured is what lies on disk.
+/// Weights that take more than this in float32 are not decoded.
+const LARGE: u64 = 4_000_000_000;
+
+/// Loads a checkpoint directory and evaluates it: what is measured is what lies on disk. A model that would take more
+/// than 4 GB in float32 stays in its file, where packed experts and 16-bit matrices are multiplied as they are stored.
 ///
 /// `observe` is called after every batch and token; [`ControlFlow::Break`] ends the evaluation
 /// without a result.
@@ -78,11 +82,31 @@ pub fn evaluate_checkpoint(
     mut observe: impl FnMut(EvalProgress) -> ControlFlow<()> + Send,
 ) -> Result<Option<EvalReport>, QatError> {
     let reader = CheckpointReader::open(dir)?;
-    let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json"))?;
-    let model = reader.load(device, options.element_types.compute, |_| {})?;
+    let (config, compute) = (reader.config(), options.element_types.compute);
+    let model = match 4 * (config.num_expert_weights() + config.num_dense_weights()) > LARGE {
+        true => reader.load_stored(device, compute, |_| {})?,
+        false => reader.load(device, compute, |_| {})?,
+    };
+    evaluate_model(&model, &reader, data, options, device, &mut observe)
+}
+
+/// Evaluates a model in memory, such as a packed base with adapters. `source` is the checkpoint whose tokenizer it has,
+/// and whose form and size are reported.
+///
+/// # Errors
+/// Those of [`evaluate_checkpoint`].
+pub fn evaluate_model(
+    model: &GptOss,
+    source: &CheckpointReader,
+    data: &EvalData,
+    options: EvalOptions,
+    device: &Device,
+    mut observe: impl FnMut(EvalProgress) -> ControlFlow<()> + Send,
+) -> Result<Option<EvalReport>, QatError> {
+    let tokenizer = Tokenizer::from_file(source.dir().join("tokenizer.json"))?;
     let batch = options.batch_size;
     let loss = evaluate_loss(
-        &model,
+        model,
         &data.examples,
         (batch, options.parallel),
         device,
@@ -91,12 +115,12 @@ pub fn evaluate_checkpoint(
     let Some(loss) = loss else { return Ok(None) };
     let prompts = |done| observe(EvalProgress::Prompts(done));
     let mut stops = stop_tokens(&tokenizer);
-    stops.extend(reader.eos_token_ids()?);
-    let Some(pass_rate) = pass_rate(&model, (&tokenizer, &stops), data, options, device, prompts)?
+    stops.extend(source.eos_token_ids()?);
+    let Some(pass_rate) = pass_rate(model, (&tokenizer, &stops), data, options, device, prompts)?
     else {
         return Ok(None);
     };
-    let (form, bytes_on_disk) = (reader.form(), reader.file_len()?);
+    let (form, bytes_on_disk) = (source.form(), source.file_len()?);
     Ok(Some(EvalReport {
         loss,
         pass_rate,

@@ -137,8 +137,13 @@ fn check(recipe: &Recipe, tree: &Node) -> Result<(), QatError> {
             expected,
             found,
         } => {
+            // What belongs to a map of its own says so.
+            let key = match key {
+                "temperature" | "kl_weight" => format!("distill.{key}"),
+                key => key.to_owned(),
+            };
             let path = match prefix {
-                "" => key.to_owned(),
+                "" => key,
                 prefix => format!("{prefix}.{key}"),
             };
             let message = format!("`{path}` is {found}, expected {expected}");
@@ -165,6 +170,7 @@ fn check(recipe: &Recipe, tree: &Node) -> Result<(), QatError> {
         let before = &recipe.stages[..index];
         check_names((name, stage), before)
             .and_then(|()| check_from((name, stage), before))
+            .and_then(|()| check_teacher((name, stage), before))
             .map_err(|(key, message)| {
                 error(&tree.nearest(&format!("{prefix}.{key}")).origin, message)
             })?;
@@ -215,19 +221,40 @@ fn check_from((name, stage): (&str, &Stage), before: &[(String, Stage)]) -> Resu
             format!("`stages.{name}.from` is `{from}`, expected an earlier stage{known}"),
         ));
     };
-    match (earlier.method, stage.method) {
-        (Method::Qat, Method::Sft) => {
+    match (earlier.method.is_rounded(), stage.method.is_rounded()) {
+        (true, false) => {
             let message = format!(
                 "`stages.{name}` is SFT and goes on from `{from}`, whose weights are rounded; give it `method: qat`"
             );
             Err(("from", message))
         }
-        (Method::Qat, Method::Qat) if earlier.quantize != stage.quantize => {
+        (true, true) if earlier.quantize != stage.quantize => {
             let message = format!(
                 "`stages.{name}.quantize` differs from that of `{from}`, whose weights it goes on with"
             );
             Err(("quantize", message))
         }
         _ => Ok(()),
+    }
+}
+
+/// A teacher is an earlier stage, and teaches stages that learn from one.
+fn check_teacher((name, stage): (&str, &Stage), before: &[(String, Stage)]) -> Result<(), Wrong> {
+    let Some(teacher) = &stage.teacher else {
+        return Ok(());
+    };
+    if stage.method != Method::Qad {
+        let message = format!(
+            "`stages.{name}.teacher` is given, and nobody learns from it; give it `method: qad`"
+        );
+        return Err(("teacher", message));
+    }
+    match before.iter().any(|(name, _)| name == teacher) {
+        true => Ok(()),
+        false => {
+            let message =
+                format!("`stages.{name}.teacher` is `{teacher}`, expected an earlier stage");
+            Err(("teacher", message))
+        }
     }
 }

@@ -2,6 +2,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
+use crate::distill::DistillConfig;
 use crate::error::QatError;
 use crate::quantize::{QuantPolicy, QuantRule};
 use crate::train::TrainConfig;
@@ -21,6 +22,10 @@ pub struct Stage {
     pub from: Option<String>,
     /// Which weights are rounded, in a QAT stage and by `ptq`.
     pub quantize: PolicyChoice,
+    /// The stage whose checkpoint teaches a QAD stage; none is the one that it goes on from, or the model.
+    pub teacher: Option<String>,
+    /// How a teacher teaches.
+    pub distill: DistillConfig,
     /// Also round the result without training, and measure that.
     pub ptq: bool,
     /// Passes over the training data, if there is no number of `steps`.
@@ -69,6 +74,15 @@ pub enum Method {
     Sft,
     /// Fine-tuning on rounded weights.
     Qat,
+    /// Distillation of rounded weights: they learn what a frozen teacher gives.
+    Qad,
+}
+
+impl Method {
+    /// Whether weights are rounded while they are trained.
+    pub fn is_rounded(self) -> bool {
+        self != Self::Sft
+    }
 }
 
 impl Default for Stage {
@@ -80,6 +94,8 @@ impl Default for Stage {
             title: None,
             from: None,
             quantize: PolicyChoice::Preset("mxfp4_mlp_weight_only".into()),
+            teacher: None,
+            distill: DistillConfig::default(),
             ptq: false,
             epochs: 1.0,
             steps: None,
@@ -121,6 +137,7 @@ impl Stage {
             let expected = "0 (no limit) or a positive number";
             return refuse("max_grad_norm", expected, self.max_grad_norm);
         }
+        self.distill.check()?;
         self.quantize.policy()?;
         self.train_config(1, 0, 0).check()
     }
@@ -148,6 +165,7 @@ impl Stage {
             recompute_layers: self.recompute_layers,
             global_refresh_steps: self.global_refresh_steps,
             checkpoint_steps: NonZeroUsize::new(save_steps),
+            distill: (self.method == Method::Qad).then_some(self.distill),
             seed: seed.wrapping_add(depth as u64),
             ..TrainConfig::default()
         }

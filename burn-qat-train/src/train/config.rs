@@ -4,6 +4,7 @@ use burn::tensor::FloatDType;
 use burn_gpt_oss::ElementTypes;
 use serde::{Deserialize, Serialize};
 
+use crate::distill::DistillConfig;
 use crate::error::QatError;
 
 /// Hyper-parameters of one training stage. The defaults are those of the published full fine-tuning
@@ -51,6 +52,10 @@ pub struct TrainConfig {
     /// written before every evaluation, after the last step, and before a stop that was asked for.
     #[serde(default)]
     pub checkpoint_steps: Option<NonZeroUsize>,
+    /// How a [`Teacher`](crate::Teacher) teaches; none trains on the targets alone. The validation loss is that of the
+    /// targets either way.
+    #[serde(default)]
+    pub distill: Option<DistillConfig>,
     /// Element types of weights, activations and gradients.
     #[serde(default = "ElementTypes::training")]
     pub element_types: ElementTypes,
@@ -78,6 +83,7 @@ impl Default for TrainConfig {
             recompute_layers: false,
             global_refresh_steps: None,
             checkpoint_steps: None,
+            distill: None,
             element_types: ElementTypes::training(),
             seed: 42,
         }
@@ -134,6 +140,9 @@ impl TrainConfig {
         let decay = self.weight_decay;
         let holds = decay.is_finite() && decay >= 0.0;
         require("weight_decay", holds, "0 or a positive number", decay)?;
+        if let Some(distill) = &self.distill {
+            distill.check()?;
+        }
         check_element_types(self.element_types)
     }
 }

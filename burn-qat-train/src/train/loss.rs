@@ -3,6 +3,10 @@ use burn_gpt_oss::ops::next_token_loss;
 use burn_gpt_oss::{GptOss, GptOssConfig, router_aux_loss};
 
 use crate::data::MicroBatch;
+use crate::distill::{DistillConfig, Teacher};
+
+/// A teacher and how it teaches.
+pub(super) type Lesson<'a> = (&'a Teacher, &'a DistillConfig);
 
 /// Summed loss of a micro-batch, the head applied to the rows with targets alone; and, where the
 /// configuration asks for it (`output_router_logits`), the weighted load-balancing loss.
@@ -10,6 +14,15 @@ use crate::data::MicroBatch;
 /// # Shapes
 /// - output: `[1]` each
 pub fn micro_batch_loss(model: &GptOss, batch: &MicroBatch) -> (Tensor<1>, Option<Tensor<1>>) {
+    taught_loss(model, batch, None)
+}
+
+/// The same, with the loss of a student where there is a teacher.
+pub(super) fn taught_loss(
+    model: &GptOss,
+    batch: &MicroBatch,
+    lesson: Option<Lesson<'_>>,
+) -> (Tensor<1>, Option<Tensor<1>>) {
     let config = model.config();
     let mut router_logits = Vec::new();
     let hidden = model.hidden_states(batch.input_ids.clone(), None, |block| {
@@ -17,7 +30,7 @@ pub fn micro_batch_loss(model: &GptOss, batch: &MicroBatch) -> (Tensor<1>, Optio
             router_logits.push(block.router.logits.clone());
         }
     });
-    let nll = head_loss(model, hidden, batch);
+    let nll = head_loss(model, hidden, batch, lesson);
     let auxiliary = auxiliary_loss(config, &router_logits);
     (nll, auxiliary)
 }
@@ -27,11 +40,19 @@ pub fn micro_batch_loss(model: &GptOss, batch: &MicroBatch) -> (Tensor<1>, Optio
 /// # Shapes
 /// - hidden: `[batch, len, hidden_size]`, after the final norm
 /// - output: `[1]`
-pub(super) fn head_loss(model: &GptOss, hidden: Tensor<3>, batch: &MicroBatch) -> Tensor<1> {
+pub(super) fn head_loss(
+    model: &GptOss,
+    hidden: Tensor<3>,
+    batch: &MicroBatch,
+    lesson: Option<Lesson<'_>>,
+) -> Tensor<1> {
     let [sequences, len, width] = hidden.dims();
     let rows = hidden
         .reshape([sequences * len, width])
         .select(0, batch.target_rows.clone());
+    if let Some((teacher, config)) = lesson {
+        return teacher.loss(config, model, rows, batch);
+    }
     let every = Tensor::ones(batch.targets.dims(), (&rows.device(), DType::F32));
     let head = model.lm_head.weight.val();
     next_token_loss(rows, head, batch.targets.clone(), every)

@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use burn_gpt_oss::ops::ordered_sum;
 use burn_gpt_oss::{Block, GptOss, SequenceContext};
 
-use super::loss::{auxiliary_loss, head_loss};
+use super::loss::{Lesson, auxiliary_loss, head_loss};
 use crate::data::MicroBatch;
 
 /// What the two losses of a micro-batch are divided by in the loss of a step.
@@ -34,6 +34,7 @@ pub(super) fn recomputed_gradients(
     model: &GptOss,
     batch: &MicroBatch,
     divisors: LossDivisors,
+    lesson: Option<Lesson<'_>>,
 ) -> (Tensor<1>, GradientsParams) {
     let mut total = GradientsAccumulator::new();
     let mut kept = forward(model, batch);
@@ -41,7 +42,7 @@ pub(super) fn recomputed_gradients(
 
     let last = tracked(kept.hidden.pop().expect("the embedding at least"));
     let context = model.context(len, None, &last);
-    let loss = head_loss(model, model.norm.forward(last.clone()), batch);
+    let loss = head_loss(model, model.norm.forward(last.clone()), batch, lesson);
     let loss = loss / divisors.n_targets as f64;
     let reported = loss.clone().detach();
     let mut grad = gradients_of(model, loss, &last, &mut total);

@@ -19,6 +19,7 @@ use super::resume::{self, Restored, State, StateSaver};
 use super::run_log::RunLog;
 use super::{Console, FineTune, StageOutcome, StageProgress, TrainConfig, WarmupCosine};
 use crate::data::{StepLoader, TokenizedExample};
+use crate::distill::{DistillConfig, Teacher};
 use crate::error::QatError;
 
 type Data = (Vec<TokenizedExample>, Vec<TokenizedExample>);
@@ -27,7 +28,7 @@ type Data = (Vec<TokenizedExample>, Vec<TokenizedExample>);
 /// validation loss is kept in `dir` while training and returned at the end.
 ///
 /// `dir` receives `metrics.jsonl` and must exist. With [`TrainConfig::checkpoint_steps`] it also receives states
-/// that [`resume`] goes on from; those of an earlier run are removed.
+/// that [`resume`] goes on from; those of an earlier run are removed. [`StageRun`] is the same with a teacher.
 ///
 /// # Errors
 /// Settings out of range, a directory that another run writes to, failures of files and devices, and
@@ -42,8 +43,7 @@ pub fn train(
     console: Console,
     interrupter: Interrupter,
 ) -> Result<StageOutcome, QatError> {
-    let stage = Stage { stage, dir, config };
-    stage.run(model, data, (console, interrupter), None)
+    StageRun::new(stage, dir, config, console, interrupter).train(model, data)
 }
 
 /// Goes on with a run of [`train`] that ended early, from the last state in its directory: the curves are those of
@@ -61,32 +61,114 @@ pub fn resume(
     console: Console,
     interrupter: Interrupter,
 ) -> Result<StageOutcome, QatError> {
-    let restored = Restored::find(dir)?.ok_or_else(|| QatError::Resume {
-        path: dir.to_path_buf(),
-        message: "has no state of a run to go on from; begin a new run".into(),
-    })?;
-    let stage = Stage { stage, dir, config };
-    stage.run(model, data, (console, interrupter), Some(restored))
+    StageRun::new(stage, dir, config, console, interrupter).resume(model, data)
 }
 
-/// What a run is called, where it writes and how it trains.
-struct Stage<'a> {
+/// A stage of training: what it is called, where it writes, how it trains, who watches it and stops it.
+pub struct StageRun<'a> {
     stage: &'a str,
     dir: &'a Path,
     config: &'a TrainConfig,
+    console: Console,
+    interrupter: Interrupter,
+    teacher: Option<Teacher>,
 }
 
-impl Stage<'_> {
+impl<'a> StageRun<'a> {
+    /// A stage without a teacher.
+    pub fn new(
+        stage: &'a str,
+        dir: &'a Path,
+        config: &'a TrainConfig,
+        console: Console,
+        interrupter: Interrupter,
+    ) -> Self {
+        Self {
+            stage,
+            dir,
+            config,
+            console,
+            interrupter,
+            teacher: None,
+        }
+    }
+
+    /// The same with a teacher, for [`TrainConfig::distill`].
+    pub fn with_teacher(self, teacher: Teacher) -> Self {
+        Self {
+            teacher: Some(teacher),
+            ..self
+        }
+    }
+
+    /// See [`train`].
+    ///
+    /// # Errors
+    /// Those of [`train`], and a teacher that is missing, not asked for, or has other tokens.
+    pub fn train(
+        self,
+        model: GptOss,
+        data: (Vec<TokenizedExample>, Vec<TokenizedExample>),
+    ) -> Result<StageOutcome, QatError> {
+        self.run(model, data, None)
+    }
+
+    /// See [`resume`].
+    ///
+    /// # Errors
+    /// Those of [`resume`] and of [`train`](Self::train).
+    pub fn resume(
+        self,
+        model: GptOss,
+        data: (Vec<TokenizedExample>, Vec<TokenizedExample>),
+    ) -> Result<StageOutcome, QatError> {
+        let restored = Restored::find(self.dir)?.ok_or_else(|| QatError::Resume {
+            path: self.dir.to_path_buf(),
+            message: "has no state of a run to go on from; begin a new run".into(),
+        })?;
+        self.run(model, data, Some(restored))
+    }
+
+    /// The teacher and how it teaches.
+    fn lesson(&self, student: &GptOss) -> Result<Option<(Teacher, DistillConfig)>, QatError> {
+        let refuse = |expected: &str, found: &str| {
+            Err(QatError::Setting {
+                key: "teacher",
+                expected: expected.into(),
+                found: found.into(),
+            })
+        };
+        match (&self.teacher, self.config.distill) {
+            (None, None) => Ok(None),
+            (Some(teacher), Some(config)) => {
+                teacher.check(student)?;
+                Ok(Some((teacher.clone(), config)))
+            }
+            (None, Some(_)) => refuse("a model, since `distill` is set", "none"),
+            (Some(_), None) => refuse("none, or `distill` set", "a model"),
+        }
+    }
+
     fn run(
-        &self,
+        self,
         model: GptOss,
         data: Data,
-        (console, asked): (Console, Interrupter),
         restored: Option<Restored>,
     ) -> Result<StageOutcome, QatError> {
-        let Self { stage, dir, config } = *self;
-        check(&model, (&data.0, &data.1), config)?;
-        let beginning = State::beginning(stage, config, &model, (&data.0, &data.1));
+        check(&model, (&data.0, &data.1), self.config)?;
+        let lesson = self.lesson(&model)?;
+        let Self {
+            stage,
+            dir,
+            config,
+            console,
+            interrupter: asked,
+            ..
+        } = self;
+        let mut beginning = State::beginning(stage, config, &model, (&data.0, &data.1));
+        if let Some((teacher, _)) = &lesson {
+            beginning.fingerprint.learns_from(teacher.model());
+        }
         if let Some(restored) = &restored {
             restored.check(&beginning)?;
         }
@@ -147,6 +229,9 @@ impl Stage<'_> {
             training = training.gradient_checkpointing();
         }
         let mut model = FineTune::new(model.train(), config).saving(begun.step, saver);
+        if let Some((teacher, config)) = lesson {
+            model = model.taught_by(teacher, config);
+        }
         let mut optimizer = adamw(config);
         if let Some(restored) = &restored {
             model = restored.model(model)?;

@@ -17,11 +17,12 @@ use rayon::prelude::*;
 
 use super::TrainConfig;
 use super::clip::clip_global_norm;
-use super::loss::micro_batch_loss;
+use super::loss::{Lesson, micro_batch_loss, taught_loss};
 use super::quantized_experts::quantize_experts;
 use super::recompute::{LossDivisors, recomputed_gradients};
 use super::resume::StateSaver;
 use crate::data::{MicroBatch, StepBatch};
+use crate::distill::{DistillConfig, Teacher};
 
 /// A model under training: what Burn's `Learner` steps.
 ///
@@ -39,6 +40,8 @@ pub struct FineTune {
     steps: usize,
     /// Hears of every step, and saves the state of the run.
     saver: Option<Arc<StateSaver>>,
+    /// Whom the model learns from, in place of the targets.
+    teacher: Option<Arc<(Teacher, DistillConfig)>>,
 }
 
 /// What one step reports: no logits, so a large vocabulary costs nothing here.
@@ -66,7 +69,21 @@ impl FineTune {
             },
             steps: 0,
             saver: None,
+            teacher: None,
         }
+    }
+
+    /// The same with a teacher, whose distribution is learned as the configuration says.
+    pub fn taught_by(self, teacher: Teacher, config: DistillConfig) -> Self {
+        Self {
+            teacher: Some(Arc::new((teacher, config))),
+            ..self
+        }
+    }
+
+    fn lesson(&self) -> Option<Lesson<'_>> {
+        let teacher = self.teacher.as_deref();
+        teacher.map(|(teacher, config)| (teacher, config))
     }
 
     /// The same with a history of steps, and states that are saved.
@@ -126,9 +143,9 @@ impl FineTune {
                 n_targets,
                 n_micro_batches,
             };
-            return recomputed_gradients(&self.model, batch, divisors);
+            return recomputed_gradients(&self.model, batch, divisors, self.lesson());
         }
-        let (nll, auxiliary) = micro_batch_loss(&self.model, batch);
+        let (nll, auxiliary) = taught_loss(&self.model, batch, self.lesson());
         let loss = nll / n_targets as f64;
         let reported = loss.clone().detach();
         let loss = match auxiliary {

@@ -16,18 +16,31 @@ pub(crate) struct Fingerprint {
     pub validation_data: String,
     /// Names and shapes of all parameters, and the values of those with one axis: norms and biases.
     pub model: String,
+    /// Those of the teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<String>,
 }
 
 impl Fingerprint {
     pub fn new(model: &GptOss, train: &[TokenizedExample], valid: &[TokenizedExample]) -> Self {
-        let mut parameters = Parameters::default();
-        model.visit(&mut parameters);
         Self {
             training_data: of_data(train),
             validation_data: of_data(valid),
-            model: parameters.hash.text(),
+            model: of_model(model),
+            teacher: None,
         }
     }
+
+    /// Adds the teacher's.
+    pub fn learns_from(&mut self, teacher: &GptOss) {
+        self.teacher = Some(of_model(teacher));
+    }
+}
+
+fn of_model(model: &GptOss) -> String {
+    let mut parameters = Parameters::default();
+    model.visit(&mut parameters);
+    parameters.hash.text()
 }
 
 fn of_data(examples: &[TokenizedExample]) -> String {
