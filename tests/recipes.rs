@@ -120,6 +120,35 @@ fn stages_can_be_left_out() {
     assert!(error.contains("names no stage"), "{error}");
 }
 
+/// What is asked for last wins, whoever said it before.
+#[test]
+fn an_override_of_all_stages_concerns_all_stages() {
+    let mut source =
+        source("stages:\n  sft: {batch_size: 4, quantize: x}\n  qat: {batch_size: 2}\n");
+    for text in [
+        "train.batch_size=8",
+        "train.distill.temperature=2",
+        "quantize=mxfp4_mlp_weight_only",
+    ] {
+        source.set(text).expect(text);
+    }
+    for (name, stage) in source.resolve().expect("a recipe").stages {
+        assert_eq!(stage.batch_size, 8, "{name}");
+        assert_eq!(stage.distill.temperature, 2.0, "{name}");
+        let preset = PolicyChoice::Preset("mxfp4_mlp_weight_only".into());
+        assert_eq!(stage.quantize, preset, "{name}");
+    }
+}
+
+/// As when everything below a key is a comment.
+#[test]
+fn keys_with_nothing_behind_them_say_nothing() {
+    let text =
+        "dataset:\nevaluation:\ntrain:\nquantize:\nlora:\nstages:\n  sft:\n  qat: {from: sft}\n";
+    let expected = "stages:\n  sft: {}\n  qat: {from: sft}\n";
+    assert_eq!(recipe(text), recipe(expected));
+}
+
 #[test]
 fn rules_choose_weights_and_schemes() {
     let text = format!(
@@ -167,6 +196,28 @@ fn mistakes_are_answered_with_what_to_do() {
             "lora: {zzz: 1}\nstages: {sft: {}}\n",
             &[],
             &["`lora.zzz`", "expected one of", "targets"],
+        ),
+        // The line of the key, also where its value begins on the next one.
+        (
+            "seed: 1\ntrian:\n  steps: 3\nstages: {sft: {}}\n",
+            &[],
+            &["my.yaml:2", "`trian`", "did you mean `train`?"],
+        ),
+        (
+            "stages:\n  first:\n    steps: 3\n",
+            &[],
+            &["my.yaml:2", "`stages.first.method`"],
+        ),
+        // Rules are looked into.
+        (
+            "quantize:\n  - pattern: '*experts*'\n    shceme: null\nstages: {sft: {}}\n",
+            &[],
+            &["my.yaml:1", "`shceme`", "`pattern`"],
+        ),
+        (
+            "quantize: {a: 1}\nstages: {sft: {}}\n",
+            &[],
+            &["`quantize` is one value"],
         ),
         // A wrong type.
         (
@@ -221,6 +272,21 @@ fn mistakes_are_answered_with_what_to_do() {
         ),
         ("stages: {sft: {batch_size: 0}}\n", &[], &["at least 1"]),
         (
+            "evaluation: {batch_size: 0}\nstages: {sft: {}}\n",
+            &[],
+            &["`evaluation.batch_size` is 0", "1 or more"],
+        ),
+        (
+            "train: {global_refresh_steps: 0}\nstages: {sft: {}}\n",
+            &[],
+            &["a whole number, 1 or more"],
+        ),
+        (
+            "lora:\n  dropout: 0.1\ntrain: {recompute_layers: true}\nstages: {sft: {}}\n",
+            &[],
+            &["my.yaml:2", "`lora.dropout`", "recompute_layers"],
+        ),
+        (
             "lora: {rank: 0}\nstages: {sft: {}}\n",
             &[],
             &["`lora.rank` is 0", "1 or more"],
@@ -269,7 +335,7 @@ fn mistakes_are_answered_with_what_to_do() {
         (
             "stages:\n  sft: {title: A}\n  qat: {title: A}\n",
             &[],
-            &["the title of `sft`"],
+            &["makes a row `A`", "there already"],
         ),
         ("stages:\n  a/b: {method: sft}\n", &[], &["letters, digits"]),
         ("model: x\n", &[], &["names no stage"]),
@@ -295,6 +361,21 @@ fn mistakes_are_answered_with_what_to_do() {
                 "`stages.qad.distill.temperature` is 0",
                 "a positive number",
             ],
+        ),
+        (
+            "stages:\n  sft: {title: Original}\n",
+            &[],
+            &["makes a row `Original`"],
+        ),
+        (
+            "stages:\n  sft: {title: A, ptq: true}\n  qat: {title: A + PTQ}\n",
+            &[],
+            &["my.yaml:3", "makes a row `A + PTQ`"],
+        ),
+        (
+            SMALL,
+            &["stages.ruonded=null"],
+            &["`ruonded` names no stage", "did you mean `rounded`?"],
         ),
         // No recipe at all.
         ("stages: [\n", &[], &["my.yaml:"]),

@@ -7,7 +7,7 @@ mod loss;
 mod task;
 
 pub use checkpoint::{
-    EvalData, EvalOptions, EvalProgress, EvalReport, evaluate_checkpoint, evaluate_model,
+    EvalData, EvalOptions, EvalProgress, EvalReport, Sample, evaluate_checkpoint, evaluate_model,
 };
 pub use interval::PassRate;
 pub use language::Language;

@@ -30,8 +30,8 @@ pub use disk::check_disk;
 pub use distill::{DistillConfig, Divergence, Teacher};
 pub use error::QatError;
 pub use evaluate::{
-    EvalData, EvalOptions, EvalProgress, EvalReport, Language, LossReport, PassRate, Verdict,
-    evaluate_checkpoint, evaluate_loss, evaluate_model, judge,
+    EvalData, EvalOptions, EvalProgress, EvalReport, Language, LossReport, PassRate, Sample,
+    Verdict, evaluate_checkpoint, evaluate_loss, evaluate_model, judge,
 };
 pub use export::{ExportReport, export_mxfp4};
 pub use memory::{MemoryEstimate, available_memory};
@@ -43,7 +43,7 @@ pub use recipe::{
     DatasetSettings, EvaluationSettings, Method, PolicyChoice, Recipe, RecipeSource, Stage,
     SystemBlock,
 };
-pub use report::{Curve, ResultRow, ResultTable, loss_plot};
+pub use report::{Curve, HtmlReport, ResultRow, ResultTable, loss_plot};
 pub use train::{
     Console, FineTune, History, StageOutcome, StageProgress, StageRun, StepOutput, TrainConfig,
     TrainPoint, ValidPoint, WarmupCosine, adamw, clip_global_norm, kept_record, load_record,

@@ -17,6 +17,8 @@ pub struct MemoryEstimate {
     pub update: u64,
     /// The weights after SFT, kept for the control run while QAT changes its own.
     pub control: u64,
+    /// What a teacher has in memory: experts that its file has in floats.
+    pub teacher: u64,
     /// Fake-quantized copies of the expert matrices kept for the backward pass; of one layer where
     /// layers are recomputed.
     pub fake_quantized: u64,
@@ -47,6 +49,7 @@ impl MemoryEstimate {
             optimizer: 2 * weights,
             update: weights,
             control: weights,
+            teacher: 0,
             fake_quantized: types.compute_bytes() * experts_of_a_layer * layers_at_a_time,
             activations: train.parallel_micro_batches as u64 * micro_batch,
         }
@@ -80,6 +83,7 @@ impl MemoryEstimate {
             optimizer: 2 * factors,
             update: factors,
             control: 0,
+            teacher: 0,
             // Codes with their scales: 4.25 bits.
             fake_quantized: experts / config.num_hidden_layers as u64 * layers_at_a_time * 17 / 32,
             activations: full.activations + 3 * table * lora.whole_tables(config)?,
@@ -93,6 +97,7 @@ impl MemoryEstimate {
             + self.optimizer
             + self.fake_quantized.max(self.update)
             + self.control
+            + self.teacher
             + self.activations
     }
 
@@ -128,6 +133,9 @@ impl std::fmt::Display for MemoryEstimate {
         ))?;
         if self.control > 0 {
             f.write_str(&line("SFT weights for the control", self.control))?;
+        }
+        if self.teacher > 0 {
+            f.write_str(&line("the teacher's experts", self.teacher))?;
         }
         f.write_str(line("activations", self.activations).trim_end_matches('\n'))
     }

@@ -11,8 +11,8 @@ use crate::output::Mode;
 /// then quantization-aware training (QAT), and an MXFP4 checkpoint that vLLM, SGLang, TensorRT-LLM and
 /// llama.cpp load.
 ///
-/// Without --model and --data the whole recipe runs on an embedded tiny gpt-oss in a few minutes. Every option is also
-/// a key of a recipe file: docs/recipes.md lists them.
+/// Without --model and --data the whole recipe runs on an embedded tiny gpt-oss in a few minutes. Options of
+/// training, adapters, data and evaluation are keys of a recipe file, too: docs/recipes.md lists them.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "qat_gpt_oss_20b", max_term_width = 100)]
 pub struct Args {
@@ -49,16 +49,16 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// Optimizer steps of SFT [default: one epoch; embedded model: 120]
+    /// Optimizer steps of SFT from the model [default: one epoch; embedded model: 120]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub sft_steps: Option<usize>,
-    /// Optimizer steps of QAT [default: one epoch; embedded model: 60]
+    /// Optimizer steps of every other stage [default: one epoch; embedded model: 60]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub qat_steps: Option<usize>,
-    /// Peak learning rate of SFT [default: 2e-5, with adapters 2e-4; embedded model: 2e-4 and 4e-3]
+    /// Peak learning rate of SFT from the model [default: 2e-5, with adapters 2e-4; embedded model: 2e-4 and 4e-3]
     #[arg(long, value_name = "LR", help_heading = "Training")]
     pub sft_lr: Option<f64>,
-    /// Peak learning rate of QAT [default: 1e-5, with adapters 1e-4; embedded model: 2e-4 and 2e-3]
+    /// Peak learning rate of every other stage [default: 1e-5, with adapters 1e-4; embedded model: 2e-4 and 2e-3]
     #[arg(long, value_name = "LR", help_heading = "Training")]
     pub qat_lr: Option<f64>,
     /// Sequences per optimizer step [default: 4; embedded model: 32]
@@ -181,11 +181,21 @@ impl Args {
             || self.rslora
             || self.lora_targets.is_some()
             || self.lora_layers.is_some();
-        asked || self.overrides.iter().any(|text| text.starts_with("lora."))
+        let mut overrides = self.overrides.iter();
+        asked || overrides.any(|text| speaks_of_lora(text) && text != "lora=null")
+    }
+
+    /// Whether anything was said about adapters, be it that there are to be none.
+    pub fn speaks_of_lora(&self) -> bool {
+        self.asks_for_lora() || self.overrides.iter().any(|text| speaks_of_lora(text))
     }
 
     /// Whether a model was given, so that the embedded one is not meant.
     pub fn gives_model(&self) -> bool {
         self.model.is_some() || self.overrides.iter().any(|text| text.starts_with("model="))
     }
+}
+
+fn speaks_of_lora(text: &str) -> bool {
+    text.starts_with("lora=") || text.starts_with("lora.")
 }

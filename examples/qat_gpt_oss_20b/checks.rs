@@ -1,13 +1,14 @@
 //! What can be known before anything is computed or created.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use burn_fp4::Fp4Scheme;
 use burn_gpt_oss::{CheckpointForm, GptOssConfig, Tokenizer};
-use burn_qat_train::{ChatRecord, DataNotes, MemoryEstimate, TrainConfig, available_memory};
+use burn_qat_train::{ChatRecord, DataNotes, MemoryEstimate, Method, available_memory};
 
 use crate::input::{Data, tell};
 use crate::settings::{Settings, StagePlan};
 
-/// Refuses a tokenizer of another model, and adapters that leave experts in floats.
+/// Refuses a tokenizer of another model, adapters that leave experts in floats, and schemes that no checkpoint holds.
 pub fn usable(config: &GptOssConfig, settings: &Settings, data: &Data, packed: bool) -> Result<()> {
     let examples = || data.train.iter().chain(&data.valid);
     let largest = examples()
@@ -28,27 +29,62 @@ pub fn usable(config: &GptOssConfig, settings: &Settings, data: &Data, packed: b
              take a checkpoint in MXFP4, or adapters on all experts of all layers"
         );
     }
-    Ok(())
+    settings.stages.iter().try_for_each(exportable)
 }
 
-/// The memory that the run needs.
+/// What a stage rounds to has to fit into the checkpoint that it writes.
+fn exportable(stage: &StagePlan) -> Result<()> {
+    let schemes = stage.policy.rules.iter().filter_map(|rule| rule.scheme);
+    let other = schemes
+        .filter(|scheme| !matches!(scheme, Fp4Scheme::Mxfp4 { .. }))
+        .find(|_| stage.is_qat() || stage.ptq);
+    match other {
+        Some(scheme) => bail!(
+            "`stages.{}.quantize` is {}, which rounds to {scheme}: checkpoints are written in MXFP4 alone, as by \
+             mxfp4_mlp_weight_only",
+            stage.name,
+            stage.policy.name
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The memory that the stage with the largest need takes.
 pub fn estimate(
     config: &GptOssConfig,
     settings: &Settings,
     data: &Data,
     packed: bool,
 ) -> Result<MemoryEstimate> {
-    let (train, longest) = (settings.largest(), longest(data));
-    Ok(match &settings.recipe.lora {
-        Some(lora) => MemoryEstimate::adapters(config, lora, train, longest, packed)?,
-        None => MemoryEstimate {
-            control: match settings.keeps_weights() {
-                true => MemoryEstimate::full_parameter(config, train, longest).control,
-                false => 0,
-            },
-            ..MemoryEstimate::full_parameter(config, train, longest)
-        },
-    })
+    let stages = settings.stages.iter();
+    let estimates = stages.map(|stage| stage_estimate(config, settings, stage, (data, packed)));
+    let estimates: Vec<MemoryEstimate> = estimates.collect::<Result<_>>()?;
+    let largest = estimates.into_iter().max_by_key(MemoryEstimate::total);
+    largest.context("a recipe has a stage")
+}
+
+fn stage_estimate(
+    config: &GptOssConfig,
+    settings: &Settings,
+    stage: &StagePlan,
+    (data, packed): (&Data, bool),
+) -> Result<MemoryEstimate> {
+    let longest = longest(data);
+    if let Some(lora) = &settings.recipe.lora {
+        let train = &stage.config;
+        return Ok(MemoryEstimate::adapters(
+            config, lora, train, longest, packed,
+        )?);
+    }
+    let mut estimate = MemoryEstimate::full_parameter(config, &stage.config, longest);
+    if !settings.keeps_weights() {
+        estimate.control = 0;
+    }
+    // A checkpoint in BF16, whose experts are decoded; packed ones stay in the file.
+    if stage.method == Method::Qad && stage.teacher.is_some() {
+        estimate.teacher = 4 * config.num_expert_weights();
+    }
+    Ok(estimate)
 }
 
 /// Refuses a run that the machine's memory cannot hold.
@@ -66,9 +102,9 @@ pub fn longest(data: &Data) -> usize {
 }
 
 /// Whether all parameters can be trained in the memory that is free now.
-pub fn full_training_fits(config: &GptOssConfig, train: &TrainConfig, data: &Data) -> bool {
-    let estimate = MemoryEstimate::full_parameter(config, train, longest(data));
-    available_memory().is_none_or(|available| estimate.total() <= available)
+pub fn full_training_fits(config: &GptOssConfig, settings: &Settings, data: &Data) -> Result<bool> {
+    let estimate = estimate(config, settings, data, true)?;
+    Ok(available_memory().is_none_or(|available| estimate.total() <= available))
 }
 
 /// Bytes of everything that a run writes: the checkpoints of all stages, in BF16 after SFT of all parameters, in MXFP4
@@ -95,7 +131,9 @@ pub fn bytes_on_disk(config: &GptOssConfig, settings: &Settings) -> u64 {
         true => 2 * 12 * weights,
         false => 0,
     };
-    checkpoints + 8 * weights + states
+    let kept = settings.stages.iter().enumerate();
+    let kept = kept.filter(|(index, stage)| settings.keeps_record(stage, *index));
+    checkpoints + (8 + 4 * kept.count() as u64) * weights + states
 }
 
 /// The prompts that are answered: the first ones that leave room for an answer.

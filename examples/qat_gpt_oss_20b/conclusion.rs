@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn_qat_train::{ResultRow, ResultTable};
 
+use crate::page::PAGE;
 use crate::run::ORIGINAL;
 use crate::settings::{Comparison, Settings};
 use crate::terminal::say;
@@ -14,10 +15,8 @@ pub fn print(table: &ResultTable, settings: &Settings, out: &Path, vocab_size: u
         return;
     }
     say(format_args!("\n{}\n", table.to_markdown()));
-    for comparison in settings.comparisons() {
-        if let Some(cost) = cost_of_rounding(table, &comparison) {
-            say(cost);
-        }
+    for sentence in sentences(table, settings) {
+        say(sentence);
     }
     let last = last_trained(table, settings);
     let warning = last.and_then(|last| warning(table, last, vocab_size));
@@ -28,6 +27,9 @@ pub fn print(table: &ResultTable, settings: &Settings, out: &Path, vocab_size: u
         "results  {}",
         out.join("results.md").display()
     ));
+    if out.join(PAGE).exists() {
+        say(format_args!("report   {}", out.join(PAGE).display()));
+    }
     if out.join("loss.svg").exists() {
         say(format_args!("curves   {}", out.join("loss.svg").display()));
     }
@@ -41,22 +43,29 @@ pub fn print(table: &ResultTable, settings: &Settings, out: &Path, vocab_size: u
     }
 }
 
+/// What rounding costs, and what each QAT stage wins back of it.
+pub fn sentences(table: &ResultTable, settings: &Settings) -> Vec<String> {
+    let comparisons = settings.comparisons();
+    let costs = comparisons.iter().map(|rows| cost_of_rounding(table, rows));
+    costs.flatten().collect()
+}
+
 fn cost_of_rounding(table: &ResultTable, rows: &Comparison) -> Option<String> {
     let Comparison { before, ptq, qat } = rows;
     let (gap, noise) = (table.ptq_gap(before, ptq)?, table.gap_noise(before, ptq)?);
     table.row(qat)?;
     Some(match table.recovered(before, ptq, qat) {
         Some(recovered) => format!(
-            "Quantizing after SFT costs {gap:.4} nats of validation loss; QAT wins back {:.0} % of it.",
+            "Rounding {before} costs {gap:.4} nats of validation loss; {qat} wins back {:.0} % of it.",
             recovered * 100.0
         ),
         None if gap < -noise => format!(
-            "Quantizing after SFT costs nothing here, the validation loss is {:.4} nats lower: there is \
+            "Rounding {before} costs nothing here, the validation loss is {:.4} nats lower: there is \
              nothing to win back.",
             -gap
         ),
         None => format!(
-            "Quantizing after SFT costs nothing measurable here ({gap:+.4} nats, less than {noise:.4} is \
+            "Rounding {before} costs nothing measurable here ({gap:+.4} nats, less than {noise:.4} is \
              noise): there is nothing to win back."
         ),
     })

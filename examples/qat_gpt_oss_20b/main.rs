@@ -17,6 +17,7 @@ mod embedded;
 mod input;
 mod options;
 mod output;
+mod page;
 mod recipe;
 mod resume;
 mod run;
@@ -64,8 +65,11 @@ fn recipe(args: &args::Args) -> Result<bool> {
     };
     run.announce();
     let ended = run.stages();
+    // What there is of a run that failed is shown, too; its error counts more than one of the page.
+    let page = run.write_page();
     run.conclude();
     ended?;
+    page?;
     if cancel.pressed() {
         say("stopped by a signal; the rows above are what was reached");
     }

@@ -1,9 +1,10 @@
 //! The recipe that a command line asks for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn_qat_train::{Recipe, RecipeSource};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::Args;
@@ -26,7 +27,7 @@ const LORA_QAT: (&str, &str) = (
     include_str!("../../recipes/lora_qat.yaml"),
 );
 
-/// Steps of a short run: of a stage that starts from the model, and of one that goes on from another.
+/// Steps of a short run: of SFT that starts from the model, and of every other stage.
 const SMOKE_STEPS: (usize, usize) = (4, 2);
 const SMOKE_PROMPTS: usize = 8;
 
@@ -34,13 +35,14 @@ const SMOKE_PROMPTS: usize = 8;
 pub fn recipe(args: &Args) -> Result<Recipe> {
     let mut recipe = source(args)?.resolve()?;
     // Paths need not be text, which keys of recipes are.
-    let paths = [
-        (&mut recipe.model, &args.model),
-        (&mut recipe.data, &args.data),
-        (&mut recipe.output, &args.out),
+    let paths: [(&str, &mut Option<PathBuf>, &Option<PathBuf>); 3] = [
+        ("model=", &mut recipe.model, &args.model),
+        ("data=", &mut recipe.data, &args.data),
+        ("output=", &mut recipe.output, &args.out),
     ];
-    for (path, given) in paths {
-        if given.is_some() {
+    for (key, path, given) in paths {
+        let overridden = args.overrides.iter().any(|text| text.starts_with(key));
+        if given.is_some() && !overridden {
             path.clone_from(given);
         }
     }
@@ -64,48 +66,48 @@ fn source(args: &Args) -> Result<RecipeSource> {
             RecipeSource::parse(text, Path::new(path))?
         }
     };
-    if args.smoke {
-        stage_option(&mut source, "steps", "--smoke", |goes_on| {
-            Some(json!(if goes_on {
-                SMOKE_STEPS.1
-            } else {
-                SMOKE_STEPS.0
-            }))
-        });
+    if args.lora && !source.says("lora") {
+        source.set_value("lora", json!({}), "--lora");
     }
-    let of_run = [
-        ("seed", "--seed", args.seed.map(|n| json!(n))),
-        (
-            "quantize",
-            "--quantize",
-            args.quantize.as_ref().map(|name| json!(name)),
-        ),
-        (
-            "lora",
-            "--lora",
-            (args.lora && args.recipe.is_some()).then(|| json!({})),
-        ),
-        ("lora.rank", "--rank", args.rank.map(|n| json!(n))),
+    if args.smoke {
+        let steps = |first| Some(json!(if first { SMOKE_STEPS.0 } else { SMOKE_STEPS.1 }));
+        of_stages(&mut source, ("steps", "--smoke"), steps)?;
+    }
+    for (key, option, value) in of_run(args) {
+        if let Some(value) = value {
+            source.set_value(key, value, option);
+        }
+    }
+    for (key, option, value) in of_every_stage(args) {
+        of_stages(&mut source, (key, option), |_| value.clone())?;
+    }
+    for (key, option, is_first, value) in of_some_stages(args) {
+        of_stages(&mut source, (key, option), |first| {
+            value.clone().filter(|_| first == is_first)
+        })?;
+    }
+    for text in &args.overrides {
+        source.set(text)?;
+    }
+    Ok(source)
+}
+
+type Setting = (&'static str, &'static str, Option<Value>);
+
+/// Options that concern the run.
+fn of_run(args: &Args) -> [Setting; 15] {
+    [
+        ("seed", "--seed", given(&args.seed)),
+        ("quantize", "--quantize", given(&args.quantize)),
+        ("lora.rank", "--rank", given(&args.rank)),
         ("lora.alpha", "--alpha", args.alpha.map(number)),
-        (
-            "lora.use_rslora",
-            "--rslora",
-            args.rslora.then(|| json!(true)),
-        ),
-        (
-            "lora.targets",
-            "--lora-targets",
-            args.lora_targets.as_ref().map(|globs| json!(globs)),
-        ),
-        (
-            "lora.layers",
-            "--lora-layers",
-            args.lora_layers.as_ref().map(|layers| json!(layers)),
-        ),
+        ("lora.use_rslora", "--rslora", flag(args.rslora)),
+        ("lora.targets", "--lora-targets", given(&args.lora_targets)),
+        ("lora.layers", "--lora-layers", given(&args.lora_layers)),
         (
             "dataset.max_length",
             "--max-length",
-            args.max_length.map(|n| json!(n)),
+            given(&args.max_length),
         ),
         (
             "dataset.eval_fraction",
@@ -115,54 +117,33 @@ fn source(args: &Args) -> Result<RecipeSource> {
         (
             "dataset.skip_bad_rows",
             "--skip-bad-rows",
-            args.skip_bad_rows.then(|| json!(true)),
+            flag(args.skip_bad_rows),
         ),
-        (
-            "dataset.loss_mask",
-            "--loss-mask",
-            args.loss_mask.as_ref().map(|name| json!(name)),
-        ),
-        (
-            "dataset.system",
-            "--system",
-            args.system.as_ref().map(|name| json!(name)),
-        ),
-        (
-            "dataset.date",
-            "--date",
-            args.date.as_ref().map(|date| json!(date)),
-        ),
-        (
-            "evaluation.prompts",
-            "--prompts",
-            args.prompts.map(|n| json!(n)),
-        ),
+        ("dataset.loss_mask", "--loss-mask", given(&args.loss_mask)),
+        ("dataset.system", "--system", given(&args.system)),
+        ("dataset.date", "--date", given(&args.date)),
+        ("evaluation.prompts", "--prompts", given(&args.prompts)),
         (
             "evaluation.max_new_tokens",
             "--max-new-tokens",
-            args.max_new_tokens.map(|n| json!(n)),
+            given(&args.max_new_tokens),
         ),
-    ];
-    for (key, option, value) in of_run {
-        if let Some(value) = value {
-            source.set_value(key, value, option);
-        }
-    }
-    let of_stages = [
-        (
-            "batch_size",
-            "--batch-size",
-            args.batch_size.map(|n| json!(n)),
-        ),
+    ]
+}
+
+/// Options that concern every stage.
+fn of_every_stage(args: &Args) -> [Setting; 11] {
+    [
+        ("batch_size", "--batch-size", given(&args.batch_size)),
         (
             "micro_batch_size",
             "--micro-batch-size",
-            args.micro_batch_size.map(|n| json!(n)),
+            given(&args.micro_batch_size),
         ),
         (
             "parallel_micro_batches",
             "--parallel",
-            args.parallel.map(|n| json!(n)),
+            given(&args.parallel),
         ),
         (
             "min_lr_ratio",
@@ -184,65 +165,58 @@ fn source(args: &Args) -> Result<RecipeSource> {
             "--max-grad-norm",
             args.max_grad_norm.map(number),
         ),
-        (
-            "eval_steps",
-            "--eval-steps",
-            args.eval_steps.map(|n| json!(n)),
-        ),
-        (
-            "save_steps",
-            "--save-steps",
-            args.save_steps.map(|n| json!(n)),
-        ),
+        ("eval_steps", "--eval-steps", given(&args.eval_steps)),
+        ("save_steps", "--save-steps", given(&args.save_steps)),
         (
             "gradient_checkpointing",
             "--gradient-checkpointing",
-            args.gradient_checkpointing.then(|| json!(true)),
+            flag(args.gradient_checkpointing),
         ),
         (
             "recompute_layers",
             "--recompute-layers",
-            args.recompute_layers.then(|| json!(true)),
+            flag(args.recompute_layers),
         ),
-    ];
-    for (key, option, value) in of_stages {
-        stage_option(&mut source, key, option, |_| value.clone());
-    }
-    let [sft_steps, qat_steps] = [args.sft_steps, args.qat_steps].map(|n| n.map(|n| json!(n)));
-    let [sft_lr, qat_lr] = [args.sft_lr, args.qat_lr].map(|rate| rate.map(number));
-    for (key, option, [first, later]) in [
-        (
-            "steps",
-            ["--sft-steps", "--qat-steps"],
-            [sft_steps, qat_steps],
-        ),
-        ("learning_rate", ["--sft-lr", "--qat-lr"], [sft_lr, qat_lr]),
-    ] {
-        stage_option(&mut source, key, option[0], |goes_on| {
-            first.clone().filter(|_| !goes_on)
-        });
-        stage_option(&mut source, key, option[1], |goes_on| {
-            later.clone().filter(|_| goes_on)
-        });
-    }
-    for text in &args.overrides {
-        source.set(text)?;
-    }
-    Ok(source)
+    ]
 }
 
-/// Sets a key of every stage, or of some: the value depends on whether a stage goes on from another one.
-fn stage_option(
+/// Options of SFT that starts from the model (true), and of every other stage.
+fn of_some_stages(args: &Args) -> [(&'static str, &'static str, bool, Option<Value>); 4] {
+    [
+        ("steps", "--sft-steps", true, given(&args.sft_steps)),
+        ("steps", "--qat-steps", false, given(&args.qat_steps)),
+        ("learning_rate", "--sft-lr", true, args.sft_lr.map(number)),
+        ("learning_rate", "--qat-lr", false, args.qat_lr.map(number)),
+    ]
+}
+
+/// Sets a key of every stage, or of some: the value depends on whether a stage is SFT that starts from the model. An
+/// option that concerns no stage is a mistake.
+fn of_stages(
     source: &mut RecipeSource,
-    key: &str,
-    option: &str,
+    (key, option): (&str, &str),
     value: impl Fn(bool) -> Option<Value>,
-) {
-    for (name, goes_on) in source.stages() {
-        if let Some(value) = value(goes_on) {
+) -> Result<()> {
+    let asked = value(true).is_some() || value(false).is_some();
+    let mut taken = false;
+    for (name, is_first) in source.stages() {
+        if let Some(value) = value(is_first) {
             source.set_value(&format!("stages.{name}.{key}"), value, option);
+            taken = true;
         }
     }
+    if asked && !taken {
+        bail!("{option}: the recipe has no stage that it concerns");
+    }
+    Ok(())
+}
+
+fn given(value: &Option<impl Serialize>) -> Option<Value> {
+    value.as_ref().map(|value| json!(value))
+}
+
+fn flag(is_set: bool) -> Option<Value> {
+    is_set.then(|| json!(true))
 }
 
 /// JSON has no NaN and no infinity; their text is refused with the words of the key.

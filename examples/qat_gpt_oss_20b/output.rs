@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use burn_gpt_oss::OutputDirectory;
-use burn_qat_train::{QatError, Recipe, ResultTable};
+use burn_qat_train::{QatError, Recipe, ResultTable, Stage};
 
+use crate::page::PAGE;
 use crate::timestamp;
 
 /// What a run was told to do, and the figures of what it reached.
@@ -21,11 +22,11 @@ const CONTENTS: [&str; 9] = [
     "original",
     "train.jsonl",
     "valid.jsonl",
-    RECIPE,
     RUN,
     RESULTS,
     "results.md",
     "loss.svg",
+    PAGE,
     "logs",
 ];
 
@@ -66,6 +67,7 @@ impl Output {
         let output = Self::lock(out.clone())?;
         // Another run may have come and gone since the first look.
         check_contents(recipe, mode, out)?;
+        remove_partial(out)?;
         for name in contents(recipe, out) {
             remove(&out.join(name))?;
         }
@@ -75,7 +77,9 @@ impl Output {
     /// The directory of an earlier run, as it is.
     pub fn reopen(recipe: &Recipe) -> Result<Self> {
         let out = recipe.output.clone();
-        Self::lock(out.context(RESUME_NEEDS_OUT)?)
+        let output = Self::lock(out.context(RESUME_NEEDS_OUT)?)?;
+        remove_partial(output.path())?;
+        Ok(output)
     }
 
     /// `runs/<time>`, with a number behind it if another run began in the same second.
@@ -177,12 +181,33 @@ fn contents(recipe: &Recipe, out: &Path) -> Vec<String> {
             .flat_map(|recipe| recipe.stages)
             .map(|(name, _)| name),
     );
-    let of_stage = |name: &String| {
-        let dirs = ["", "_ptq", "_adapter"];
-        dirs.map(|what| format!("{name}{what}"))
-    };
     let of_run = CONTENTS.iter().map(|name| (*name).to_owned());
-    of_run.chain(stages.iter().flat_map(of_stage)).collect()
+    let of_stages = stages.iter().flat_map(|name| Stage::directories(name));
+    // The recipe last: without it nobody could tell what the rest is.
+    of_run.chain(of_stages).chain([RECIPE.to_owned()]).collect()
+}
+
+/// Removes what a run that was killed left of directories and records that it was writing.
+fn remove_partial(out: &Path) -> Result<()> {
+    let is_partial = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let hidden = name.starts_with('.')
+            && [".partial", ".replaced"]
+                .iter()
+                .any(|part| name.contains(part));
+        hidden || name.ends_with(".bpk.partial")
+    };
+    let mut dirs = vec![out.to_path_buf()];
+    let logs = out.join("logs").read_dir();
+    dirs.extend(
+        logs.into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path()),
+    );
+    let entries = dirs.iter().filter_map(|dir| dir.read_dir().ok()).flatten();
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.filter(is_partial).try_for_each(|path| remove(&path))
 }
 
 /// Whether a path is a directory or lies in it, links resolved.

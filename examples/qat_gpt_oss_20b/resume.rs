@@ -9,7 +9,7 @@ use burn_qat_train::{
 };
 use serde_json::Value;
 
-use crate::output::{RECIPE, RESULTS, remove};
+use crate::output::{self, RECIPE, RESULTS, remove};
 use crate::run::Run;
 use crate::settings::StagePlan;
 use crate::stage::Trained;
@@ -37,10 +37,10 @@ fn compare(key: &str, saved: &Value, now: &Value, differences: &mut Vec<String>)
     if let (Value::Object(saved), Value::Object(now)) = (saved, now) {
         let removed = saved.keys().filter(|name| !now.contains_key(*name));
         for name in now.keys().chain(removed) {
-            if ["output", "save_steps"].contains(&name.as_str()) {
+            let key = format!("{key}{}{name}", if key.is_empty() { "" } else { "." });
+            if key == "output" || key.ends_with(".save_steps") {
                 continue;
             }
-            let key = format!("{key}{}{name}", if key.is_empty() { "" } else { "." });
             let value = |map: &serde_json::Map<String, Value>| map.get(name).cloned();
             let [saved, now] = [saved, now].map(|map| value(map).unwrap_or_default());
             compare(&key, &saved, &now, differences);
@@ -85,17 +85,21 @@ impl Run {
         if !self.resumes || !dir.is_dir() || saved_step(&logs)?.is_some() {
             return Ok(None);
         }
-        let model = match &self.settings.recipe.lora {
-            Some(_) => self.with_saved_adapter(plan)?,
-            None => match (kept_record(&logs), self.keeps_record(plan, index)) {
-                (Some(record), true) => Some(load_record(begun.clone(), &record)?),
-                (None, true) => None,
-                // Nothing goes on from it.
-                (_, false) => Some(begun.clone()),
-            },
+        let history = History::from_jsonl(&logs.join("metrics.jsonl"))?;
+        // What a stage that stopped early has saved is not what it would have learned.
+        let evaluated = history.valid.last().map(|point| point.step);
+        if evaluated != Some(plan.config.steps) {
+            return Ok(None);
+        }
+        let goes_on = plan.ptq || self.settings.is_needed_after(&plan.name, index);
+        let model = match (&self.settings.recipe.lora, goes_on, kept_record(&logs)) {
+            (Some(_), _, _) => self.with_saved_adapter(plan)?,
+            (None, true, Some(record)) => Some(load_record(begun.clone(), &record)?),
+            // A checkpoint has fewer bits than what a later stage goes on from.
+            (None, true, None) => None,
+            (None, false, _) => Some(begun.clone()),
         };
         let Some(model) = model else { return Ok(None) };
-        let history = History::from_jsonl(&logs.join("metrics.jsonl"))?;
         let best = history.best_interval();
         let best_step = best.map_or(history.train.len(), |i| history.valid[i].step);
         say(format_args!(
@@ -124,13 +128,6 @@ impl Run {
         }))
     }
 
-    /// Whether the weights of a stage are kept as they were trained until the run ends: a checkpoint in BF16 or MXFP4
-    /// has fewer bits than a stage that goes on from them, or is rounded.
-    pub fn keeps_record(&self, plan: &StagePlan, index: usize) -> bool {
-        let goes_on = plan.ptq || self.settings.is_needed_after(&plan.name, index);
-        self.settings.recipe.lora.is_none() && plan.config.checkpoint_steps.is_some() && goes_on
-    }
-
     /// Removes the weights that were kept for later stages.
     pub fn discard_kept(&self) -> Result<()> {
         let kept = self
@@ -141,9 +138,11 @@ impl Run {
         kept.flatten().try_for_each(|record| remove(&record))
     }
 
-    /// Removes what the earlier run wrote of a stage that it did not complete, but for its states.
+    /// Removes what the earlier run wrote of a stage that it did not complete, but for its states. The row goes first:
+    /// it must not outlive what it was measured on.
     pub fn forget(&mut self, title: &str, dirs: &[PathBuf]) -> Result<()> {
         self.table.rows.retain(|row| row.name != title);
+        output::write_table(self.out(), &self.table)?;
         dirs.iter().try_for_each(|dir| remove(dir))
     }
 }

@@ -59,7 +59,7 @@ impl Run {
         let data = input::data(&recipe, args.smoke, &format, &tokenizer)?;
         let settings = Settings::new(recipe, format, data.train.len())?;
         let settings = match may_choose_adapters(args, &settings)
-            && !checks::full_training_fits(&config, settings.largest(), &data)
+            && !checks::full_training_fits(&config, &settings, &data)?
         {
             true => with_adapters(args, settings, data.train.len())?,
             false => settings,
@@ -235,7 +235,7 @@ impl Run {
 /// other devices nothing is known.
 fn may_choose_adapters(args: &Args, settings: &Settings) -> bool {
     let recipe = &settings.recipe;
-    let silent = args.recipe.is_none() && recipe.lora.is_none();
+    let silent = args.recipe.is_none() && !args.speaks_of_lora();
     silent && recipe.model.is_some() && args.device == DeviceName::Flex
 }
 

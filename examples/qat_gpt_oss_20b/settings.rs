@@ -3,7 +3,8 @@
 use anyhow::Result;
 use burn_gpt_oss::{GptOssConfig, SystemContent};
 use burn_qat_train::{
-    ChatFormat, DatasetSettings, EvalOptions, Method, QuantPolicy, Recipe, SystemBlock, TrainConfig,
+    ChatFormat, DatasetSettings, EvalOptions, Method, QuantPolicy, Recipe, Stage, SystemBlock,
+    TrainConfig,
 };
 
 /// What a run does, all values decided.
@@ -40,10 +41,7 @@ impl StagePlan {
 
     /// Names the row of its rounded result.
     pub fn ptq_title(&self) -> String {
-        match self.title.split_once(" (") {
-            Some((title, rest)) => format!("{title} + PTQ ({rest}"),
-            None => format!("{} + PTQ", self.title),
-        }
+        Stage::ptq_title(&self.title)
     }
 
     pub fn ptq_name(&self) -> String {
@@ -67,7 +65,7 @@ pub struct Comparison {
 impl Settings {
     /// Decides the rest; `n_examples` is the size of the training data, for epochs.
     pub fn new(recipe: Recipe, format: ChatFormat, n_examples: usize) -> Result<Self> {
-        let plan = |(name, stage): &(String, burn_qat_train::Stage)| {
+        let plan = |(name, stage): &(String, Stage)| {
             let config = stage.train_config(n_examples, recipe.seed, recipe.depth(name));
             config.check()?;
             Ok(StagePlan {
@@ -100,26 +98,27 @@ impl Settings {
         })
     }
 
-    /// The stage that needs most memory: all have one model, and the largest micro-batch decides.
-    pub fn largest(&self) -> &TrainConfig {
-        let configs = self.stages.iter().map(|stage| &stage.config);
-        let size = |config: &&TrainConfig| config.micro_batch_size * config.parallel_micro_batches;
-        configs.max_by_key(size).unwrap_or(&self.stages[0].config)
-    }
-
     /// Whether a later stage goes on from a stage.
     pub fn is_needed_after(&self, name: &str, index: usize) -> bool {
         let mut later = self.stages.iter().skip(index + 1);
         later.any(|stage| stage.from.as_deref() == Some(name))
     }
 
+    /// Whether the weights of a stage are kept as they were trained until the run ends: a checkpoint in BF16 or MXFP4
+    /// has fewer bits than a stage that goes on from them, or is rounded.
+    pub fn keeps_record(&self, stage: &StagePlan, index: usize) -> bool {
+        let goes_on = stage.ptq || self.is_needed_after(&stage.name, index);
+        self.recipe.lora.is_none() && stage.config.checkpoint_steps.is_some() && goes_on
+    }
+
     /// Whether the weights of a stage are kept in memory while another one changes its own.
     pub fn keeps_weights(&self) -> bool {
-        let goes_on_later = |(index, stage): (usize, &StagePlan)| {
-            let from = stage.from.as_deref();
-            from.is_some_and(|from| self.is_needed_after(from, index))
-        };
-        self.stages.iter().enumerate().any(goes_on_later)
+        let stages = self.stages.iter().enumerate();
+        let mut pairs = stages.flat_map(|(index, _)| {
+            let before = self.stages[..index].iter();
+            before.map(move |stage| (index, stage))
+        });
+        pairs.any(|(index, before)| self.is_needed_after(&before.name, index))
     }
 
     /// Names of the rows behind the original's, in order.

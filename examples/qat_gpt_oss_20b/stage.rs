@@ -9,7 +9,7 @@ use burn_qat_train::{History, Method, QatError, StageOutcome, StageRun, Teacher,
 use crate::console;
 use crate::run::Run;
 use crate::settings::StagePlan;
-use crate::terminal::say;
+use crate::terminal::{say, warn};
 
 /// A stage that is complete: trained in this run or an earlier one.
 pub struct Trained {
@@ -156,12 +156,13 @@ impl Run {
         if let Err(error) = self.save(plan, start, &outcome.model) {
             return Err(unsaved(error, failure, &mut outcome, logs));
         }
-        match self.keeps_record(plan, index) {
-            true => {
-                outcome.keep_record(&logs)?;
-                outcome.discard_states();
-            }
+        match self.settings.keeps_record(plan, index) {
             false => outcome.discard_record(),
+            true => match outcome.keep_record(&logs) {
+                Ok(_) => drop(outcome.discard_states()),
+                // The states are what a run that goes on has then.
+                Err(error) => warn(format_args!("{}: {error}", plan.title)),
+            },
         }
         let (steps, rows) = (start + outcome.best_step, self.table.rows.len());
         let evaluated = self.evaluate_stage(plan, steps);

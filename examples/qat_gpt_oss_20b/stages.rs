@@ -116,7 +116,9 @@ impl Run {
             bar.finish();
             return Ok(model);
         };
-        let base = self.base()?;
+        let base = self
+            .source
+            .load_stored(&self.device, master, |p| bar.checkpoint(&p))?;
         bar.finish();
         let (model, adapted) = insert_adapters(base, lora)?;
         say(format_args!(

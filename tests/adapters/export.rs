@@ -3,7 +3,8 @@
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use burn_gpt_oss::{AdapterCheckpoint, CheckpointForm, CheckpointReader, CheckpointWriter, GptOss};
 use burn_qat_train::{
-    LogitDifference, LoraConfig, MergeReport, QuantPolicy, export_mxfp4, round_adapters,
+    LogitDifference, LoraConfig, MergeReport, QuantPolicy, export_mxfp4, insert_adapters,
+    round_adapters,
 };
 
 use crate::files::all_tensors;
@@ -68,6 +69,35 @@ fn exported_codes_are_those_of_the_forward_pass() {
     for (name, tensor) in &before {
         let adapted = name.contains("experts") && !name.contains("bias");
         assert_eq!(tensor != &after[name], adapted, "{name}");
+    }
+}
+
+/// Experts that lie in bfloat16 already are not written as they lie there if an adapter changes them.
+#[test]
+fn adapters_on_a_base_in_bfloat16_are_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = open("tiny-gpt-oss-bf16")
+        .load_stored(&Device::flex(), FloatDType::BF16, |_| {})
+        .unwrap();
+    let lora = LoraConfig::default();
+    let (model, _) = insert_adapters(base, &lora).unwrap();
+    let mut checkpoint = AdapterCheckpoint::of(&model, lora.settings("")).unwrap();
+    for factors in checkpoint.factors.values_mut() {
+        factors.b.fill(0.01);
+    }
+    let model = checkpoint.attach(model).unwrap();
+    let target = dir.path().join("out");
+    CheckpointWriter::new(CheckpointForm::Bf16)
+        .save(&model, &target, |_| {})
+        .unwrap();
+    let (before, after) = (
+        all_tensors(&directory().join("tiny-gpt-oss-bf16")),
+        all_tensors(&target),
+    );
+    for (name, tensor) in &before {
+        let expert = name.contains("experts") && !name.contains("bias");
+        let attention = name.contains("_proj.weight") && name.contains("self_attn");
+        assert_eq!(tensor != &after[name], expert || attention, "{name}");
     }
 }
 

@@ -100,6 +100,46 @@ fn mistakes_end_before_anything_is_written() {
     mentions(&error_of(&run(&["--resume"])), &["--resume needs --out"]);
 }
 
+/// Options are laid over the file that was given, overrides over both.
+#[test]
+fn options_and_overrides_reach_the_stages() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("mine.yaml");
+    let recipe = "lora: {rank: 3}\nstages:\n  first: {method: sft, steps: 5}\n  sft: {from: first, steps: 6}\n  qat: {from: first, steps: 7}\n";
+    std::fs::write(&file, recipe).expect("a file");
+    let file = text(&file);
+    let told = |args: &[&str]| {
+        let ended = run(&[&["--recipe", &file, "--dry-run"], args].concat());
+        assert!(ended.status.success(), "{ended:?}");
+        String::from_utf8_lossy(&ended.stdout).into_owned()
+    };
+    mentions(&told(&[]), &["| first | 5 |", "| sft | 6 |", "| qat | 7 |"]);
+    let steps = ["--lora", "--sft-steps", "8", "--qat-steps", "9"];
+    mentions(
+        &told(&steps),
+        &["| first | 8 |", "| sft | 9 |", "| qat | 9 |"],
+    );
+    let trained = |told: String| {
+        let mut lines = told.lines();
+        let line = lines.find(|line| line.starts_with("parameters"));
+        line.expect("a line").to_owned()
+    };
+    // `--lora` leaves the rank of the file.
+    assert_eq!(trained(told(&["--lora"])), trained(told(&[])));
+    assert_ne!(trained(told(&["--rank", "4"])), trained(told(&[])));
+    let both = told(&["--batch-size", "4", "train.batch_size=2", "train.steps=11"]);
+    mentions(&both, &["| first | 11 |", "| qat | 11 |", " | 2 | "]);
+    mentions(&told(&["lora=null"]), &["(100.00 %)"]);
+    let refused = |args: &[&str]| error_of(&run(&[&["--dry-run"], args].concat()));
+    let sft = text(&recipes().join("sft_full.yaml"));
+    mentions(
+        &refused(&["--recipe", &sft, "--qat-lr", "1"]),
+        &["--qat-lr", "no stage"],
+    );
+    let nvfp4 = ["quantize=nvfp4_mlp_weight_only"];
+    mentions(&refused(&nvfp4), &["`stages.sft.quantize`", "MXFP4 alone"]);
+}
+
 /// A run that does not fit is described, too, and nothing is written.
 #[test]
 fn a_dry_run_tells_what_a_run_would_take() {

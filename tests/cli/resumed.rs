@@ -135,6 +135,38 @@ fn a_run_of_full_training_that_ends_early_has_the_same_results() {
     );
 }
 
+/// A student learns from the same teacher.
+#[test]
+fn a_run_of_distillation_that_ends_early_has_the_same_results() {
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/qad.yaml");
+    ends_early_again_and_again(
+        &["--recipe", &text(&recipe)],
+        &[
+            ("TERM", "sft", 5),
+            ("KILL", "sft_qad", 1),
+            ("INT", "sft_qad", 6),
+        ],
+        &["sft/model.safetensors", "sft_qad/model.safetensors"],
+        &["SFT: completed before", "SFT + QAD: goes on"],
+    );
+}
+
+/// Without states a stage that was not through begins anew, and so does one whose weights were not kept.
+#[test]
+fn a_run_without_states_begins_its_stages_anew() {
+    let more = ["train.save_steps=0"];
+    ends_early_again_and_again(
+        &more,
+        &[
+            ("INT", "sft", 5),
+            ("KILL", "sft", 3),
+            ("KILL", "sft_qat", 3),
+        ],
+        &["sft/model.safetensors", "sft_qat/model.safetensors"],
+        &["SFT + QAT "],
+    );
+}
+
 #[test]
 fn only_the_same_run_goes_on() {
     let dir = tempfile::tempdir().expect("temporary directory");

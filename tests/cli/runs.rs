@@ -99,6 +99,7 @@ fn short_run_on_the_embedded_model() {
     }
     for file in [
         "results.md",
+        "report.html",
         "results.json",
         "loss.svg",
         "recipe.json",

@@ -103,7 +103,9 @@ impl<'a> Encoder<'a> {
     /// The bytes of a matrix that has the element type of the file: an embedding as floats would take twice as much
     /// as all that is otherwise in memory.
     fn narrow(&self, spec: &TensorSpec) -> Result<Option<Bytes>, GptOssError> {
-        let Some(narrow) = self.narrow.get(&spec.path) else {
+        // What is merged with an adapter is not what the parameter holds.
+        let merged = self.adapted.contains_key(&spec.path);
+        let Some(narrow) = self.narrow.get(&spec.path).filter(|_| !merged) else {
             return Ok(None);
         };
         let Some(bytes) = narrow(spec.layout == TensorLayout::Transposed)? else {
@@ -319,7 +321,9 @@ impl Parameters {
             if let Some(adapter) = weight.reparameterization::<LowRankAdapter<2>>() {
                 self.forget_factors(&path);
                 let (adapter, base) = (adapter.clone(), weight.base());
-                self.add(path, move || adapter.adapted(base.clone()).val());
+                self.add(path.clone(), move || adapter.adapted(base.clone()).val());
+                // The sum is in float32, and would be computed twice.
+                self.narrow.remove(&path);
             }
         }
     }

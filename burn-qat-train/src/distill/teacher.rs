@@ -8,7 +8,7 @@ use super::head::{Head, distilled};
 use crate::data::MicroBatch;
 use crate::error::QatError;
 
-/// A frozen model that a student learns from. It can stay in its file:
+/// A frozen model that a student learns from. Packed experts can stay in their file:
 /// [`load_stored`](burn_gpt_oss::CheckpointReader::load_stored).
 #[derive(Clone, Debug)]
 pub struct Teacher {

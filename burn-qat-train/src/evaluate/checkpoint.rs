@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::Device;
 use burn_gpt_oss::{
-    CheckpointForm, CheckpointReader, ElementTypes, GenerateOptions, Generated, GptOss, Step,
-    Tokenizer, generate, parse_completion_until, stop_tokens,
+    CheckpointForm, CheckpointReader, Completion, ElementTypes, GenerateOptions, Generated, GptOss,
+    Role, Step, Tokenizer, generate, parse_completion_until, stop_tokens,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,26 @@ pub struct EvalReport {
     pub form: CheckpointForm,
     /// Size of the safetensors files.
     pub bytes_on_disk: u64,
+    /// The first answers.
+    #[serde(default)]
+    pub samples: Vec<Sample>,
 }
+
+/// An answer to a held-out prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The last message of the user.
+    pub prompt: String,
+    /// What the model thought.
+    pub thinking: String,
+    /// What it answered.
+    pub content: String,
+    /// Whether it passed.
+    pub passed: bool,
+}
+
+/// Answers that are kept.
+const SAMPLES: usize = 4;
 
 /// Where an evaluation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +84,9 @@ pub enum EvalProgress {
 /// Weights that take more than this in float32 are not decoded.
 const LARGE: u64 = 4_000_000_000;
 
-/// Loads a checkpoint directory and evaluates it: what is measured is what lies on disk. A model that would take more
-/// than 4 GB in float32 stays in its file, where packed experts and 16-bit matrices are multiplied as they are stored.
+/// Loads a checkpoint directory and evaluates it: what is measured is what lies on disk. Of a model that would
+/// take more than 4 GB in float32, packed experts and 16-bit matrices stay in the file and are multiplied as they are
+/// stored.
 ///
 /// `observe` is called after every batch and token; [`ControlFlow::Break`] ends the evaluation
 /// without a result.
@@ -116,7 +136,8 @@ pub fn evaluate_model(
     let prompts = |done| observe(EvalProgress::Prompts(done));
     let mut stops = stop_tokens(&tokenizer);
     stops.extend(source.eos_token_ids()?);
-    let Some(pass_rate) = pass_rate(model, (&tokenizer, &stops), data, options, device, prompts)?
+    let Some((pass_rate, samples)) =
+        pass_rate(model, (&tokenizer, &stops), data, options, device, prompts)?
     else {
         return Ok(None);
     };
@@ -126,6 +147,7 @@ pub fn evaluate_model(
         pass_rate,
         form,
         bytes_on_disk,
+        samples,
     }))
 }
 
@@ -136,7 +158,7 @@ fn pass_rate(
     options: EvalOptions,
     device: &Device,
     mut observe: impl FnMut(usize) -> ControlFlow<()> + Send,
-) -> Result<Option<PassRate>, QatError> {
+) -> Result<Option<(PassRate, Vec<Sample>)>, QatError> {
     let prompts: Vec<Vec<u32>> = data
         .prompts
         .iter()
@@ -174,16 +196,28 @@ fn pass_rate(
         return Ok(None);
     }
     let answers: Vec<Generated> = answers.into_iter().flatten().collect();
-    let passed = data
-        .prompts
-        .iter()
-        .zip(&answers)
-        .filter(|(record, answer)| {
-            let completion = parse_completion_until(&answer.tokens, tokenizer, stops);
-            judge(record, &completion).passed()
-        })
-        .count();
-    Ok(Some(PassRate::new(passed, prompts.len())))
+    let judged = data.prompts.iter().zip(&answers).map(|(record, answer)| {
+        let completion = parse_completion_until(&answer.tokens, tokenizer, stops);
+        let passed = judge(record, &completion).passed();
+        sample(record, completion, passed)
+    });
+    let mut samples: Vec<Sample> = judged.collect();
+    let passed = samples.iter().filter(|sample| sample.passed).count();
+    samples.truncate(SAMPLES);
+    Ok(Some((PassRate::new(passed, prompts.len()), samples)))
+}
+
+fn sample(record: &ChatRecord, completion: Completion, passed: bool) -> Sample {
+    let mut messages = record.messages.iter().rev();
+    let asked = messages.find(|message| message.role == Role::User);
+    Sample {
+        prompt: asked
+            .map(|message| message.content.clone())
+            .unwrap_or_default(),
+        thinking: completion.thinking.unwrap_or_default(),
+        content: completion.content.unwrap_or_default(),
+        passed,
+    }
 }
 
 /// Sequences that end with a step.

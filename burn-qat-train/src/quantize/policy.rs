@@ -17,6 +17,7 @@ pub struct QuantPolicy {
 /// One rule: a glob on the module path of a parameter (`*` also matches dots), and the scheme it
 /// sets, or none to leave the weight alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QuantRule {
     /// The glob, as `*mlp*`.
     pub pattern: String,

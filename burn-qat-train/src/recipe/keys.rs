@@ -76,7 +76,6 @@ impl Known {
                 let expected = "a map of names, each with the settings of a stage";
                 Err(wrong(&node.origin, path, value, expected))
             }
-            (Self::Value, Content::Map(_)) if path.ends_with("quantize") => Ok(()),
             (Self::Value, Content::Map(entries)) => {
                 let inner = entries.first().map_or("nothing", |(key, _)| key);
                 let message = format!("`{path}` is one value, and has the key `{inner}` here");

@@ -79,6 +79,31 @@ impl Node {
         found.map(|(_, node)| node)
     }
 
+    pub fn entries_mut(&mut self) -> &mut [(String, Node)] {
+        match &mut self.content {
+            Content::Map(entries) => entries,
+            Content::Value(_) => &mut [],
+        }
+    }
+
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        let mut entries = self.entries_mut().iter_mut();
+        let found = entries.find(|(name, _)| name == key);
+        found.map(|(_, node)| node)
+    }
+
+    /// Removes what is at a path, if it is there.
+    pub fn remove(&mut self, path: &str) {
+        match path.split_once('.') {
+            Some((key, rest)) => {
+                if let Some(node) = self.get_mut(key) {
+                    node.remove(rest);
+                }
+            }
+            None => drop(self.take(path)),
+        }
+    }
+
     /// Takes an entry out.
     pub fn take(&mut self, key: &str) -> Option<Node> {
         let Content::Map(entries) = &mut self.content else {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::keys::error;
+use super::keys::{error, nearest};
 use super::node::{Content, Node, Origin};
 use super::yaml;
 use crate::error::QatError;
@@ -25,8 +25,7 @@ pub(super) fn set(recipe: &mut Node, text: &str) -> Result<(), QatError> {
         let message = "expected a key such as train.learning_rate before the `=`".into();
         return Err(error(&origin, message));
     }
-    let mut keys = path.split('.');
-    if let (Some("stages"), Some(stage), Some(_)) = (keys.next(), keys.next(), keys.next()) {
+    if let Some(stage) = named_stage(path, value) {
         check_stage(recipe, stage, &origin)?;
     }
     let content = match PATHS.contains(&path) && value != "null" {
@@ -37,24 +36,46 @@ pub(super) fn set(recipe: &mut Node, text: &str) -> Result<(), QatError> {
     Ok(())
 }
 
+/// The stage that a path is about, unless it makes a new one.
+fn named_stage<'a>(path: &'a str, value: &str) -> Option<&'a str> {
+    let (name, key) = match path.strip_prefix("stages.")?.split_once('.') {
+        Some((name, key)) => (name, Some(key)),
+        None => (path.strip_prefix("stages.")?, None),
+    };
+    (key.is_some() || value.trim() == "null").then_some(name)
+}
+
 /// A stage that is not there would be a new one by mistake.
 fn check_stage(recipe: &Node, name: &str, origin: &Origin) -> Result<(), QatError> {
     let stages = recipe.get("stages").map_or(&[][..], Node::entries);
     let names: Vec<&str> = stages.iter().map(|(name, _)| name.as_str()).collect();
     match names.contains(&name) {
         true => Ok(()),
-        false => Err(error(
-            origin,
-            format!(
-                "`{name}` names no stage of the recipe, which has {}",
-                names.join(", ")
-            ),
-        )),
+        false => {
+            let advice = match nearest(name, &names) {
+                Some(name) => format!("; did you mean `{name}`?"),
+                None => format!(", which has {}", names.join(", ")),
+            };
+            Err(error(
+                origin,
+                format!("`{name}` names no stage of the recipe{advice}"),
+            ))
+        }
     }
 }
 
-/// Puts a node at a path, with maps on the way.
+/// Puts a node at a path, with maps on the way. What all stages share wins over what each of them says: it is asked for
+/// now.
 pub(super) fn put(recipe: &mut Node, path: &str, node: Node) {
+    let shared = match path {
+        "quantize" => Some(path),
+        path => path.strip_prefix("train."),
+    };
+    if let (Some(key), Some(stages)) = (shared, recipe.get_mut("stages")) {
+        for (_, stage) in stages.entries_mut() {
+            stage.remove(key);
+        }
+    }
     let mut at = recipe;
     for key in path.split('.') {
         let origin = node.origin.clone();

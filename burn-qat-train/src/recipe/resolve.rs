@@ -12,12 +12,16 @@ use crate::error::QatError;
 pub(super) fn resolve(mut root: Node) -> Result<Recipe, QatError> {
     let (recipe, stage) = (value_of(&Recipe::default())?, value_of(&Stage::default())?);
     Known::recipe(&recipe, &stage).check(&root, "")?;
+    // A key with nothing behind it, as when all below it is a comment, says nothing.
+    for section in ["train", "quantize", "dataset", "evaluation", "stages"] {
+        if root.get(section).is_some_and(Node::is_null) {
+            root.remove(section);
+        }
+    }
     let shared = [root.take("train"), quantize(&mut root)];
     let stages = root.take("stages");
     let mut tree = Node::default_of(recipe);
-    let lora = root
-        .take("lora")
-        .filter(|lora| !lora.entries().is_empty() || is_asked(lora));
+    let lora = root.take("lora").filter(|lora| !lora.is_null());
     tree.overlay(root);
     if let Some(lora) = lora {
         let mut filled = Node::default_of(value_of(&LoraConfig::default())?);
@@ -36,11 +40,6 @@ pub(super) fn resolve(mut root: Node) -> Result<Recipe, QatError> {
 
 fn value_of(settings: &impl serde::Serialize) -> Result<Value, QatError> {
     serde_json::to_value(settings).map_err(|failure| error(&Origin::Default, failure.to_string()))
-}
-
-/// `lora:` with nothing behind it asks for the defaults; `lora: null` of an override does not.
-fn is_asked(lora: &Node) -> bool {
-    matches!(&lora.content, Content::Map(_))
 }
 
 /// The policy that all stages share, as a key of a stage.
@@ -69,8 +68,8 @@ fn filled_stages(
             );
             return Err(error(&said.origin, message));
         }
-        // `null` leaves out what a file has.
-        if said.is_null() {
+        // An override leaves out what a file has; a name in a file with nothing behind it has the defaults.
+        if said.is_null() && matches!(said.origin, Origin::Override(_)) {
             continue;
         }
         let mut stage = Node::default_of(defaults.clone());
@@ -80,7 +79,9 @@ fn filled_stages(
         for shared in shared.iter().flatten() {
             stage.overlay(shared.clone());
         }
-        stage.overlay(said.clone());
+        if !said.is_null() {
+            stage.overlay(said.clone());
+        }
         stage.origin = said.origin.clone();
         filled.overlay_entry(name, stage);
     }
@@ -98,15 +99,17 @@ impl Node {
 fn typed(tree: &Node) -> Result<Recipe, QatError> {
     serde_path_to_error::deserialize(tree.to_value()).map_err(|failure| {
         let path = failure.path().to_string();
-        let node = tree.nearest(&path);
+        // A list is a value as a whole.
+        let of_value = path.split('[').next().unwrap_or(&path);
+        let node = tree.nearest(of_value);
         let message = failure.inner().to_string();
         match message.split_once("expected ") {
-            Some((_, expected)) => {
+            Some((_, expected)) if of_value == path && !message.starts_with("unknown field") => {
                 let found = node.to_value();
                 let expected = words(expected, &found);
                 wrong(&node.origin, &path, &found, &expected)
             }
-            None => error(&node.origin, format!("`{path}`: {message}")),
+            _ => error(&node.origin, format!("`{path}`: {message}")),
         }
     })
 }
@@ -115,7 +118,8 @@ fn typed(tree: &Node) -> Result<Recipe, QatError> {
 fn words(expected: &str, found: &Value) -> String {
     let kind = match expected {
         "f64" | "f32" => "a number",
-        "usize" | "u64" | "a nonzero usize" => "a whole number, 0 or more",
+        "usize" | "u64" => "a whole number, 0 or more",
+        "a nonzero usize" => "a whole number, 1 or more",
         "a boolean" => "true or false",
         "a string" | "path string" => "text",
         "a sequence" => "a list",
@@ -164,6 +168,14 @@ fn check(recipe: &Recipe, tree: &Node) -> Result<(), QatError> {
         lora.check(usize::MAX)
             .map_err(|failure| place("lora", failure))?;
     }
+    let recomputes = recipe
+        .stages
+        .iter()
+        .any(|(_, stage)| stage.recompute_layers);
+    if recomputes && recipe.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
+        let message = "`lora.dropout` is above 0, expected 0 where a stage has `recompute_layers`";
+        return Err(error(&tree.nearest("lora.dropout").origin, message.into()));
+    }
     for (index, (name, stage)) in recipe.stages.iter().enumerate() {
         let prefix = format!("stages.{name}");
         stage.check().map_err(|failure| place(&prefix, failure))?;
@@ -183,22 +195,21 @@ type Wrong = (&'static str, String);
 
 /// Names are directories, and titles are rows of a table: both are there once.
 fn check_names((name, stage): (&str, &Stage), before: &[(String, Stage)]) -> Result<(), Wrong> {
-    let directories = |name: &str| ["", "_ptq", "_adapter"].map(|what| format!("{name}{what}"));
     let mut taken = vec!["original".to_owned(), "logs".to_owned()];
-    taken.extend(before.iter().flat_map(|(name, _)| directories(name)));
-    if let Some(taken) = directories(name).iter().find(|name| taken.contains(name)) {
-        return Err((
-            "method",
-            format!("the stage `{name}` would write to `{taken}`, which is taken; rename it"),
-        ));
+    taken.extend(before.iter().flat_map(|(name, _)| Stage::directories(name)));
+    let directories = Stage::directories(name);
+    if let Some(taken) = directories.iter().find(|name| taken.contains(name)) {
+        let message =
+            format!("the stage `{name}` would write to `{taken}`, which is taken; rename it");
+        return Err(("method", message));
     }
-    let title = stage.title.as_deref().unwrap_or(name);
-    let titles =
-        |(name, stage): &(String, Stage)| stage.title.clone().unwrap_or_else(|| name.clone());
-    match before.iter().find(|stage| titles(stage) == title) {
-        Some((other, _)) => {
+    let mut rows = vec!["Original".to_owned()];
+    rows.extend(before.iter().flat_map(|(name, stage)| stage.rows(name)));
+    let mut own = stage.rows(name).into_iter();
+    match own.find(|row| rows.contains(row)) {
+        Some(row) => {
             let message =
-                format!("`stages.{name}.title` is `{title}`, which is the title of `{other}`, too");
+                format!("`stages.{name}.title` makes a row `{row}`, which is there already");
             Err(("title", message))
         }
         None => Ok(()),

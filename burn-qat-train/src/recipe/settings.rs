@@ -90,6 +90,9 @@ impl Recipe {
             let expected = "a share from 0 to below 1, as 0.1 for 10 %";
             return refuse("dataset.eval_fraction", expected, eval_fraction.to_string());
         }
+        if self.evaluation.batch_size == Some(0) {
+            return refuse("evaluation.batch_size", "1 or more", "0".into());
+        }
         if self.evaluation.max_new_tokens == 0 {
             return refuse("evaluation.max_new_tokens", "1 or more", "0".into());
         }

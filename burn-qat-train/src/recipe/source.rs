@@ -51,16 +51,27 @@ impl RecipeSource {
         overrides::put(&mut self.root, key_path, node);
     }
 
-    /// Names of the stages, in order; `true` where a stage goes on from another one.
+    /// Whether a key such as `lora` or `stages.sft.steps` is given.
+    pub fn says(&self, key_path: &str) -> bool {
+        let mut at = Some(&self.root);
+        for key in key_path.split('.') {
+            at = at.and_then(|node| node.get(key));
+        }
+        at.is_some_and(|node| !node.is_null())
+    }
+
+    /// Names of the stages, in order; `true` for SFT that starts from the model.
     pub fn stages(&self) -> Vec<(String, bool)> {
         let stages = self.root.get("stages").map_or(&[][..], Node::entries);
-        let goes_on = |stage: &Node| {
-            let from = stage.get("from").map(Node::to_value);
-            from.is_some_and(|from| !from.is_null())
+        let is_first = |name: &str, stage: &Node| {
+            let text = |key: &str| stage.get(key).map(Node::to_value);
+            let method = text("method").unwrap_or_else(|| name.into());
+            let from = text("from").is_some_and(|from| !from.is_null());
+            method == "sft" && !from
         };
-        let there = stages.iter().filter(|(_, stage)| !stage.is_null());
-        there
-            .map(|(name, stage)| (name.clone(), goes_on(stage)))
+        let names = stages.iter();
+        names
+            .map(|(name, stage)| (name.clone(), is_first(name, stage)))
             .collect()
     }
 

@@ -1,6 +1,8 @@
+use std::fmt;
 use std::num::NonZeroUsize;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::distill::DistillConfig;
 use crate::error::QatError;
@@ -121,6 +123,29 @@ impl Default for Stage {
 }
 
 impl Stage {
+    /// What the row of a rounded result is called.
+    pub fn ptq_title(title: &str) -> String {
+        match title.split_once(" (") {
+            Some((title, rest)) => format!("{title} + PTQ ({rest}"),
+            None => format!("{title} + PTQ"),
+        }
+    }
+
+    /// The directories that a stage of this name may write: its result, that rounded, and its factors.
+    pub fn directories(name: &str) -> [String; 3] {
+        ["", "_ptq", "_adapter"].map(|what| format!("{name}{what}"))
+    }
+
+    /// The rows of a table that a stage of this name makes.
+    pub fn rows(&self, name: &str) -> Vec<String> {
+        let title = self.title.as_deref().unwrap_or(name);
+        let rounded = self.ptq.then(|| Self::ptq_title(title));
+        [Some(title.to_owned()), rounded]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
     /// Checks the ranges.
     pub(super) fn check(&self) -> Result<(), QatError> {
         let refuse = |key, expected: &str, found: f64| {
@@ -173,13 +198,42 @@ impl Stage {
 }
 
 /// A preset by its name, or rules of which the last match wins.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum PolicyChoice {
     /// A name that [`QuantPolicy::preset`] knows.
     Preset(String),
     /// Rules: globs on module paths, each with a scheme or none.
     Rules(Vec<QuantRule>),
+}
+
+impl<'de> Deserialize<'de> for PolicyChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ChoiceVisitor)
+    }
+}
+
+/// Text or a list: an untagged enum would not say what is wrong in a rule.
+struct ChoiceVisitor;
+
+impl<'de> Visitor<'de> for ChoiceVisitor {
+    type Value = PolicyChoice;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a preset, or a list of rules with `pattern` and `scheme`")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<PolicyChoice, E> {
+        Ok(PolicyChoice::Preset(name.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PolicyChoice, A::Error> {
+        let mut rules = Vec::new();
+        while let Some(rule) = list.next_element()? {
+            rules.push(rule);
+        }
+        Ok(PolicyChoice::Rules(rules))
+    }
 }
 
 impl PolicyChoice {

@@ -50,7 +50,8 @@ fn one_line(message: &str) -> String {
 enum Tree {
     Value(Value),
     List(Vec<Tree>),
-    Map(Vec<(String, Spanned<Tree>)>),
+    /// Keys with their lines: values may begin on the next one.
+    Map(Vec<(Spanned<String>, Tree)>),
 }
 
 impl Tree {
@@ -58,8 +59,8 @@ impl Tree {
         let content = match self {
             Self::Map(entries) => {
                 let entries = entries.into_iter().map(|(key, tree)| {
-                    let line = tree.referenced.line();
-                    (key, tree.value.node(line, at))
+                    let line = key.referenced.line();
+                    (key.value, tree.node(line, at))
                 });
                 Content::Map(entries.collect())
             }
@@ -75,7 +76,7 @@ impl Tree {
             Self::Map(entries) => {
                 let entries = entries.into_iter();
                 entries
-                    .map(|(key, tree)| (key, tree.value.value()))
+                    .map(|(key, tree)| (key.value, tree.value()))
                     .collect()
             }
         }

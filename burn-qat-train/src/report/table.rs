@@ -150,6 +150,7 @@ mod tests {
                 pass_rate: PassRate::new(1, 2),
                 form: CheckpointForm::Mxfp4,
                 bytes_on_disk: 1,
+                samples: Vec::new(),
             },
         }
     }

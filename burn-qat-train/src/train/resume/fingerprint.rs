@@ -26,19 +26,23 @@ impl Fingerprint {
         Self {
             training_data: of_data(train),
             validation_data: of_data(valid),
-            model: of_model(model),
+            model: of_model(model, false),
             teacher: None,
         }
     }
 
     /// Adds the teacher's.
     pub fn learns_from(&mut self, teacher: &GptOss) {
-        self.teacher = Some(of_model(teacher));
+        self.teacher = Some(of_model(teacher, true));
     }
 }
 
-fn of_model(model: &GptOss) -> String {
-    let mut parameters = Parameters::default();
+/// The factors of a student are what the state brings.
+fn of_model(model: &GptOss, with_factors: bool) -> String {
+    let mut parameters = Parameters {
+        with_factors,
+        ..Parameters::default()
+    };
     model.visit(&mut parameters);
     parameters.hash.text()
 }
@@ -61,6 +65,7 @@ fn of_data(examples: &[TokenizedExample]) -> String {
 struct Parameters {
     path: Vec<String>,
     hash: Fnv,
+    with_factors: bool,
 }
 
 impl Parameters {
@@ -82,8 +87,11 @@ impl ModuleVisitor for Parameters {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.name(&param.lazy_shape());
-        // The factors are what the state brings.
-        if D > 1 || is_factor(&path) {
+        let is_read = match is_factor(&path) {
+            true => self.with_factors,
+            false => D == 1,
+        };
+        if !is_read {
             return;
         }
         // A device that cannot be read fails in the first step, with a better message.
