@@ -22,8 +22,9 @@ use model::{device, load, load_packed, load_stored, open, parameters};
 const FORMS: [&str; 3] = ["tiny-gpt-oss", "tiny-gpt-oss-sharded", "tiny-gpt-oss-bf16"];
 
 /// Everything else in the golden directory, and which test it belongs to.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("lora", "tests/golden_lora"),
+    ("distill", "tests/distill.rs"),
     ("README.md", "description"),
     ("fp4", "tests of burn-fp4"),
     ("harmony", "tests/golden_harmony/main.rs"),
