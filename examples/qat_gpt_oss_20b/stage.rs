@@ -55,7 +55,9 @@ impl Run {
             history: outcome.history,
             best_step: outcome.best_step,
         };
-        if plan.is_qat() && self.settings.recipe.lora.is_some() {
+        // Who stops a run does not wait for what can be told later.
+        let tells = plan.is_qat() && self.settings.recipe.lora.is_some();
+        if tells && !self.cancel.pressed() {
             self.tell_merge(plan, &trained.model)?;
         }
         Ok(Some(trained))

@@ -100,8 +100,7 @@ impl<'a> Encoder<'a> {
         Ok(Bytes::from_bytes_vec(bytes))
     }
 
-    /// The bytes of a matrix that has the element type of the file: an embedding as floats would take twice as much
-    /// as all that is otherwise in memory.
+    /// The bytes of a matrix that has the element type of the file: as floats the embedding of the 20b takes 2.3 GB.
     fn narrow(&self, spec: &TensorSpec) -> Result<Option<Bytes>, GptOssError> {
         // What is merged with an adapter is not what the parameter holds.
         let merged = self.adapted.contains_key(&spec.path);
