@@ -26,7 +26,7 @@ use burn::train::Interrupter;
 use burn_gpt_oss::{CheckpointReader, GptOss};
 use burn_qat_train::{
     AdapterTable, Console, LoraConfig, MergeReport, QuantPolicy, StageOutcome, TokenizedExample,
-    TrainConfig, export_mxfp4, insert_adapters, resume, round_adapters, train,
+    TrainConfig, export_fp4, insert_adapters, resume, round_adapters, train,
 };
 use checkpoint::checkpoint;
 use process::Process;
@@ -158,7 +158,7 @@ impl Run {
 
     fn export(&self, model: &GptOss, reader: &CheckpointReader) -> Result<()> {
         let start = Instant::now();
-        let report = export_mxfp4(model, &self.dir().join("export"), reader, false, |_| {})?;
+        let report = export_fp4(model, &self.dir().join("export"), reader, false, |_| {})?;
         println!(
             "exported in {:.1} s: {} weights read back, all bits equal to the trained ones; {}",
             start.elapsed().as_secs_f64(),

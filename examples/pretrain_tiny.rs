@@ -118,6 +118,7 @@ fn pretrain(
         min_lr_ratio: 0.05,
         eval_steps: 250,
         weight_decay: 0.01,
+        no_weight_decay: Vec::new(),
         seed: args.seed,
         ..TrainConfig::default()
     };

@@ -6,7 +6,7 @@ use burn::module::Param;
 use burn::tensor::{Device, FloatDType};
 use burn_fp4::{Fp4Scheme, ScaleRule, fake_quantize_along};
 use burn_gpt_oss::{CheckpointReader, GptOss};
-use burn_qat_train::{QatError, QuantPolicy, QuantRule, export_mxfp4, insert_quantizers};
+use burn_qat_train::{QatError, QuantPolicy, QuantRule, export_fp4, insert_quantizers};
 
 fn tiny() -> PathBuf {
     let golden = std::env::var_os("GOLDEN_DIR").map(PathBuf::from);
@@ -58,7 +58,7 @@ fn check_trained(scheme: Fp4Scheme) {
     assert_eq!(quantized.len(), 2 * model.layers.len());
     let dir = tempfile::tempdir().expect("temporary directory");
     let report =
-        export_mxfp4(&model, &dir.path().join("out"), &reader, false, |_| {}).expect("export");
+        export_fp4(&model, &dir.path().join("out"), &reader, false, |_| {}).expect("export");
     assert!(report.saved.copied.is_empty());
     assert_eq!(report.verified_weights, model.config().num_expert_weights());
 
@@ -85,15 +85,20 @@ fn check_trained(scheme: Fp4Scheme) {
 }
 
 #[test]
-fn nvfp4_is_refused_before_anything_is_written() {
+fn matrices_in_two_formats_are_refused_before_anything_is_written() {
     let (reader, model) = load();
-    let (model, _) = insert_quantizers(model, &policy(Fp4Scheme::nvfp4())).expect("experts");
+    let mut both = policy(Fp4Scheme::mxfp4());
+    both.rules.push(QuantRule {
+        pattern: "layers.1.mlp.experts.down_proj".into(),
+        scheme: Some(Fp4Scheme::nvfp4()),
+    });
+    let (model, _) = insert_quantizers(model, &both).expect("experts");
     let dir = tempfile::tempdir().expect("temporary directory");
     let target = dir.path().join("out");
-    let error = export_mxfp4(&model, &target, &reader, false, |_| {}).expect_err("refused");
+    let error = export_fp4(&model, &target, &reader, false, |_| {}).expect_err("refused");
     let message = error.to_string();
     assert!(
-        message.contains("layers.0.mlp.experts.") && message.contains("NVFP4 (Nearest)"),
+        message.contains("layers.1.mlp.experts.down_proj") && message.contains("NVFP4 (Nearest)"),
         "{message}"
     );
     assert!(!target.exists());
@@ -106,7 +111,7 @@ fn untouched_matrices_are_copied_byte_for_byte() {
         insert_quantizers(model, &QuantPolicy::mxfp4_mlp_weight_only()).expect("experts");
     let dir = tempfile::tempdir().expect("temporary directory");
     let report =
-        export_mxfp4(&model, &dir.path().join("out"), &reader, false, |_| {}).expect("export");
+        export_fp4(&model, &dir.path().join("out"), &reader, false, |_| {}).expect("export");
     assert_eq!(report.saved.copied.len(), 2 * model.layers.len());
     let exported = CheckpointReader::open(dir.path().join("out")).expect("own export");
     let names: Vec<&str> = reader.tensor_names().collect();
@@ -140,7 +145,7 @@ fn policies_the_format_cannot_hold_are_refused() {
         (narrow, "layers.1.mlp.experts.down_proj", "has no quantizer"),
     ] {
         let target = dir.path().join("out");
-        let error = export_mxfp4(&model, &target, &reader, false, |_| {}).expect_err("refused");
+        let error = export_fp4(&model, &target, &reader, false, |_| {}).expect_err("refused");
         assert!(matches!(error, QatError::Policy { .. }), "{error}");
         let message = error.to_string();
         assert!(

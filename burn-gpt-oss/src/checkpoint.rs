@@ -12,6 +12,7 @@ mod generation_config;
 mod load;
 mod mapped;
 mod names;
+mod packed;
 mod plan;
 mod reader;
 mod write;

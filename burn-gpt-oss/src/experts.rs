@@ -3,7 +3,7 @@ mod weight;
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use burn_fp4::{ActivationQuantizer, expert_combine, expert_linear, expert_routing};
+use burn_fp4::{ActivationQuantizer, ExpertRouting, expert_combine, expert_linear, expert_routing};
 
 use crate::config::GptOssConfig;
 use crate::ops::clamped_swiglu;
@@ -64,17 +64,31 @@ impl Experts {
     /// - x: `[tokens, hidden_size]`
     /// - output: `[tokens, hidden_size]`
     pub fn forward(&self, x: Tensor<2>, routed: &RouterOutput) -> Tensor<2> {
-        let routing = expert_routing(routed.indices.clone(), self.down_proj_bias.dims()[0]);
-        // Before the tokens are repeated for their experts: the same result for less work.
-        let tokens = quantized(&self.gate_up_proj_input_quantizer, x);
-        let (weight, bias) = (self.gate_up_proj.matrices(), self.gate_up_proj_bias.val());
-        let inner = expert_linear(tokens, weight, bias, &routing);
-        let active = clamped_swiglu(inner, self.swiglu_limit as f32, self.swiglu_alpha as f32);
-        let active = quantized(&self.down_proj_input_quantizer, active);
+        let routing = self.routing(routed);
+        let active = self.intermediate(x, &routing);
         // What comes out of SwiGLU has a few large values among small ones, of which eight bits would lose
         // too much.
         let (weight, bias) = (self.down_proj.matrices(), self.down_proj_bias.val());
         expert_combine(active, weight, bias, routed.scores.clone(), &routing)
+    }
+
+    /// Which rows each expert has.
+    pub fn routing(&self, routed: &RouterOutput) -> ExpertRouting {
+        expert_routing(routed.indices.clone(), self.down_proj_bias.dims()[0])
+    }
+
+    /// What `down_proj` is multiplied with: a row for every token and each of its experts, in the order of the routing.
+    ///
+    /// # Shapes
+    /// - x: `[tokens, hidden_size]`
+    /// - output: `[tokens * num_experts_per_tok, intermediate_size]`
+    pub fn intermediate(&self, x: Tensor<2>, routing: &ExpertRouting) -> Tensor<2> {
+        // Before the tokens are repeated for their experts: the same result for less work.
+        let tokens = quantized(&self.gate_up_proj_input_quantizer, x);
+        let (weight, bias) = (self.gate_up_proj.matrices(), self.gate_up_proj_bias.val());
+        let inner = expert_linear(tokens, weight, bias, routing);
+        let active = clamped_swiglu(inner, self.swiglu_limit as f32, self.swiglu_alpha as f32);
+        quantized(&self.down_proj_input_quantizer, active)
     }
 
     /// The two matrices with the names of their fields.

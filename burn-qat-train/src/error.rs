@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use burn_gpt_oss::GptOssError;
 use thiserror::Error;
 
-use crate::train::StageOutcome;
+use crate::train::{NonFinite, StageOutcome};
 
 /// Everything that can go wrong while fine-tuning, evaluating and exporting.
 #[derive(Debug, Error)]
@@ -80,20 +80,15 @@ pub enum QatError {
         /// The file or directory.
         path: PathBuf,
     },
-    /// The loss became NaN or infinite.
+    /// The loss or a gradient became NaN or infinite. Weights are not changed by such a step.
     #[error(
-        "{stage}: the {split} loss is {loss} at step {step}; lower the learning rate or check the data \
-         ({})", kept_words(*kept_step)
+        "{stage}: {divergence}; lower the learning rate or check the data ({})", kept_words(*kept_step)
     )]
     Diverged {
         /// The training stage.
         stage: String,
-        /// `training` or `validation`.
-        split: &'static str,
-        /// Optimizer step, from 1.
-        step: usize,
-        /// The loss.
-        loss: f64,
+        /// Where.
+        divergence: Box<NonFinite>,
         /// Step of the best evaluation before, if there was one.
         kept_step: Option<usize>,
         /// Its model, until it is taken.

@@ -1,4 +1,4 @@
-//! Export of quantized models as MXFP4 checkpoint directories, verified bit for bit.
+//! Export of quantized models as MXFP4 and NVFP4 checkpoint directories, verified bit for bit.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,17 +21,17 @@ pub struct ExportReport {
     pub verified_weights: u64,
 }
 
-/// Writes a model with quantizers or packed experts (from PTQ or QAT) as an MXFP4 checkpoint. Then reads it
-/// back and compares every quantized weight, bit for bit, with the value that its quantizer gives. Codes and
-/// scales are those of the forward pass of these weights; matrices that equal the source's are copied from it
-/// byte for byte.
+/// Writes a model with quantizers or packed experts (from PTQ or QAT) as a checkpoint in the form of their scheme: MXFP4
+/// as the published checkpoints have it, or NVFP4 as ModelOpt writes it. Then reads it back and compares every
+/// quantized weight, bit for bit, with the value that its quantizer gives. Codes and scales are those of the forward
+/// pass of these weights; matrices that equal the source's are copied from it byte for byte.
 ///
 /// # Errors
-/// A quantizer on a weight that is not an expert matrix, which this format cannot hold; an expert matrix
-/// that has no quantizer and is not packed; [`QatError::ExportMismatch`]; errors of the file system. The
-/// directory appears under its name only after the comparison, so an export that differs leaves nothing
-/// behind and replaces nothing.
-pub fn export_mxfp4(
+/// A quantizer on a weight that is not an expert matrix, which these formats cannot hold; an expert matrix
+/// that has no quantizer and is not packed; matrices in several formats, or in one that no checkpoint holds;
+/// [`QatError::ExportMismatch`]; errors of the file system. The directory appears under its name only after the
+/// comparison, so an export that differs leaves nothing behind and replaces nothing.
+pub fn export_fp4(
     model: &GptOss,
     dir: &Path,
     source: &CheckpointReader,
@@ -40,8 +40,9 @@ pub fn export_mxfp4(
 ) -> Result<ExportReport, QatError> {
     let specs = tensor_specs(model.config());
     check_quantizers(model, &specs)?;
+    let form = packed_form(model)?;
     let mut verified_weights = 0;
-    let saved = CheckpointWriter::new(CheckpointForm::Mxfp4)
+    let saved = CheckpointWriter::new(form)
         .with_source(source)
         .with_overwrite(overwrite)
         .save_checked(model, dir, progress, |written| {
@@ -54,7 +55,31 @@ pub fn export_mxfp4(
     })
 }
 
-/// The format quantizes every expert matrix and nothing else.
+/// The form that holds what the first matrix is rounded to; the writer refuses others.
+fn packed_form(model: &GptOss) -> Result<CheckpointForm, QatError> {
+    let mut weights = model.expert_weights();
+    let scheme = weights.find_map(|(_, weight)| match (weight.adapter(), weight.dense()) {
+        (Some(adapter), _) => adapter.scheme(),
+        (None, Some(param)) => param
+            .reparameterization::<WeightQuantizer>()
+            .map(WeightQuantizer::scheme),
+        (None, None) => weight.scheme(),
+    });
+    let form = scheme.map(|scheme| (scheme, CheckpointForm::of_scheme(scheme)));
+    match form {
+        Some((_, Some(form))) => Ok(form),
+        Some((scheme, None)) => Err(QatError::Policy {
+            policy: POLICY.into(),
+            message: format!("no checkpoint form holds {scheme}"),
+        }),
+        None => Ok(CheckpointForm::Mxfp4),
+    }
+}
+
+/// What an error calls the demands of the formats.
+const POLICY: &str = "FP4 export";
+
+/// The formats quantize every expert matrix and nothing else.
 fn check_quantizers(model: &GptOss, specs: &[TensorSpec]) -> Result<(), QatError> {
     let mut found = Quantized::default();
     model.visit(&mut found);
@@ -71,9 +96,9 @@ fn check_quantizers(model: &GptOss, specs: &[TensorSpec]) -> Result<(), QatError
         .map(|spec| spec.path.clone())
         .collect();
     let refuse = |path: &str, what: &str| QatError::Policy {
-        policy: "MXFP4 export".into(),
+        policy: POLICY.into(),
         message: format!(
-            "`{path}` {what}; the format holds all expert matrices in MXFP4 and nothing else"
+            "`{path}` {what}; the format holds all expert matrices in FP4 and nothing else"
         ),
     };
     if let Some(path) = found.paths.difference(&experts).next() {
@@ -148,7 +173,7 @@ fn has_codes_of(
         source: Box::new(source),
     })?;
     let found = reader.packed(spec)?;
-    Ok((codes.codes(), codes.scales()) == (found.codes(), found.scales()))
+    Ok(codes.view() == found.view())
 }
 
 fn effective(weight: &ExpertWeight, path: &str) -> Result<Vec<f32>, QatError> {

@@ -33,21 +33,21 @@ pub use evaluate::{
     EvalData, EvalOptions, EvalProgress, EvalReport, Language, LossReport, PassRate, Sample,
     Verdict, evaluate_checkpoint, evaluate_loss, evaluate_model, judge,
 };
-pub use export::{ExportReport, export_mxfp4};
+pub use export::{ExportReport, export_fp4};
 pub use memory::{MemoryEstimate, available_memory};
 pub use quantize::{
-    GlobalRefresh, QuantPolicy, QuantRule, QuantizedWeight, WeightQuantizer, insert_quantizers,
-    insert_quantizers_with,
+    GlobalRefresh, PtqMethod, QuantPolicy, QuantRule, QuantizedWeight, WeightQuantizer, gptq,
+    insert_quantizers, insert_quantizers_with,
 };
 pub use recipe::{
-    DatasetSettings, EvaluationSettings, Method, PolicyChoice, Recipe, RecipeSource, Stage,
-    SystemBlock,
+    DatasetSettings, EvaluationSettings, Method, PolicyChoice, PtqMethods, Recipe, RecipeSource,
+    Stage, SystemBlock,
 };
 pub use report::{Curve, HtmlReport, ResultRow, ResultTable, loss_plot};
 pub use train::{
-    Console, FineTune, History, StageOutcome, StageProgress, StageRun, StepOutput, TrainConfig,
-    TrainPoint, ValidPoint, WarmupCosine, adamw, clip_global_norm, kept_record, load_record,
-    micro_batch_loss, resume, saved_step, train,
+    Console, Decay, FineTune, History, NonFinite, ParameterGroup, QuantizationPoint, StageOutcome,
+    StageProgress, StageRun, StepOutput, TrainConfig, TrainPoint, ValidPoint, WarmupSchedule,
+    adamw, clip_global_norm, kept_record, load_record, micro_batch_loss, resume, saved_step, train,
 };
 
 /// Compiles the example of the workspace's README.

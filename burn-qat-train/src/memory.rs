@@ -32,6 +32,7 @@ impl MemoryEstimate {
         let types = train.element_types;
         let weights =
             types.master_bytes() * (config.num_expert_weights() + config.num_dense_weights());
+        let trained = types.master_bytes() * train.n_trained(config);
         let tokens = (train.micro_batch_size * max_length) as u64;
         let [kept, working] = values_per_token(config, train.recompute_layers);
         let logits = (4 * tokens * config.vocab_size as u64).min(logits_chunk(config));
@@ -45,9 +46,9 @@ impl MemoryEstimate {
         let experts_of_a_layer = config.num_expert_weights() / config.num_hidden_layers as u64;
         Self {
             weights,
-            gradients: weights,
-            optimizer: 2 * weights,
-            update: weights,
+            gradients: trained,
+            optimizer: 2 * trained,
+            update: trained,
             control: weights,
             teacher: 0,
             fake_quantized: types.compute_bytes() * experts_of_a_layer * layers_at_a_time,

@@ -3,6 +3,7 @@
 //! The text becomes a tree whose values know their lines (`yaml`, `toml`), `key.path=value` is laid over it
 //! (`overrides`), keys are compared with those that exist (`keys`), and what is left out is filled in (`resolve`).
 
+mod choices;
 mod keys;
 mod node;
 mod overrides;
@@ -13,6 +14,7 @@ mod stage;
 mod toml;
 mod yaml;
 
+pub use choices::{PolicyChoice, PtqMethods};
 pub use settings::{DatasetSettings, EvaluationSettings, Recipe, SystemBlock};
 pub use source::RecipeSource;
-pub use stage::{Method, PolicyChoice, Stage};
+pub use stage::{Method, Stage};

@@ -1,7 +1,6 @@
 //! What can be known before anything is computed or created.
 
 use anyhow::{Context, Result, bail, ensure};
-use burn_fp4::Fp4Scheme;
 use burn_gpt_oss::{CheckpointForm, GptOssConfig, Tokenizer};
 use burn_qat_train::{ChatRecord, DataNotes, MemoryEstimate, Method, available_memory};
 
@@ -9,7 +8,12 @@ use crate::input::{Data, tell};
 use crate::settings::{Settings, StagePlan};
 
 /// Refuses a tokenizer of another model, adapters that leave experts in floats, and schemes that no checkpoint holds.
-pub fn usable(config: &GptOssConfig, settings: &Settings, data: &Data, packed: bool) -> Result<()> {
+pub fn usable(
+    config: &GptOssConfig,
+    settings: &Settings,
+    data: &Data,
+    source: CheckpointForm,
+) -> Result<()> {
     let examples = || data.train.iter().chain(&data.valid);
     let largest = examples()
         .flat_map(|example| &example.tokens)
@@ -23,10 +27,16 @@ pub fn usable(config: &GptOssConfig, settings: &Settings, data: &Data, packed: b
         config.vocab_size
     );
     if let Some(lora) = &settings.recipe.lora {
+        // Experts without adapters are written as they are stored.
+        let mut stages = settings.stages.iter();
+        let rounds = |stage: &&StagePlan| stage.is_qat() || !stage.ptq.is_empty();
+        let other = stages.find(|stage| rounds(stage) && stage.packed_form() != source);
+        let form = other.map(StagePlan::packed_form);
         ensure!(
-            packed || lora.adapts_all_experts(config)?,
-            "the experts of this checkpoint are floats, and some of them get no adapter whose sum could be rounded: \
-             take a checkpoint in MXFP4, or adapters on all experts of all layers"
+            form.is_none() || lora.adapts_all_experts(config)?,
+            "the experts of this checkpoint are in {source}, and some of them get no adapter whose sum could be rounded \
+             to {}: take a checkpoint in that form, or adapters on all experts of all layers",
+            form.unwrap_or(source)
         );
     }
     settings.stages.iter().try_for_each(exportable)
@@ -36,12 +46,12 @@ pub fn usable(config: &GptOssConfig, settings: &Settings, data: &Data, packed: b
 fn exportable(stage: &StagePlan) -> Result<()> {
     let schemes = stage.policy.rules.iter().filter_map(|rule| rule.scheme);
     let other = schemes
-        .filter(|scheme| !matches!(scheme, Fp4Scheme::Mxfp4 { .. }))
-        .find(|_| stage.is_qat() || stage.ptq);
+        .filter(|scheme| CheckpointForm::of_scheme(*scheme).is_none())
+        .find(|_| stage.is_qat() || !stage.ptq.is_empty());
     match other {
         Some(scheme) => bail!(
-            "`stages.{}.quantize` is {}, which rounds to {scheme}: checkpoints are written in MXFP4 alone, as by \
-             mxfp4_mlp_weight_only",
+            "`stages.{}.quantize` is {}, which rounds to {scheme}: checkpoints hold MXFP4, and NVFP4 in blocks of 16 \
+             with one global scale for each matrix, as nvfp4_mlp_weight_only has it",
             stage.name,
             stage.policy.name
         ),
@@ -107,19 +117,18 @@ pub fn full_training_fits(config: &GptOssConfig, settings: &Settings, data: &Dat
     Ok(available_memory().is_none_or(|available| estimate.total() <= available))
 }
 
-/// Bytes of everything that a run writes: the checkpoints of all stages, in BF16 after SFT of all parameters, in MXFP4
-/// after QAT and PTQ;
-/// of full training the best weights of a stage in float32 beside those that replace them, and states with three times
+/// Bytes of everything that a run writes: the checkpoints of all stages, in BF16 after SFT of all parameters, in FP4
+/// after QAT and PTQ; of full training the best weights of a stage in float32 beside those that replace them, and states with three times
 /// as much where they are saved. Factors and their states are small.
 pub fn bytes_on_disk(config: &GptOssConfig, settings: &Settings) -> u64 {
     let lora = settings.recipe.lora.is_some();
     let of_stage = |stage: &StagePlan| {
         let product = match (stage.is_qat(), lora) {
-            (true, _) => CheckpointForm::Mxfp4.bytes(config),
+            (true, _) => stage.packed_form().bytes(config),
             (false, false) => CheckpointForm::Bf16.bytes(config),
             (false, true) => 0,
         };
-        product + u64::from(stage.ptq) * CheckpointForm::Mxfp4.bytes(config)
+        product + stage.ptq.iter().count() as u64 * stage.packed_form().bytes(config)
     };
     let checkpoints: u64 = settings.stages.iter().map(of_stage).sum();
     if lora {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burn_gpt_oss::CheckpointForm;
 use burn_qat_train::{ResultRow, ResultTable};
 
 use crate::page::PAGE;
@@ -35,11 +36,18 @@ pub fn print(table: &ResultTable, settings: &Settings, out: &Path, vocab_size: u
     }
     let rounded = settings.stages.iter().filter(|stage| stage.is_qat());
     for row in rounded.filter_map(|stage| table.row(&stage.title)) {
-        let readiness = match &warning {
-            Some(_) => "MXFP4; see the warning above",
-            None => "MXFP4, ready to serve",
+        let readiness = match (&warning, row.report.form) {
+            (Some(_), _) => "see the warning above",
+            (None, CheckpointForm::Nvfp4) => {
+                "as ModelOpt writes it; no engine is known to serve it"
+            }
+            (None, _) => "ready to serve",
         };
-        say(format_args!("model    {} ({readiness})", row.dir.display()));
+        say(format_args!(
+            "model    {} ({}, {readiness})",
+            row.dir.display(),
+            row.report.form
+        ));
     }
 }
 

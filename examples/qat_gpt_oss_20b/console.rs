@@ -115,6 +115,12 @@ impl Bar {
         self.bar.set_message(what);
     }
 
+    pub fn layers(&self, done: usize, total: usize) {
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_message("layers");
+    }
+
     /// Removes the bar and tells the seconds it took.
     pub fn finish(self) -> f64 {
         self.bar.finish_and_clear();

@@ -30,7 +30,7 @@ pub fn write_plot(out: &Path, stages: &[StageCurve], ptq: Option<(&str, f64)>) -
     }
     write(
         &out.join("loss.svg"),
-        &loss_plot("Loss while fine-tuning for MXFP4", &curves)?,
+        &loss_plot("Loss while fine-tuning", &curves)?,
     )
 }
 
@@ -39,9 +39,13 @@ fn curve(stage: &StageCurve) -> Curve {
     let history = &stage.history;
     let train = history.train.iter();
     let valid = history.valid.iter();
+    let start = history.start.map(|loss| (x(0), loss));
     Curve {
         name: stage.title.clone(),
         train: train.map(|point| (x(point.step), point.loss)).collect(),
-        valid: valid.map(|point| (x(point.step), point.loss)).collect(),
+        valid: start
+            .into_iter()
+            .chain(valid.map(|point| (x(point.step), point.loss)))
+            .collect(),
     }
 }

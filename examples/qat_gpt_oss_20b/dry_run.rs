@@ -18,7 +18,12 @@ pub fn print(
     let weights = config.num_expert_weights() + config.num_dense_weights();
     let trained = match &settings.recipe.lora {
         Some(lora) => lora.trainable(config)?,
-        None => weights,
+        // Stages may train different parameters: the largest number is what counts.
+        None => {
+            let stages = settings.stages.iter();
+            let trained = stages.map(|stage| stage.config.n_trained(config));
+            trained.max().unwrap_or(weights)
+        }
     };
     say(format_args!(
         "parameters {:.1} M, trained {:.1} M ({:.2} %)",

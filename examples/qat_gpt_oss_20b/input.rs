@@ -15,13 +15,17 @@ use crate::embedded;
 use crate::terminal::{visible, warn};
 
 /// Conversations of the embedded dataset.
-const EMBEDDED_TRAIN: usize = 2000;
+const EMBEDDED_TRAIN: usize = 12_000;
 const EMBEDDED_VALID: usize = 300;
 
 /// Training and validation data.
 pub struct Data {
     pub train: Vec<TokenizedExample>,
+    /// Lines of a file that the training data is from.
+    lines: Vec<Option<usize>>,
     pub valid: Vec<TokenizedExample>,
+    /// What is neither trained on nor held out, where something is calibrated.
+    pub calibration: Vec<TokenizedExample>,
     /// The validation conversations; the first of them are answered for the pass rate.
     pub valid_records: Vec<ChatRecord>,
     /// The embedded dataset, training and validation, where it is used.
@@ -29,6 +33,20 @@ pub struct Data {
 }
 
 impl Data {
+    /// Where training examples are from, for messages.
+    pub fn name(&self, examples: &[usize]) -> String {
+        let line = |example: &usize| self.lines.get(*example).copied().flatten();
+        let lines: Vec<String> = examples
+            .iter()
+            .filter_map(line)
+            .map(|n| n.to_string())
+            .collect();
+        match lines.is_empty() {
+            true => format!("training examples {examples:?}, counted from 0"),
+            false => format!("lines {} of the data", lines.join(", ")),
+        }
+    }
+
     /// Writes the embedded dataset as JSONL, so that it can be looked at.
     pub fn write_generated(&self, out: &Path) -> Result<()> {
         let Some(generated) = &self.generated else {
@@ -83,22 +101,36 @@ pub fn data(
     format: &ChatFormat,
     tokenizer: &Tokenizer,
 ) -> Result<Data> {
-    match &recipe.data {
-        Some(path) => given(path, recipe, format, tokenizer),
+    let mut data = match &recipe.data {
+        Some(path) => given(path, recipe, format, tokenizer)?,
         None if recipe.model.is_some() => {
             bail!("--model needs --data: the embedded dataset is made for the embedded model")
         }
         None => {
             let generated = generate(short);
             let (train, valid) = (records(&generated[0])?, records(&generated[1])?);
-            Ok(Data {
+            Data {
                 train: format.tokenize_all(&train, tokenizer)?.examples,
+                lines: Vec::new(),
                 valid: format.tokenize_all(&valid, tokenizer)?.examples,
+                calibration: Vec::new(),
                 valid_records: valid,
                 generated: Some(generated),
-            })
+            }
         }
+    };
+    if recipe.calibrates() {
+        let rows = recipe.dataset.calibration_rows;
+        let Some(rest) = data.train.len().checked_sub(rows).filter(|rest| *rest > 0) else {
+            bail!(
+                "{} conversations to train on leave nothing for training beside \
+                 `dataset.calibration_rows` = {rows}; use more data or fewer rows",
+                data.train.len()
+            );
+        };
+        data.calibration = data.train.split_off(rest);
     }
+    Ok(data)
 }
 
 /// The file, split at random. What cannot be used is told before anything is refused for want of it.
@@ -132,10 +164,13 @@ fn given(path: &Path, recipe: &Recipe, format: &ChatFormat, tokenizer: &Tokenize
         );
     }
     let train = rows.split_off(valid);
+    let lines = train.iter().map(|(record, _)| record.line).collect();
     let (valid_records, valid) = rows.into_iter().unzip();
     Ok(Data {
         train: train.into_iter().map(|(_, example)| example).collect(),
+        lines,
         valid,
+        calibration: Vec::new(),
         valid_records,
         generated: None,
     })

@@ -1,7 +1,7 @@
 //! The run on one page.
 
 use anyhow::Result;
-use burn_qat_train::HtmlReport;
+use burn_qat_train::{History, HtmlReport};
 
 use crate::conclusion;
 use crate::output::{RECIPE, RUN, write};
@@ -25,11 +25,24 @@ impl Run {
                 details.push((heading, text.as_str()));
             }
         }
+        let quantization: Vec<_> = self
+            .settings
+            .stages
+            .iter()
+            .filter_map(|plan| {
+                // A stage that has not begun has no log.
+                let log = self.logs(plan).join("metrics.jsonl");
+                let history = History::from_jsonl(&log).ok()?;
+                Some((plan.title.clone(), history.quantization))
+            })
+            .filter(|(_, points)| !points.is_empty())
+            .collect();
         let report = HtmlReport {
             title: "Fine-tuning for FP4",
             sentences: &sentences,
             table: &self.table,
             plot: plot.as_deref(),
+            quantization: &quantization,
             details: &details,
         };
         write(&self.out().join(PAGE), &report.to_html())

@@ -65,7 +65,8 @@ impl Run {
     pub fn is_complete(&self) -> Result<bool> {
         let has = |title: &str| self.table.row(title).is_some();
         for plan in &self.settings.stages {
-            let measured = has(&plan.title) && (!plan.ptq || has(&plan.ptq_title()));
+            let mut rounded = plan.ptq.iter().map(|method| plan.ptq_title(method));
+            let measured = has(&plan.title) && rounded.all(|title| has(&title));
             if !measured || saved_step(&self.logs(plan))?.is_some() {
                 return Ok(false);
             }
@@ -87,11 +88,10 @@ impl Run {
         }
         let history = History::from_jsonl(&logs.join("metrics.jsonl"))?;
         // What a stage that stopped early has saved is not what it would have learned.
-        let evaluated = history.valid.last().map(|point| point.step);
-        if evaluated != Some(plan.config.steps) {
+        if !history.is_complete(&plan.config) {
             return Ok(None);
         }
-        let goes_on = plan.ptq || self.settings.is_needed_after(&plan.name, index);
+        let goes_on = !plan.ptq.is_empty() || self.settings.is_needed_after(&plan.name, index);
         let model = match (&self.settings.recipe.lora, goes_on, kept_record(&logs)) {
             (Some(_), _, _) => self.with_saved_adapter(plan)?,
             (None, true, Some(record)) => Some(load_record(begun.clone(), &record)?),

@@ -65,10 +65,11 @@ impl Run {
             false => settings,
         };
         let recipe = &settings.recipe;
-        let packed = given
+        let form = given
             .as_ref()
-            .is_none_or(|reader| reader.form() == CheckpointForm::Mxfp4);
-        checks::usable(&config, &settings, &data, packed)?;
+            .map_or(CheckpointForm::Mxfp4, CheckpointReader::form);
+        let packed = form != CheckpointForm::Bf16;
+        checks::usable(&config, &settings, &data, form)?;
         let estimate = checks::estimate(&config, &settings, &data, packed)?;
         let prompts = checks::prompts(&config, &settings, &data, &tokenizer)?;
         if args.dry_run {

@@ -1,10 +1,10 @@
 //! A recipe as this program runs it: the stages with their titles, policies and numbers of steps.
 
 use anyhow::Result;
-use burn_gpt_oss::{GptOssConfig, SystemContent};
+use burn_gpt_oss::{CheckpointForm, GptOssConfig, SystemContent};
 use burn_qat_train::{
-    ChatFormat, DatasetSettings, EvalOptions, Method, QuantPolicy, Recipe, Stage, SystemBlock,
-    TrainConfig,
+    ChatFormat, DatasetSettings, EvalOptions, GlobalRefresh, Method, PtqMethod, PtqMethods,
+    QuantPolicy, Recipe, Stage, SystemBlock, TrainConfig,
 };
 
 /// What a run does, all values decided.
@@ -28,7 +28,8 @@ pub struct StagePlan {
     pub from: Option<String>,
     /// The stage that it learns from.
     pub teacher: Option<String>,
-    pub ptq: bool,
+    pub ptq: PtqMethods,
+    pub global_refresh: GlobalRefresh,
     pub policy: QuantPolicy,
     pub config: TrainConfig,
 }
@@ -40,12 +41,27 @@ impl StagePlan {
     }
 
     /// Names the row of its rounded result.
-    pub fn ptq_title(&self) -> String {
-        Stage::ptq_title(&self.title)
+    pub fn ptq_title(&self, method: PtqMethod) -> String {
+        Stage::ptq_title(&self.title, method)
     }
 
-    pub fn ptq_name(&self) -> String {
-        format!("{}_ptq", self.name)
+    /// The directory of its rounded result.
+    pub fn ptq_name(&self, method: PtqMethod) -> String {
+        Stage::ptq_name(&self.name, method)
+    }
+
+    /// The way of rounding that QAT is compared with: the nearest codes, which QAT starts from, where there are several.
+    pub fn compared(&self) -> PtqMethod {
+        let nearest = self.ptq.iter().find(|method| *method == PtqMethod::Nearest);
+        let first = nearest.or_else(|| self.ptq.iter().next());
+        first.unwrap_or(PtqMethod::Nearest)
+    }
+
+    /// The form of its checkpoints with rounded weights.
+    pub fn packed_form(&self) -> CheckpointForm {
+        let mut schemes = self.policy.rules.iter().filter_map(|rule| rule.scheme);
+        let form = schemes.find_map(CheckpointForm::of_scheme);
+        form.unwrap_or(CheckpointForm::Mxfp4)
     }
 
     /// The directory of its factors.
@@ -74,7 +90,8 @@ impl Settings {
                 method: stage.method,
                 from: stage.from.clone(),
                 teacher: stage.teacher.clone().or_else(|| stage.from.clone()),
-                ptq: stage.ptq,
+                ptq: stage.ptq.clone(),
+                global_refresh: stage.global_refresh,
                 policy: stage.quantize.policy()?,
                 config,
             })
@@ -107,7 +124,7 @@ impl Settings {
     /// Whether the weights of a stage are kept as they were trained until the run ends: a checkpoint in BF16 or MXFP4
     /// has fewer bits than a stage that goes on from them, or is rounded.
     pub fn keeps_record(&self, stage: &StagePlan, index: usize) -> bool {
-        let goes_on = stage.ptq || self.is_needed_after(&stage.name, index);
+        let goes_on = !stage.ptq.is_empty() || self.is_needed_after(&stage.name, index);
         self.recipe.lora.is_none() && stage.config.checkpoint_steps.is_some() && goes_on
     }
 
@@ -124,12 +141,11 @@ impl Settings {
     /// Names of the rows behind the original's, in order.
     pub fn rows(&self) -> Vec<String> {
         let rows = |stage: &StagePlan| {
-            [
-                Some(stage.title.clone()),
-                stage.ptq.then(|| stage.ptq_title()),
-            ]
+            let rounded = stage.ptq.iter().map(|method| stage.ptq_title(method));
+            let rows: Vec<_> = [stage.title.clone()].into_iter().chain(rounded).collect();
+            rows
         };
-        self.stages.iter().flat_map(rows).flatten().collect()
+        self.stages.iter().flat_map(rows).collect()
     }
 
     /// QAT stages with what they are compared with.
@@ -138,9 +154,10 @@ impl Settings {
         let compared = stages.filter_map(|qat| {
             let from = qat.from.as_deref()?;
             let before = self.stages.iter().find(|stage| stage.name == from)?;
-            Some(Comparison {
+            // What another format costs says nothing about this one.
+            (before.policy == qat.policy).then(|| Comparison {
                 before: before.title.clone(),
-                ptq: before.ptq_title(),
+                ptq: before.ptq_title(before.compared()),
                 qat: qat.title.clone(),
             })
         });

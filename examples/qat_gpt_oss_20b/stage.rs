@@ -86,13 +86,21 @@ impl Run {
                 outcome,
                 failure: None,
             }),
-            Err(mut error) => match error.take_kept() {
-                Some(outcome) => Ok(Ended {
-                    outcome,
-                    failure: Some(error),
-                }),
-                None => Err(error.into()),
-            },
+            Err(mut error) => {
+                if let QatError::Diverged { divergence, .. } = &error
+                    && !divergence.examples.is_empty()
+                {
+                    let examples = self.data.name(&divergence.examples);
+                    warn(format_args!("{title}: the step that failed had {examples}"));
+                }
+                match error.take_kept() {
+                    Some(outcome) => Ok(Ended {
+                        outcome,
+                        failure: Some(error),
+                    }),
+                    None => Err(error.into()),
+                }
+            }
         }
     }
 

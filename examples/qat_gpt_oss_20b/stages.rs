@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use burn_gpt_oss::{CheckpointForm, CheckpointWriter, GptOss};
 use burn_qat_train::{
-    AdapterTable, export_mxfp4, insert_adapters, insert_quantizers, round_adapters,
+    AdapterTable, PtqMethod, QuantPolicy, export_fp4, gptq, insert_adapters, insert_quantizers,
+    insert_quantizers_with, round_adapters,
 };
 
 use crate::console::Bar;
@@ -53,8 +54,8 @@ impl Run {
                 return Ok(());
             }
             let steps = start + trained.best_step;
-            if plan.ptq {
-                self.round(plan, &trained, steps)?;
+            for method in plan.ptq.iter() {
+                self.round(plan, method, &trained, steps)?;
                 self.plot(&curves)?;
                 if self.cancel.pressed() {
                     return Ok(());
@@ -96,7 +97,7 @@ impl Run {
         if !plan.is_qat() || self.is_rounded(plan) {
             return Ok((steps, model));
         }
-        Ok((steps, self.rounded(plan, model, true)?))
+        Ok((steps, self.rounded(plan, model)?))
     }
 
     /// Whether a stage goes on from weights that are rounded already.
@@ -136,41 +137,85 @@ impl Run {
         Ok(self.source.load_stored(&self.device, master, |_| {})?)
     }
 
-    /// Quantizers on the weights, or on the sums of weights and adapters, that the policy chooses.
-    fn rounded(&self, plan: &StagePlan, model: GptOss, tell: bool) -> Result<GptOss> {
+    /// Quantizers on the weights, or on the sums of weights and adapters, that train rounded.
+    fn rounded(&self, plan: &StagePlan, model: GptOss) -> Result<GptOss> {
         let policy = &plan.policy;
         if self.settings.recipe.lora.is_none() {
-            let (model, quantized) = insert_quantizers(model, policy)?;
-            if tell {
-                print_quantized(&policy.name, &quantized);
-            }
+            let (model, quantized) = insert_quantizers_with(model, policy, plan.global_refresh)?;
+            print_quantized(&policy.name, &quantized);
             return Ok(model);
         }
         let (model, adapted) = round_adapters(model, policy)?;
-        if tell {
-            let rounded = adapted.iter().filter(|weight| weight.scheme.is_some());
-            say(format_args!(
-                "\nrounded by {}: {} sums of a weight and its adapter, of {} adapted weights\n",
-                policy.name,
-                rounded.count(),
-                adapted.len()
-            ));
-        }
+        let rounded = adapted.iter().filter(|weight| weight.scheme.is_some());
+        say(format_args!(
+            "\nrounded by {}: {} sums of a weight and its adapter, of {} adapted weights\n",
+            policy.name,
+            rounded.count(),
+            adapted.len()
+        ));
         Ok(model)
     }
 
+    /// The same without training.
+    fn quantized(&self, policy: &QuantPolicy, model: GptOss) -> Result<GptOss> {
+        Ok(match self.settings.recipe.lora {
+            None => insert_quantizers(model, policy)?.0,
+            Some(_) => round_adapters(model, policy)?.0,
+        })
+    }
+
     /// What rounding without training leaves of a stage: exported and evaluated.
-    fn round(&mut self, plan: &StagePlan, trained: &Trained, steps: usize) -> Result<()> {
-        let (title, dir) = (plan.ptq_title(), self.out().join(plan.ptq_name()));
+    fn round(
+        &mut self,
+        plan: &StagePlan,
+        method: PtqMethod,
+        trained: &Trained,
+        steps: usize,
+    ) -> Result<()> {
+        let (title, dir) = (
+            plan.ptq_title(method),
+            self.out().join(plan.ptq_name(method)),
+        );
         if self.table.row(&title).is_some() {
             return Ok(());
         }
         if self.resumes {
             self.forget(&title, std::slice::from_ref(&dir))?;
         }
-        let rounded = self.rounded(plan, trained.model.clone(), false)?;
+        let model = trained.model.clone();
+        let policy = method.policy(&plan.policy);
+        let rounded = match method {
+            PtqMethod::Gptq => self.calibrated(&title, &policy, model)?,
+            PtqMethod::Nearest | PtqMethod::Mse => Some(self.quantized(&policy, model)?),
+        };
+        let Some(rounded) = rounded else {
+            return Ok(());
+        };
         self.export(&dir, &rounded)?;
         self.evaluate(&title, steps, &dir)
+    }
+
+    /// The model as GPTQ rounds it; none if the run is to stop.
+    fn calibrated(
+        &self,
+        title: &str,
+        policy: &QuantPolicy,
+        model: GptOss,
+    ) -> Result<Option<GptOss>> {
+        let bar = Bar::new(title);
+        let n_layers = model.config().num_hidden_layers;
+        let rounded = gptq(model, policy, &self.data.calibration, |layer| {
+            bar.layers(layer, n_layers);
+            self.cancel.flow()
+        })?;
+        let seconds = bar.finish();
+        if rounded.is_some() {
+            say(format_args!(
+                "{title}: {n_layers} layers rounded on {} conversations ({seconds:.0} s)",
+                self.data.calibration.len()
+            ));
+        }
+        Ok(rounded)
     }
 
     pub fn save_bf16(&self, dir: &Path, model: &GptOss) -> Result<()> {
@@ -183,8 +228,8 @@ impl Run {
     }
 
     pub fn export(&self, dir: &Path, model: &GptOss) -> Result<()> {
-        let bar = Bar::new("exporting MXFP4");
-        let report = export_mxfp4(model, dir, &self.source, false, |p| bar.checkpoint(&p))?;
+        let bar = Bar::new("exporting FP4");
+        let report = export_fp4(model, dir, &self.source, false, |p| bar.checkpoint(&p))?;
         bar.finish();
         say(format_args!(
             "exported {}: {} quantized weights read back, all bits equal to the trained ones",

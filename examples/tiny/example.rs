@@ -110,7 +110,7 @@ impl Example {
 
 /// Examples to tune on or to evaluate with: the reasoning is in the language asked for.
 ///
-/// Families, reasoning languages and user languages are balanced: the first 200 examples (before
+/// Families, reasoning languages and user languages are balanced: the first 175 examples (before
 /// shuffling) hold every combination once. No two examples share both question and reasoning
 /// language. The list is shorter than `n` only if a family runs out of new questions.
 pub fn sft_examples(split: Split, n: usize, seed: u64) -> Vec<Example> {
@@ -118,7 +118,7 @@ pub fn sft_examples(split: Split, n: usize, seed: u64) -> Vec<Example> {
     let mut seen = HashSet::new();
     let mut examples = Vec::with_capacity(n);
     for index in 0..n {
-        let (family, asked, user) = combination(index);
+        let (family, asked, user) = combination(&Family::TUNED, index);
         let new = (0..ATTEMPTS).find_map(|_| {
             let problem = Problem::draw(family, split, &mut rng);
             let example = Example::question(problem, asked, user, rng.below(2));
@@ -146,13 +146,13 @@ pub fn pretrain_examples(n: usize, seed: u64) -> Vec<Example> {
     examples
 }
 
-/// Family, reasoning language and user language number `index` of a cycle of 200. The user
+/// Family, reasoning language and user language number `index` of a cycle of all combinations. The user
 /// language moves along with the others, so that short lists hold all languages as well.
-fn combination(index: usize) -> (Family, Language, Language) {
-    let family = index % Family::ALL.len();
-    let asked = index / Family::ALL.len();
+fn combination(families: &[Family], index: usize) -> (Family, Language, Language) {
+    let family = index % families.len();
+    let asked = index / families.len();
     let user = family + asked + asked / Language::ALL.len();
-    (Family::ALL[family], language(asked), language(user))
+    (families[family], language(asked), language(user))
 }
 
 fn language(index: usize) -> Language {
@@ -160,7 +160,7 @@ fn language(index: usize) -> Language {
 }
 
 fn base_question(index: usize, rng: &mut Rng) -> Example {
-    let (family, asked, user) = combination(index);
+    let (family, asked, user) = combination(&Family::ALL, index);
     let problem = Problem::draw(family, Split::Train, rng);
     Example::question(problem, asked, user, rng.below(2)).with_english_analysis()
 }

@@ -42,4 +42,16 @@ impl Family {
         Self::Opposite,
         Self::Category,
     ];
+
+    /// Those that the base model answers in English, and is tuned to reason about in other languages. Of two people it
+    /// does not learn which number belongs to whom, so comparisons would measure that instead.
+    pub const TUNED: [Self; 7] = [
+        Self::Add,
+        Self::Subtract,
+        Self::TwoStep,
+        Self::Extreme,
+        Self::Weekday,
+        Self::Opposite,
+        Self::Category,
+    ];
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use burn_gpt_oss::{AdapterCheckpoint, CheckpointForm, CheckpointReader, CheckpointWriter, GptOss};
 use burn_qat_train::{
-    LogitDifference, LoraConfig, MergeReport, QuantPolicy, export_mxfp4, insert_adapters,
+    LogitDifference, LoraConfig, MergeReport, QuantPolicy, export_fp4, insert_adapters,
     round_adapters,
 };
 
@@ -48,7 +48,7 @@ fn exported_codes_are_those_of_the_forward_pass() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let trained = rounded(model(false, 1e-3));
-    let report = export_mxfp4(&trained, &target, &open(FORM), false, |_| {}).unwrap();
+    let report = export_fp4(&trained, &target, &open(FORM), false, |_| {}).unwrap();
     assert_eq!(
         report.verified_weights,
         trained.config().num_expert_weights()
@@ -106,7 +106,7 @@ fn adapters_of_attention_are_merged_into_bfloat16() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out");
     let trained = rounded(model(true, 1e-3));
-    export_mxfp4(&trained, &target, &open(FORM), false, |_| {}).unwrap();
+    export_fp4(&trained, &target, &open(FORM), false, |_| {}).unwrap();
     let exported = CheckpointReader::open(&target).unwrap();
     let path = "layers.0.self_attn.q_proj.weight";
     let spec = exported
@@ -156,7 +156,7 @@ fn adapters_of_attention_are_merged_into_bfloat16() {
 fn sums_without_rounding_are_saved_as_floats_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (target, plain) = (dir.path().join("out"), model(true, 1e-3));
-    let error = export_mxfp4(&plain, &target, &open(FORM), false, |_| {})
+    let error = export_fp4(&plain, &target, &open(FORM), false, |_| {})
         .unwrap_err()
         .to_string();
     assert!(error.contains("has no quantizer"), "{error}");

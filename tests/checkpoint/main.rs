@@ -14,6 +14,7 @@ mod damaged;
 mod failed_saves;
 mod in_the_wild;
 mod misfits;
+mod nvfp4;
 mod repacking;
 mod round_trips;
 mod sharding;

@@ -136,8 +136,27 @@ fn options_and_overrides_reach_the_stages() {
         &refused(&["--recipe", &sft, "--qat-lr", "1"]),
         &["--qat-lr", "no stage"],
     );
-    let nvfp4 = ["quantize=nvfp4_mlp_weight_only"];
-    mentions(&refused(&nvfp4), &["`stages.sft.quantize`", "MXFP4 alone"]);
+    let blocks_of_32 = ["quantize=nvfp4_bs32_mlp_weight_only"];
+    mentions(
+        &refused(&blocks_of_32),
+        &["`stages.sft.quantize`", "NVFP4 in blocks of 16"],
+    );
+    mentions(
+        &refused(&[
+            "quantize=nvfp4_mlp_weight_only",
+            "--lora",
+            "lora.layers=[1]",
+        ]),
+        &["in MXFP4", "rounded to NVFP4", "adapters on all experts"],
+    );
+    mentions(
+        &told(&["quantize=nvfp4_mlp_weight_only"]),
+        &["nvfp4_mlp_weight_only"],
+    );
+    mentions(
+        &refused(&["stages.sft.ptq=[gptq]", "dataset.calibration_rows=99999"]),
+        &["dataset.calibration_rows", "fewer rows"],
+    );
 }
 
 /// A run that does not fit is described, too, and nothing is written.
@@ -152,6 +171,8 @@ fn a_dry_run_tells_what_a_run_would_take() {
     };
     let full = told(&[]);
     mentions(&full, &["parameters 3.7 M, trained 3.7 M (100.00 %)"]);
+    let frozen = told(&["train.frozen=[\"embed*\", \"lm_head*\"]"]);
+    mentions(&frozen, &["trained 3.4 M (91.17 %)"]);
     mentions(
         &full,
         &[

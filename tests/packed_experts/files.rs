@@ -6,7 +6,7 @@ use burn::module::Param;
 use burn::tensor::{Device, FloatDType};
 use burn_fp4::{ActivationFormat, Calibration, Fp4Scheme};
 use burn_gpt_oss::{CheckpointForm, CheckpointReader, CheckpointWriter, GptOss, GptOssError};
-use burn_qat_train::export_mxfp4;
+use burn_qat_train::export_fp4;
 use tempfile::TempDir;
 
 use crate::files::{all_tensors, copy_of, edit_tensors};
@@ -112,7 +112,7 @@ fn packed_experts_can_be_saved_dense_and_exported() {
     for (name, found) in all_tensors(&dense) {
         assert!(found.bytes == expected[&name].bytes, "{name}");
     }
-    let report = export_mxfp4(&model, &exported, &open(PACKED[0]), false, |_| {}).unwrap();
+    let report = export_fp4(&model, &exported, &open(PACKED[0]), false, |_| {}).unwrap();
     assert_eq!(report.verified_weights, model.config().num_expert_weights());
 }
 

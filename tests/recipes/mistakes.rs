@@ -99,7 +99,60 @@ fn mistakes_are_answered_with_what_to_do() {
             &[],
             &["`seed` is one value", "`a`"],
         ),
+        (
+            "stages: {sft: {ptq: gpqt}}\n",
+            &[],
+            &["`stages.sft.ptq`", "`nearest`, `mse`, `gptq`"],
+        ),
+        (
+            "stages: {qat: {global_refresh: sometimes}}\n",
+            &[],
+            &[
+                "`stages.qat.global_refresh`",
+                "`frozen`, or a number of steps",
+            ],
+        ),
+        (
+            "train: {lr_scheduler_type: linear}\nstages: {sft: {}}\n",
+            &[],
+            &["did you mean `lr_scheduler`?"],
+        ),
+        (
+            "train: {lr_scheduler: cosin}\nstages: {sft: {}}\n",
+            &[],
+            &["`stages.sft.lr_scheduler`", "`cosine`"],
+        ),
+        (
+            "train: {parameter_groups: [{patern: 'x*'}]}\nstages: {sft: {}}\n",
+            &[],
+            &["`patern`", "`pattern`"],
+        ),
+        (
+            "train: {frozen: ['[']}\nstages: {sft: {}}\n",
+            &[],
+            &["`stages.sft.frozen`", "globs"],
+        ),
+        (
+            "lora: {}\ntrain:\n  frozen: ['embed*']\nstages: {sft: {}}\n",
+            &[],
+            &["my.yaml:3", "`lora.targets`"],
+        ),
         // A wrong unit or range.
+        (
+            "train: {early_stopping: 0}\nstages: {sft: {}}\n",
+            &[],
+            &["`stages.sft.early_stopping`", "a whole number, 1 or more"],
+        ),
+        (
+            "stages: {sft: {steps: 10, warmup_steps: 11}}\n",
+            &[],
+            &["`stages.sft.warmup_steps` is 11", "at most the 10 steps"],
+        ),
+        (
+            "dataset: {calibration_rows: 0}\nstages: {sft: {ptq: gptq}}\n",
+            &[],
+            &["`dataset.calibration_rows` is 0", "`gptq`"],
+        ),
         (
             "dataset:\n  eval_fraction: 10\nstages: {sft: {}}\n",
             &[],

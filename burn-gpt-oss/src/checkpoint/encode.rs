@@ -1,10 +1,14 @@
 //! From parameters to the bytes of tensors.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param, Reparameterization};
 use burn::tensor::{Bytes, DType, Tensor};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, LowRankAdapter, PackedFp4, WeightQuantizer};
+use burn_fp4::{
+    Fp4Error, Fp4Scheme, Fp4Tensor, GlobalAmax, LowRankAdapter, PackedFp4, SliceQuantizer,
+    WeightQuantizer,
+};
 use half::bf16;
 
 use super::convert::{encode_bf16, first_overflow, transpose};
@@ -29,10 +33,10 @@ pub(super) struct Encoder<'a> {
     packed: BTreeMap<String, &'a Fp4Tensor<3>>,
     /// Matrices that are merged with their adapters when they are written.
     adapted: BTreeMap<String, &'a ExpertWeight>,
-    /// Schemes of the matrices that have a quantizer.
-    schemes: BTreeMap<String, Fp4Scheme>,
-    /// Scales of the matrix whose blocks were written last.
-    scales: Vec<u8>,
+    /// The quantizers of matrices that have one.
+    quantizers: BTreeMap<String, WeightQuantizer>,
+    /// Scales of the matrix whose codes were written last, those of blocks and the one above them.
+    scales: [Vec<u8>; 2],
     /// Names of the matrices that are byte for byte those of the source.
     pub copied: Vec<String>,
 }
@@ -46,11 +50,15 @@ impl<'a> Encoder<'a> {
     ) -> Result<Self, GptOssError> {
         let packed = packed_experts(model, form)?;
         let adapted = adapted_experts(model, form)?;
-        let schemes = quantizer_schemes(model, form)?;
+        let quantizers = quantizers(model, form)?;
         let mut parameters = Parameters::default();
         model.visit(&mut parameters);
         for path in packed.keys().chain(adapted.keys()) {
             parameters.values.remove(&format!("{path}.global_scales"));
+        }
+        for path in quantizers.keys() {
+            let kept = format!("{path}.{}.global_amax", WeightQuantizer::NAME);
+            parameters.values.remove(&kept);
         }
         parameters.merge_adapters(model);
         for path in parameters.values.keys() {
@@ -70,8 +78,8 @@ impl<'a> Encoder<'a> {
             narrow: parameters.narrow,
             packed,
             adapted,
-            schemes,
-            scales: Vec::new(),
+            quantizers,
+            scales: [const { Vec::new() }; 2],
             copied: Vec::new(),
         })
     }
@@ -79,7 +87,8 @@ impl<'a> Encoder<'a> {
     pub fn encode(&mut self, tensor: &PlannedTensor) -> Result<Bytes, GptOssError> {
         let spec = &self.specs[tensor.spec];
         let bytes = match tensor.stored.part {
-            Part::Scales => std::mem::take(&mut self.scales),
+            Part::Scales => std::mem::take(&mut self.scales[0]),
+            Part::GlobalScale => std::mem::take(&mut self.scales[1]),
             Part::Dense => {
                 if let Some(bytes) = self.narrow(spec)? {
                     return Ok(bytes);
@@ -91,10 +100,14 @@ impl<'a> Encoder<'a> {
                 };
                 encode_bf16(&values)
             }
-            Part::Blocks => {
-                let (blocks, scales) = self.pack(spec)?;
+            Part::Codes => {
+                let packed = self.pack(spec)?;
+                let [codes, scales @ ..] = self
+                    .form
+                    .parts(packed)
+                    .map_err(GptOssError::fp4(&spec.name))?;
                 self.scales = scales;
-                blocks
+                codes
             }
         };
         Ok(Bytes::from_bytes_vec(bytes))
@@ -142,43 +155,80 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    fn pack(&mut self, spec: &TensorSpec) -> Result<(Vec<u8>, Vec<u8>), GptOssError> {
+    fn pack(&mut self, spec: &TensorSpec) -> Result<PackedFp4, GptOssError> {
         let merged = self
             .adapted
             .get(&spec.path)
             .and_then(|weight| weight.codes());
+        let source = self
+            .source
+            .filter(|source| source.form_of(spec) == self.form);
         if let Some(packed) = merged.as_ref().or(self.packed.get(&spec.path).copied()) {
             let packed = to_host(packed, spec)?;
-            if let Some(source) = self.source.filter(|source| source.is_packed(spec)) {
+            if let Some(source) = source {
                 let original = source.packed(spec)?;
-                if (original.codes(), original.scales()) == (packed.codes(), packed.scales()) {
+                if original.view() == packed.view() {
                     self.copied.push(spec.name.clone());
                 }
             }
-            return Ok(packed.into_parts());
+            return Ok(packed);
         }
         let values = self.values(spec)?;
-        if let Some(source) = self.source.filter(|source| source.is_packed(spec)) {
-            let original = source.values(spec)?;
-            if original
-                .iter()
-                .zip(&values)
-                .all(|(a, b)| a.to_bits() == b.to_bits())
-            {
-                let packed = source.packed(spec)?;
-                self.copied.push(spec.name.clone());
-                return Ok((packed.codes().to_vec(), packed.scales().to_vec()));
+        let quantizer = match self.quantizers.get(&spec.path) {
+            Some(quantizer) => Some(slice_quantizer(quantizer, &spec.path)?),
+            None => None,
+        };
+        let pack = |quantizer: &SliceQuantizer| {
+            let packed = quantizer.quantize(&values, &spec.shape, 1);
+            packed.map_err(GptOssError::fp4(&spec.name))
+        };
+        if let Some(source) = source
+            && same_bits(&source.values(spec)?, &values)
+        {
+            // In NVFP4 a quantizer may round what is rounded already to other values: these were trained with.
+            let packed = quantizer.as_ref().map(pack).transpose()?;
+            let is_kept = match &packed {
+                Some(packed) => same_bits(&decoded(packed, spec)?, &values),
+                None => true,
+            };
+            match packed.filter(|_| !is_kept) {
+                Some(packed) => return Ok(packed),
+                None => {
+                    self.copied.push(spec.name.clone());
+                    return to_owned(source.packed(spec)?).map_err(GptOssError::fp4(&spec.name));
+                }
             }
         }
-        let trained = self.schemes.get(&spec.path).copied();
-        let scheme = trained.or(self.form.scheme());
-        let scheme = scheme.ok_or_else(|| GptOssError::Unsupported {
-            what: format!("packing `{}` for a {} checkpoint", spec.path, self.form),
-            hint: "choose a packed form".into(),
-        })?;
-        let packed = PackedFp4::quantize(&values, &spec.shape, 1, scheme);
-        Ok(packed.map_err(GptOssError::fp4(&spec.name))?.into_parts())
+        match (quantizer, self.form.scheme()) {
+            (Some(quantizer), _) => pack(&quantizer),
+            (None, Some(scheme)) => pack(&SliceQuantizer::new(scheme)),
+            (None, None) => Err(GptOssError::Unsupported {
+                what: format!("packing `{}` for a {} checkpoint", spec.path, self.form),
+                hint: "choose a packed form".into(),
+            }),
+        }
     }
+}
+
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// The same quantizer for slices: with the scheme, and the global scales, of the forward pass.
+fn slice_quantizer(quantizer: &WeightQuantizer, path: &str) -> Result<SliceQuantizer, GptOssError> {
+    let of_scheme = SliceQuantizer::new(quantizer.scheme());
+    Ok(match quantizer.global_amax() {
+        Some(amax) => of_scheme.with_global_amax(GlobalAmax::Frozen(read(amax, path)?)),
+        None => of_scheme,
+    })
+}
+
+fn to_owned(packed: PackedFp4<Cow<'_, [u8]>>) -> Result<PackedFp4, Fp4Error> {
+    let (scheme, shape) = (packed.scheme(), packed.shape().to_vec());
+    let global = packed.global_scales().to_vec();
+    let (codes, scales) = packed.into_parts();
+    let (codes, scales) = (codes.into_owned(), scales.into_owned());
+    PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global)
 }
 
 /// The matrices with adapters, if the form has a place for what they were rounded to.
@@ -213,18 +263,18 @@ fn packed_experts(
     Ok(found)
 }
 
-/// What the matrices were trained to be rounded to: that is what they are packed with.
-fn quantizer_schemes(
+/// What the matrices were trained to be rounded by: that is what packs them.
+fn quantizers(
     model: &GptOss,
     form: CheckpointForm,
-) -> Result<BTreeMap<String, Fp4Scheme>, GptOssError> {
+) -> Result<BTreeMap<String, WeightQuantizer>, GptOssError> {
     let mut found = BTreeMap::new();
     for (path, weight) in model.expert_weights() {
         let param = weight.dense();
         let quantizer = param.and_then(|param| param.reparameterization::<WeightQuantizer>());
         if let Some(quantizer) = quantizer {
             check_scheme(&path, quantizer.scheme(), form)?;
-            found.insert(path, quantizer.scheme());
+            found.insert(path, quantizer.clone());
         }
     }
     Ok(found)
@@ -237,8 +287,8 @@ fn check_scheme(path: &str, scheme: Fp4Scheme, form: CheckpointForm) -> Result<(
     }
     Err(GptOssError::Unsupported {
         what: format!("`{path}` in {scheme} in a {form} checkpoint"),
-        hint: "save it as BF16, or quantize it in MXFP4; the tensors of an NVFP4 checkpoint are those \
-               of `burn_fp4::layout::modelopt`"
+        hint: "save it as BF16, or in the form of its scheme: MXFP4, or NVFP4 in blocks of 16 with one global scale \
+               for each matrix"
             .into(),
     })
 }
@@ -249,8 +299,12 @@ fn to_host(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<PackedFp4, GptOss
 
 /// The values of a packed matrix in the layout of the dense one.
 fn decode(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<Vec<f32>, GptOssError> {
+    decoded(&to_host(packed, spec)?, spec)
+}
+
+fn decoded(packed: &PackedFp4, spec: &TensorSpec) -> Result<Vec<f32>, GptOssError> {
     let mut values = vec![0.0; spec.len()];
-    let decoded = to_host(packed, spec)?.dequantize_along(1, &mut values);
+    let decoded = packed.dequantize_along(1, &mut values);
     decoded.map_err(GptOssError::fp4(&spec.name))?;
     Ok(values)
 }

@@ -1,7 +1,6 @@
 mod parameters;
 
-use burn::tensor::{Bytes, Device, FloatDType};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, PackedFp4Ref};
+use burn::tensor::{Device, FloatDType};
 use half::bf16;
 
 use super::convert::{Weight, decode, first_non_finite, transpose};
@@ -82,7 +81,9 @@ impl CheckpointReader {
                 (Err(_), Dense::Stored) => continue,
                 (Err(error), Dense::Decoded) => return Err(error),
             };
-            *weight = self.packed_tensor(spec, dense, device)?.into();
+            *weight = self
+                .packed_tensor(spec, dense == Dense::Stored, device)?
+                .into();
             bytes_done += self.stored_len(spec);
             progress(CheckpointProgress {
                 tensor: &spec.name,
@@ -102,60 +103,10 @@ impl CheckpointReader {
             })
     }
 
-    fn packed_tensor(
-        &self,
-        spec: &TensorSpec,
-        dense: Dense,
-        device: &Device,
-    ) -> Result<Fp4Tensor<3>, GptOssError> {
-        let shape = spec.packed_shape();
-        let shape = [shape[0], shape[1], shape[2]];
-        let mapped = |part| self.shared(&self.name_of(spec, part)?);
-        let (codes, scales) = (mapped(Part::Blocks)?, mapped(Part::Scales)?);
-        let copy = |bytes: &Bytes| Bytes::from_bytes_vec(bytes.to_vec());
-        let bytes = match dense {
-            Dense::Stored => (codes, scales),
-            Dense::Decoded => {
-                self.check_scales(spec, &scales)?;
-                (copy(&codes), copy(&scales))
-            }
-        };
-        let tensor = Fp4Tensor::from_bytes(self.scheme_of(spec)?, shape, bytes, &[], device)
-            .map_err(GptOssError::fp4(&spec.name))?;
-        self.release_parameter(spec)?;
-        Ok(tensor)
-    }
-
-    /// Fails at the first block scale that means NaN.
-    fn check_scales(&self, spec: &TensorSpec, scales: &[u8]) -> Result<(), GptOssError> {
-        let tensor = self.name_of(spec, Part::Scales)?;
-        let form = self.form_of(spec);
-        match scales.iter().position(|byte| form.is_nan_scale(*byte)) {
-            None => Ok(()),
-            Some(index) => Err(GptOssError::NonFiniteWeight {
-                path: self.file_of(&tensor),
-                row: row_of(index, self.raw(&tensor)?.shape),
-                tensor,
-                value: f32::NAN,
-            }),
-        }
-    }
-
-    fn release_parameter(&self, spec: &TensorSpec) -> Result<(), GptOssError> {
+    pub(super) fn release_parameter(&self, spec: &TensorSpec) -> Result<(), GptOssError> {
         let stored = self.stored(spec)?;
         stored.iter().for_each(|tensor| self.release(&tensor.name));
         Ok(())
-    }
-
-    fn scheme_of(&self, spec: &TensorSpec) -> Result<Fp4Scheme, GptOssError> {
-        let scheme = self.form_of(spec).scheme();
-        scheme.ok_or_else(|| GptOssError::Unsupported {
-            what: format!(
-                "reading `{}` packed, which the checkpoint stores dense,",
-                spec.name
-            ),
-            hint: "read its values".into(),
-        })
     }
 
     /// Loads all dense parameters of a model, of which the others are loaded.
@@ -245,22 +196,6 @@ impl CheckpointReader {
                 value: values[index].to_f32(),
             }),
         }
-    }
-
-    /// The packed form of an expert matrix, `[experts, out, in]`, borrowed from the file.
-    ///
-    /// # Errors
-    /// [`GptOssError::MissingTensor`] if it is stored dense.
-    pub fn packed(&self, spec: &TensorSpec) -> Result<PackedFp4Ref<'_>, GptOssError> {
-        let blocks = self.raw(&self.name_of(spec, Part::Blocks)?)?;
-        let scales = self.raw(&self.name_of(spec, Part::Scales)?)?;
-        PackedFp4Ref::from_parts(
-            self.scheme_of(spec)?,
-            spec.packed_shape(),
-            blocks.bytes,
-            scales.bytes,
-        )
-        .map_err(GptOssError::fp4(&spec.name))
     }
 
     fn stored_len(&self, spec: &TensorSpec) -> u64 {

@@ -20,7 +20,7 @@ impl PlannedTensor {
     }
 }
 
-/// All tensors of a checkpoint in sorted order, so that `_blocks` come before their `_scales`, as
+/// All tensors of a checkpoint in sorted order, so that codes come before their scales, as
 /// llama.cpp's converter assumes.
 pub(super) fn plan(
     specs: &[TensorSpec],
@@ -69,7 +69,7 @@ pub(super) fn header(tensors: &[PlannedTensor]) -> Vec<u8> {
         let end = offset + tensor.n_bytes();
         let stored = &tensor.stored;
         let entry = json!({
-            "dtype": stored.part.dtype(),
+            "dtype": stored.dtype,
             "shape": stored.shape,
             "data_offsets": [offset, end],
         });

@@ -208,18 +208,18 @@ impl CheckpointReader {
     fn check(&self) -> Result<(), GptOssError> {
         let mut known = BTreeSet::new();
         for spec in &self.specs {
-            for StoredTensor { name, shape, part } in self.stored(spec)? {
-                let found = self.raw(&name)?;
-                if found.shape != shape {
+            for stored in self.stored(spec)? {
+                let found = self.raw(&stored.name)?;
+                if !stored.has_shape(found.shape, self.config.num_local_experts) {
                     return Err(GptOssError::Shape {
-                        path: self.file_of(&name),
-                        tensor: name,
-                        expected: shape,
+                        path: self.file_of(&stored.name),
+                        tensor: stored.name,
+                        expected: stored.shape,
                         found: found.shape.to_vec(),
                     });
                 }
-                check_dtype(&name, found.dtype, part, || self.file_of(&name))?;
-                known.insert(name);
+                check_dtype(&stored, found.dtype, || self.file_of(&stored.name))?;
+                known.insert(stored.name);
             }
         }
         let unknown: Vec<_> = self
@@ -239,19 +239,18 @@ impl CheckpointReader {
 }
 
 fn check_dtype(
-    name: &str,
+    stored: &StoredTensor,
     found: Dtype,
-    part: Part,
     path: impl Fn() -> PathBuf,
 ) -> Result<(), GptOssError> {
-    let readable = part.readable();
+    let readable = stored.readable();
     if readable.contains(&found) {
         return Ok(());
     }
     let names: Vec<String> = readable.iter().map(|dtype| format!("{dtype:?}")).collect();
     Err(GptOssError::Dtype {
         path: path(),
-        tensor: name.into(),
+        tensor: stored.name.clone(),
         expected: names.join(" or "),
         found: format!("{found:?}"),
     })

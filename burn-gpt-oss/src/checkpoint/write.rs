@@ -80,13 +80,13 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     /// Writes a model. Expert matrices are quantized from the parameters themselves, so with
-    /// [`CheckpointForm::Mxfp4`] the codes are those a fake quantizer on them computes. Packed
-    /// matrices in MXFP4 are written byte for byte; with [`CheckpointForm::Bf16`] packed matrices are
+    /// [`CheckpointForm::Mxfp4`] and [`CheckpointForm::Nvfp4`] the codes are those a fake quantizer on them computes.
+    /// Packed matrices of the same format are written code for code; with [`CheckpointForm::Bf16`] packed matrices are
     /// decoded.
     ///
     /// # Errors
     /// An occupied target, non-finite weights, adapters that were not merged, activation quantizers,
-    /// packed matrices in another format than MXFP4, and errors of the file system. Nothing is left
+    /// matrices in another format than that of the form, and errors of the file system. Nothing is left
     /// behind then.
     pub fn save(
         &self,
@@ -133,6 +133,9 @@ impl<'a> CheckpointWriter<'a> {
             &output.path().join("config.json"),
             &self.config(model.config()),
         )?;
+        if let Some(config) = self.form.hf_quant_config() {
+            write_json(&output.path().join("hf_quant_config.json"), &config)?;
+        }
 
         let files = shards(&tensors, self.shard_bytes);
         if files.len() > 1 {

@@ -1,5 +1,7 @@
 //! Values that this crate does not support, by their keys.
 
+use serde_json::Value;
+
 use super::ConfigJson;
 use crate::checkpoint::CheckpointForm;
 use crate::config::LayerType;
@@ -48,7 +50,22 @@ impl ConfigJson {
                     method,
                 ))
             }
+            Some(method) if method == "modelopt" => self.check_algorithm(),
             _ => Ok(()),
+        }
+    }
+
+    /// ModelOpt has one method for all of its formats.
+    fn check_algorithm(&self) -> Result<(), GptOssError> {
+        let config = self.quantization_config.as_ref();
+        let found = config.and_then(|config| config.get("quant_algo"));
+        match found.and_then(Value::as_str) {
+            Some("W4A16_NVFP4" | "NVFP4") => Ok(()),
+            _ => Err(unsupported(
+                "quantization_config.quant_algo",
+                "\"W4A16_NVFP4\" or \"NVFP4\"",
+                found.unwrap_or(&Value::Null),
+            )),
         }
     }
 

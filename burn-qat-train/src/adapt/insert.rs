@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::LoraConfig;
 use crate::error::QatError;
 use crate::fnv::Fnv;
-use crate::quantize::QuantPolicy;
+use crate::quantize::{ParameterPaths, QuantPolicy};
 
 /// A weight that has an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,7 @@ pub fn round_adapters(
     mut model: GptOss,
     policy: &QuantPolicy,
 ) -> Result<(GptOss, Vec<AdaptedWeight>), QatError> {
+    policy.check_rules(&ParameterPaths::of(&model))?;
     let compiled = policy.compile()?;
     let refuse = |message: String| QatError::Policy {
         policy: policy.name.clone(),

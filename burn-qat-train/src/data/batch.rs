@@ -23,6 +23,8 @@ pub struct StepBatch {
     pub micro_batches: Vec<MicroBatch>,
     /// Targets in all of them.
     pub n_targets: usize,
+    /// Numbers of the examples in the data that they are taken from, in the order of the micro-batches.
+    pub examples: Vec<usize>,
 }
 
 impl MicroBatch {
@@ -82,6 +84,7 @@ impl StepBatch {
         Self {
             micro_batches,
             n_targets,
+            examples: (0..examples.len()).collect(),
         }
     }
 

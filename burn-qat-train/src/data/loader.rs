@@ -116,14 +116,15 @@ impl StepLoader {
     }
 
     fn batch(&self, step: usize) -> StepBatch {
-        let mut chosen: Vec<_> = self.steps[step]
-            .iter()
-            .map(|i| &self.examples[*i])
-            .collect();
+        let mut indices = self.steps[step].clone();
         // Similar lengths share a micro-batch and waste less on padding; the step's gradient does
         // not depend on the order.
-        chosen.sort_by_key(|example| std::cmp::Reverse(example.tokens.len()));
-        StepBatch::new(&chosen, self.micro_batch_size, &self.device)
+        indices.sort_by_key(|i| std::cmp::Reverse(self.examples[*i].tokens.len()));
+        let chosen: Vec<_> = indices.iter().map(|i| &self.examples[*i]).collect();
+        StepBatch {
+            examples: indices,
+            ..StepBatch::new(&chosen, self.micro_batch_size, &self.device)
+        }
     }
 }
 

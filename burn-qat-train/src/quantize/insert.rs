@@ -1,9 +1,9 @@
-use burn::module::{Module, ModuleVisitor, Param, Reparameterizer};
+use burn::module::{Module, Param, Reparameterizer};
 use burn::tensor::Tensor;
 use burn_fp4::{Fp4Error, Fp4Scheme, GlobalRefresh, WeightQuantizer};
 
 use super::QuantPolicy;
-use super::policy::CompiledPolicy;
+use super::policy::{CompiledPolicy, ParameterPaths};
 use crate::adapt::is_factor;
 use crate::error::QatError;
 
@@ -22,7 +22,7 @@ pub struct QuantizedWeight {
 /// follow the weights.
 ///
 /// # Errors
-/// A policy that matches no weight, or a weight whose contraction axis is no multiple of the block.
+/// A policy that matches no weight or has, unless it is a preset, a rule that matches none; or a weight whose contraction axis is no multiple of the block.
 pub fn insert_quantizers<M: Module>(
     model: M,
     policy: &QuantPolicy,
@@ -42,9 +42,9 @@ pub fn insert_quantizers_with<M: Module>(
     policy: &QuantPolicy,
     global_refresh: GlobalRefresh,
 ) -> Result<(M, Vec<QuantizedWeight>), QatError> {
-    let mut adapters = Adapters::default();
-    model.visit(&mut adapters);
-    if let Some(path) = adapters.first {
+    let paths = ParameterPaths::of(&model);
+    policy.check_rules(&paths)?;
+    if let Some(path) = paths.0.iter().find(|path| is_factor(path)) {
         return Err(QatError::Policy {
             policy: policy.name.clone(),
             message: format!(
@@ -72,30 +72,6 @@ pub fn insert_quantizers_with<M: Module>(
         });
     }
     Ok((model, insertion.inserted))
-}
-
-/// The first factor of an adapter.
-#[derive(Default)]
-struct Adapters {
-    path: Vec<String>,
-    first: Option<String>,
-}
-
-impl ModuleVisitor for Adapters {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.into());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
-        let path = self.path.join(".");
-        if is_factor(&path) {
-            self.first.get_or_insert(path);
-        }
-    }
 }
 
 struct Insertion {

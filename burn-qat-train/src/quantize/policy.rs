@@ -1,3 +1,5 @@
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Int, Tensor};
 use burn_fp4::Fp4Scheme;
 use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
@@ -90,6 +92,29 @@ impl QuantPolicy {
         })
     }
 
+    /// Fails for a rule that matches no parameter. The rules of a preset need not match: it is made for many models.
+    ///
+    /// # Errors
+    /// [`QatError::Policy`] with the pattern, and that of a malformed glob.
+    pub(crate) fn check_rules(&self, paths: &ParameterPaths) -> Result<(), QatError> {
+        let patterns = || self.rules.iter().map(|rule| &rule.pattern);
+        let is_preset = Self::preset(&self.name)
+            .is_ok_and(|preset| patterns().eq(preset.rules.iter().map(|rule| &rule.pattern)));
+        let compiled = self.compile()?;
+        let mut globs = compiled.0.iter().map(|(glob, _)| glob);
+        match globs.find(|glob| !is_preset && !paths.0.iter().any(|path| glob.is_match(path))) {
+            None => Ok(()),
+            Some(glob) => Err(QatError::Policy {
+                policy: self.name.clone(),
+                message: format!(
+                    "the pattern `{}` matches no weight of this model; patterns are matched against module paths \
+                     such as `layers.0.mlp.experts.gate_up_proj`",
+                    glob.glob()
+                ),
+            }),
+        }
+    }
+
     /// Compiles the globs.
     ///
     /// # Errors
@@ -107,6 +132,42 @@ impl QuantPolicy {
             .map(compile)
             .collect::<Result<_, _>>()
             .map(CompiledPolicy)
+    }
+}
+
+/// The paths of all parameters of a model; packed weights have the path of the parameter that they replace.
+#[derive(Default)]
+pub(crate) struct ParameterPaths(pub Vec<String>, Vec<String>);
+
+impl ParameterPaths {
+    pub(crate) fn of<M: Module>(model: &M) -> Self {
+        let mut paths = Self::default();
+        model.visit(&mut paths);
+        paths
+    }
+
+    fn add(&mut self) {
+        let path = self.1.join(".");
+        self.0
+            .push(path.strip_suffix(".codes").unwrap_or(&path).to_owned());
+    }
+}
+
+impl ModuleVisitor for ParameterPaths {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.1.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.1.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+        self.add();
+    }
+
+    fn visit_int<const D: usize>(&mut self, _: &Param<Tensor<D, Int>>) {
+        self.add();
     }
 }
 

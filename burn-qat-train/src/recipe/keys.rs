@@ -133,7 +133,7 @@ pub(super) fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
 }
 
 /// Names of other tools, and ours.
-const OTHER_NAMES: [(&str, &str); 14] = [
+const OTHER_NAMES: [(&str, &str); 17] = [
     ("lr", "learning_rate"),
     ("num_train_epochs", "epochs"),
     ("num_epochs", "epochs"),
@@ -144,6 +144,9 @@ const OTHER_NAMES: [(&str, &str); 14] = [
     ("adam_beta2", "beta_2"),
     ("adam_epsilon", "epsilon"),
     ("min_lr_rate", "min_lr_ratio"),
+    ("lr_scheduler_type", "lr_scheduler"),
+    ("early_stopping_patience", "early_stopping"),
+    ("warmup", "warmup_ratio"),
     ("output_dir", "output"),
     ("model_name_or_path", "model"),
     ("dataset_name", "data"),

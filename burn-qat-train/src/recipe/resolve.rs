@@ -176,6 +176,17 @@ fn check(recipe: &Recipe, tree: &Node) -> Result<(), QatError> {
         let message = "`lora.dropout` is above 0, expected 0 where a stage has `recompute_layers`";
         return Err(error(&tree.nearest("lora.dropout").origin, message.into()));
     }
+    if recipe.lora.is_some() {
+        let chooses = |stage: &Stage| stage.trainable.is_some() || !stage.frozen.is_empty();
+        if let Some((name, _)) = recipe.stages.iter().find(|(_, stage)| chooses(stage)) {
+            let message = format!(
+                "`stages.{name}` has `trainable` or `frozen`, and adapters are trained; `lora.targets` and `lora.layers` \
+                 choose these"
+            );
+            let node = tree.nearest(&format!("stages.{name}.frozen"));
+            return Err(error(&node.origin, message));
+        }
+    }
     for (index, (name, stage)) in recipe.stages.iter().enumerate() {
         let prefix = format!("stages.{name}");
         stage.check().map_err(|failure| place(&prefix, failure))?;

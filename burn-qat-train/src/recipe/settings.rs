@@ -7,6 +7,7 @@ use super::Stage;
 use super::stage::{self, StageMap};
 use crate::adapt::LoraConfig;
 use crate::error::QatError;
+use crate::quantize::PtqMethod;
 
 /// What a run does. [`RecipeSource`](super::RecipeSource) makes one of a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +66,12 @@ impl Recipe {
         from.map_or(0, |from| 1 + self.depth(from))
     }
 
+    /// Whether a stage needs calibration data.
+    pub fn calibrates(&self) -> bool {
+        let mut stages = self.stages.iter();
+        stages.any(|(_, stage)| stage.ptq.iter().any(|method| method == PtqMethod::Gptq))
+    }
+
     /// Checks the ranges that belong to no stage.
     pub(super) fn check(&self) -> Result<(), QatError> {
         let DatasetSettings {
@@ -90,6 +97,10 @@ impl Recipe {
             let expected = "a share from 0 to below 1, as 0.1 for 10 %";
             return refuse("dataset.eval_fraction", expected, eval_fraction.to_string());
         }
+        if self.dataset.calibration_rows == 0 && self.calibrates() {
+            let expected = "1 or more, since a stage has `gptq` in `ptq`";
+            return refuse("dataset.calibration_rows", expected, "0".into());
+        }
         if self.evaluation.batch_size == Some(0) {
             return refuse("evaluation.batch_size", "1 or more", "0".into());
         }
@@ -114,6 +125,8 @@ pub struct DatasetSettings {
     pub max_length: usize,
     /// Share of the conversations that are kept for validation.
     pub eval_fraction: f64,
+    /// Training conversations that are kept from training where something is calibrated, as GPTQ is.
+    pub calibration_rows: usize,
     /// Which tokens are trained.
     pub loss_mask: LossMask,
     /// The system block in front of every conversation.
@@ -129,6 +142,7 @@ impl Default for DatasetSettings {
         Self {
             max_length: 4096,
             eval_fraction: 0.1,
+            calibration_rows: 128,
             loss_mask: LossMask::default(),
             system: SystemBlock::Published,
             date: "2025-08-05".into(),

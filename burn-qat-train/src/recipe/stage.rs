@@ -1,13 +1,12 @@
-use std::fmt;
 use std::num::NonZeroUsize;
 
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
+use super::{PolicyChoice, PtqMethods};
 use crate::distill::DistillConfig;
 use crate::error::QatError;
-use crate::quantize::{QuantPolicy, QuantRule};
-use crate::train::TrainConfig;
+use crate::quantize::{GlobalRefresh, PtqMethod};
+use crate::train::{Decay, ParameterGroup, TrainConfig};
 
 /// Stages with their names, in order.
 pub(super) type StageMap = Vec<(String, Stage)>;
@@ -28,8 +27,8 @@ pub struct Stage {
     pub teacher: Option<String>,
     /// How a teacher teaches.
     pub distill: DistillConfig,
-    /// Also round the result without training, and measure that.
-    pub ptq: bool,
+    /// Also round the result without training, in each of these ways, and measure that.
+    pub ptq: PtqMethods,
     /// Passes over the training data, if there is no number of `steps`.
     pub epochs: f64,
     /// Optimizer steps.
@@ -46,6 +45,10 @@ pub struct Stage {
     pub min_lr_ratio: f64,
     /// Share of the steps over which the learning rate rises.
     pub warmup_ratio: f64,
+    /// The number of these steps, in place of a share.
+    pub warmup_steps: Option<usize>,
+    /// How the learning rate falls behind them.
+    pub lr_scheduler: Decay,
     /// AdamW's decay of the first moment.
     pub beta_1: f64,
     /// AdamW's decay of the second moment.
@@ -54,18 +57,33 @@ pub struct Stage {
     pub epsilon: f64,
     /// AdamW's decoupled weight decay.
     pub weight_decay: f64,
+    /// Globs of parameters without weight decay.
+    pub no_weight_decay: Vec<String>,
+    /// Parameters with another learning rate or weight decay.
+    pub parameter_groups: Vec<ParameterGroup>,
+    /// Globs of parameters that train; none for all.
+    pub trainable: Option<Vec<String>>,
+    /// Globs of parameters that do not train.
+    pub frozen: Vec<String>,
     /// Largest norm of all gradients together; 0 for no limit.
     pub max_grad_norm: f64,
     /// Steps between evaluations of the validation loss.
     pub eval_steps: usize,
+    /// Also evaluate before the first step.
+    pub eval_on_start: bool,
+    /// Measure quantized weights at every evaluation.
+    pub quantization_metrics: bool,
+    /// End after so many evaluations in a row that are no better.
+    pub early_stopping: Option<NonZeroUsize>,
     /// Steps between two saved states; none takes `eval_steps`, 0 saves none.
     pub save_steps: Option<usize>,
     /// Recompute cheap operations in the backward pass.
     pub gradient_checkpointing: bool,
     /// Recompute every layer in the backward pass from its input.
     pub recompute_layers: bool,
-    /// Steps between refreshes of global scales that quantizers keep.
-    pub global_refresh_steps: Option<NonZeroUsize>,
+    /// When the global scales of NVFP4 follow the weights.
+    #[serde(with = "super::choices::refresh")]
+    pub global_refresh: GlobalRefresh,
 }
 
 /// How a stage trains.
@@ -98,7 +116,7 @@ impl Default for Stage {
             quantize: PolicyChoice::Preset("mxfp4_mlp_weight_only".into()),
             teacher: None,
             distill: DistillConfig::default(),
-            ptq: false,
+            ptq: PtqMethods::default(),
             epochs: 1.0,
             steps: None,
             batch_size: train.batch_size,
@@ -107,43 +125,58 @@ impl Default for Stage {
             learning_rate: train.learning_rate,
             min_lr_ratio: train.min_lr_ratio,
             warmup_ratio: train.warmup_ratio,
+            warmup_steps: None,
+            lr_scheduler: Decay::Cosine,
             // Not from the defaults in float32, whose digits differ.
             beta_1: 0.9,
             beta_2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            no_weight_decay: train.no_weight_decay,
+            parameter_groups: Vec::new(),
+            trainable: None,
+            frozen: Vec::new(),
             max_grad_norm: train.max_grad_norm.unwrap_or_default(),
             eval_steps: train.eval_steps,
+            eval_on_start: false,
+            quantization_metrics: true,
+            early_stopping: None,
             save_steps: None,
             gradient_checkpointing: train.gradient_checkpointing,
             recompute_layers: train.recompute_layers,
-            global_refresh_steps: None,
+            global_refresh: GlobalRefresh::Dynamic,
         }
     }
 }
 
 impl Stage {
     /// What the row of a rounded result is called.
-    pub fn ptq_title(title: &str) -> String {
+    pub fn ptq_title(title: &str, method: PtqMethod) -> String {
+        let method = method.title();
         match title.split_once(" (") {
-            Some((title, rest)) => format!("{title} + PTQ ({rest}"),
-            None => format!("{title} + PTQ"),
+            Some((title, rest)) => format!("{title} + {method} ({rest}"),
+            None => format!("{title} + {method}"),
         }
     }
 
+    /// The directory of a rounded result of a stage.
+    pub fn ptq_name(name: &str, method: PtqMethod) -> String {
+        format!("{name}_{}", method.name())
+    }
+
     /// The directories that a stage of this name may write: its result, that rounded, and its factors.
-    pub fn directories(name: &str) -> [String; 3] {
-        ["", "_ptq", "_adapter"].map(|what| format!("{name}{what}"))
+    pub fn directories(name: &str) -> Vec<String> {
+        let rounded = PtqMethod::ALL.map(|method| Self::ptq_name(name, method));
+        let mut directories = vec![name.to_owned(), format!("{name}_adapter")];
+        directories.extend(rounded);
+        directories
     }
 
     /// The rows of a table that a stage of this name makes.
     pub fn rows(&self, name: &str) -> Vec<String> {
         let title = self.title.as_deref().unwrap_or(name);
-        let rounded = self.ptq.then(|| Self::ptq_title(title));
-        [Some(title.to_owned()), rounded]
-            .into_iter()
-            .flatten()
-            .collect()
+        let rounded = self.ptq.iter().map(|method| Self::ptq_title(title, method));
+        [title.to_owned()].into_iter().chain(rounded).collect()
     }
 
     /// Checks the ranges.
@@ -164,7 +197,10 @@ impl Stage {
         }
         self.distill.check()?;
         self.quantize.policy()?;
-        self.train_config(1, 0, 0).check()
+        // The number of steps follows from the data where it is not given.
+        let steps = self.steps.unwrap_or(100_000_000);
+        let config = self.train_config(1, 0, 0);
+        TrainConfig { steps, ..config }.check()
     }
 
     /// The settings of training, for so many training examples. `depth` is the number of stages before this one:
@@ -180,74 +216,31 @@ impl Stage {
             learning_rate: self.learning_rate,
             min_lr_ratio: self.min_lr_ratio,
             warmup_ratio: self.warmup_ratio,
+            warmup_steps: self.warmup_steps,
+            lr_scheduler: self.lr_scheduler,
             beta_1: self.beta_1 as f32,
             beta_2: self.beta_2 as f32,
             epsilon: self.epsilon as f32,
             weight_decay: self.weight_decay as f32,
+            no_weight_decay: self.no_weight_decay.clone(),
+            parameter_groups: self.parameter_groups.clone(),
+            trainable: self.trainable.clone(),
+            frozen: self.frozen.clone(),
             max_grad_norm: (self.max_grad_norm != 0.0).then_some(self.max_grad_norm),
             eval_steps: self.eval_steps,
+            eval_on_start: self.eval_on_start,
+            quantization_metrics: self.quantization_metrics,
+            early_stopping: self.early_stopping,
             gradient_checkpointing: self.gradient_checkpointing,
             recompute_layers: self.recompute_layers,
-            global_refresh_steps: self.global_refresh_steps,
+            global_refresh_steps: match self.global_refresh {
+                GlobalRefresh::Every(steps) => Some(steps),
+                GlobalRefresh::Dynamic | GlobalRefresh::Frozen => None,
+            },
             checkpoint_steps: NonZeroUsize::new(save_steps),
             distill: (self.method == Method::Qad).then_some(self.distill),
             seed: seed.wrapping_add(depth as u64),
             ..TrainConfig::default()
-        }
-    }
-}
-
-/// A preset by its name, or rules of which the last match wins.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum PolicyChoice {
-    /// A name that [`QuantPolicy::preset`] knows.
-    Preset(String),
-    /// Rules: globs on module paths, each with a scheme or none.
-    Rules(Vec<QuantRule>),
-}
-
-impl<'de> Deserialize<'de> for PolicyChoice {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ChoiceVisitor)
-    }
-}
-
-/// Text or a list: an untagged enum would not say what is wrong in a rule.
-struct ChoiceVisitor;
-
-impl<'de> Visitor<'de> for ChoiceVisitor {
-    type Value = PolicyChoice;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a preset, or a list of rules with `pattern` and `scheme`")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<PolicyChoice, E> {
-        Ok(PolicyChoice::Preset(name.into()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PolicyChoice, A::Error> {
-        let mut rules = Vec::new();
-        while let Some(rule) = list.next_element()? {
-            rules.push(rule);
-        }
-        Ok(PolicyChoice::Rules(rules))
-    }
-}
-
-impl PolicyChoice {
-    /// The policy.
-    ///
-    /// # Errors
-    /// An unknown preset, with the known ones.
-    pub fn policy(&self) -> Result<QuantPolicy, QatError> {
-        match self {
-            Self::Preset(name) => QuantPolicy::preset(name),
-            Self::Rules(rules) => Ok(QuantPolicy {
-                name: "rules".into(),
-                rules: rules.clone(),
-            }),
         }
     }
 }

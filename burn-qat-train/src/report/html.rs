@@ -1,10 +1,13 @@
 //! A run on one page that needs nothing else: no network, no script.
 
+mod quantization;
+
 use std::fmt::Write;
 
 use super::{ResultRow, ResultTable};
 use crate::evaluate::Sample;
 use crate::memory::gigabytes;
+use crate::train::QuantizationPoint;
 
 /// What a page shows.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +20,8 @@ pub struct HtmlReport<'a> {
     pub table: &'a ResultTable,
     /// The curves, as [`loss_plot`](crate::loss_plot) draws them.
     pub plot: Option<&'a str>,
+    /// Stages with the quantized weights that they trained.
+    pub quantization: &'a [(String, Vec<QuantizationPoint>)],
     /// Texts that are folded up, each with its heading.
     pub details: &'a [(&'a str, &'a str)],
 }
@@ -31,6 +36,7 @@ th:first-child, td:first-child, .text td { text-align: left; }
 svg { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 pre { overflow: auto; background: #8881; padding: .8rem; border-radius: 4px; }
 details { margin: .6rem 0; } summary { cursor: pointer; }
+.spark { width: 9rem; height: 1.6rem; background: none; } .spark polyline { fill: none; stroke: var(--bar); stroke-width: 1.5; }
 .no { opacity: .65; }
 ";
 
@@ -52,6 +58,9 @@ impl HtmlReport<'_> {
         self.rows(&mut page);
         if let Some(plot) = self.plot {
             let _ = writeln!(page, "<h2>Loss</h2>\n{plot}");
+        }
+        for (stage, points) in self.quantization {
+            quantization::section(&mut page, stage, points);
         }
         self.answers(&mut page);
         for (heading, text) in self.details {
@@ -141,7 +150,7 @@ fn bar(share: f64) -> String {
 }
 
 /// Text of models and data is text.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -168,6 +177,7 @@ mod tests {
             sentences: &["a & b".into()],
             table: &ResultTable::default(),
             plot: None,
+            quantization: &[],
             details: &[("\u{1b}[2J", "\"quoted\"")],
         };
         let page = report.to_html();

@@ -14,28 +14,19 @@ use super::TrainConfig;
 /// The optimizer of a stage: Burn's [`AdamW`], with the same state, in one pass over memory where the backend
 /// has that operation. On the CPU the result equals Burn's bit for bit.
 pub fn adamw(config: &TrainConfig) -> ModuleOptimizer {
-    let burn = AdamWConfig::new()
-        .with_beta_1(config.beta_1)
-        .with_beta_2(config.beta_2)
-        .with_epsilon(config.epsilon)
-        .with_weight_decay(config.weight_decay);
-    ModuleOptimizer::from(FusedAdamW {
-        burn: burn.build(),
-        beta_1: config.beta_1,
-        beta_2: config.beta_2,
-        epsilon: config.epsilon,
-        weight_decay: config.weight_decay,
-    })
+    ModuleOptimizer::from(FusedAdamW::new(config))
 }
 
 #[derive(Clone)]
-struct FusedAdamW {
+pub(super) struct FusedAdamW {
     /// For backends and dtypes without the operation.
     burn: AdamW,
     beta_1: f32,
     beta_2: f32,
     epsilon: f32,
     weight_decay: f32,
+    /// What the learning rate is multiplied with.
+    ratio: f64,
 }
 
 /// The factors of one step.
@@ -58,6 +49,35 @@ pub struct AdamWFactors {
 }
 
 impl FusedAdamW {
+    pub fn new(config: &TrainConfig) -> Self {
+        let new = Self {
+            burn: AdamWConfig::new().build(),
+            beta_1: config.beta_1,
+            beta_2: config.beta_2,
+            epsilon: config.epsilon,
+            weight_decay: config.weight_decay,
+            ratio: 1.0,
+        };
+        new.with_weight_decay(config.weight_decay)
+    }
+
+    pub fn with_weight_decay(self, weight_decay: f32) -> Self {
+        let burn = AdamWConfig::new()
+            .with_beta_1(self.beta_1)
+            .with_beta_2(self.beta_2)
+            .with_epsilon(self.epsilon)
+            .with_weight_decay(weight_decay);
+        Self {
+            burn: burn.build(),
+            weight_decay,
+            ..self
+        }
+    }
+
+    pub fn with_ratio(self, ratio: f64) -> Self {
+        Self { ratio, ..self }
+    }
+
     fn factors(&self, learning_rate: f64, time: usize) -> AdamWFactors {
         let decay = learning_rate * f64::from(self.weight_decay);
         AdamWFactors {
@@ -82,6 +102,7 @@ impl Optimizer for FusedAdamW {
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        let learning_rate = self.ratio * learning_rate;
         #[cfg(feature = "flex")]
         if update::is_possible(&weight, &grad, state.as_ref()) {
             let time = state.as_ref().map_or(0, |state| state.momentum.time) + 1;

@@ -10,18 +10,27 @@ pub fn clip_global_norm<M: Module>(
     grads: GradientsParams,
     max_norm: f64,
 ) -> GradientsParams {
-    let mut norm = SquaredNorm {
-        grads: &grads,
-        sum: None,
-    };
+    match global_norm(model, &grads) {
+        Some(norm) => scaled(model, grads, norm, max_norm),
+        None => grads,
+    }
+}
+
+/// The L2 norm of all gradients together; none without gradients.
+pub(super) fn global_norm<M: Module>(model: &M, grads: &GradientsParams) -> Option<Tensor<1>> {
+    let mut norm = SquaredNorm { grads, sum: None };
     model.visit(&mut norm);
-    let Some(sum) = norm.sum else {
-        return grads;
-    };
-    let coefficient = (sum.sqrt() + 1e-6)
-        .recip()
-        .mul_scalar(max_norm)
-        .clamp_max(1.0);
+    norm.sum.map(Tensor::sqrt)
+}
+
+/// The gradients scaled from a norm to at most `max_norm`.
+pub(super) fn scaled<M: Module>(
+    model: &M,
+    grads: GradientsParams,
+    norm: Tensor<1>,
+    max_norm: f64,
+) -> GradientsParams {
+    let coefficient = (norm + 1e-6).recip().mul_scalar(max_norm).clamp_max(1.0);
     let mut scale = Scale { grads, coefficient };
     model.visit(&mut scale);
     scale.grads

@@ -4,6 +4,8 @@ use burn::tensor::FloatDType;
 use burn_gpt_oss::ElementTypes;
 use serde::{Deserialize, Serialize};
 
+use super::parameters::without_decay;
+use super::{Decay, ParameterGroup};
 use crate::distill::DistillConfig;
 use crate::error::QatError;
 
@@ -26,6 +28,12 @@ pub struct TrainConfig {
     pub min_lr_ratio: f64,
     /// Share of the steps over which the learning rate rises from zero.
     pub warmup_ratio: f64,
+    /// The number of these steps, in place of a share.
+    #[serde(default)]
+    pub warmup_steps: Option<usize>,
+    /// How the learning rate falls behind them.
+    #[serde(default)]
+    pub lr_scheduler: Decay,
     /// AdamW's decay of the first moment.
     pub beta_1: f32,
     /// AdamW's decay of the second moment.
@@ -34,10 +42,31 @@ pub struct TrainConfig {
     pub epsilon: f32,
     /// AdamW's decoupled weight decay.
     pub weight_decay: f32,
+    /// Globs on the module paths of parameters that have no weight decay.
+    #[serde(default = "without_decay")]
+    pub no_weight_decay: Vec<String>,
+    /// Parameters with another learning rate or weight decay.
+    #[serde(default)]
+    pub parameter_groups: Vec<ParameterGroup>,
+    /// Globs on the module paths of parameters that train; none for all.
+    #[serde(default)]
+    pub trainable: Option<Vec<String>>,
+    /// Globs on the module paths of parameters that do not train, also of those that `trainable` names.
+    #[serde(default)]
+    pub frozen: Vec<String>,
     /// Largest L2 norm of all gradients together; larger ones are scaled down. None to leave them.
     pub max_grad_norm: Option<f64>,
     /// Steps between evaluations on the validation data.
     pub eval_steps: usize,
+    /// Also evaluate before the first step. That value is shown and logged, and never the best one.
+    #[serde(default)]
+    pub eval_on_start: bool,
+    /// Measure quantized weights at every evaluation: their codes, and how far they are from them.
+    #[serde(default)]
+    pub quantization_metrics: bool,
+    /// End after so many evaluations in a row that are no better than the best before them.
+    #[serde(default)]
+    pub early_stopping: Option<NonZeroUsize>,
     /// Recompute cheap operations in the backward pass instead of keeping their results.
     pub gradient_checkpointing: bool,
     /// Recompute every layer from its input in the backward pass. Activations then take the memory of one
@@ -73,12 +102,21 @@ impl Default for TrainConfig {
             learning_rate: 2e-5,
             min_lr_ratio: 0.1,
             warmup_ratio: 0.03,
+            warmup_steps: None,
+            lr_scheduler: Decay::Cosine,
             beta_1: 0.9,
             beta_2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.0,
+            no_weight_decay: without_decay(),
+            parameter_groups: Vec::new(),
+            trainable: None,
+            frozen: Vec::new(),
             max_grad_norm: Some(1.0),
             eval_steps: 8,
+            eval_on_start: false,
+            quantization_metrics: true,
+            early_stopping: None,
             gradient_checkpointing: false,
             recompute_layers: false,
             global_refresh_steps: None,
@@ -140,6 +178,11 @@ impl TrainConfig {
         let decay = self.weight_decay;
         let holds = decay.is_finite() && decay >= 0.0;
         require("weight_decay", holds, "0 or a positive number", decay)?;
+        if let Some(steps) = self.warmup_steps {
+            let expected = format!("at most the {} steps", self.steps);
+            require("warmup_steps", steps <= self.steps, &expected, steps)?;
+        }
+        self.check_parameters()?;
         if let Some(distill) = &self.distill {
             distill.check()?;
         }

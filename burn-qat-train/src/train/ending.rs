@@ -5,7 +5,7 @@ use burn::store::ModuleRecord;
 use burn_gpt_oss::GptOss;
 
 use super::best_model::{self, BestModel};
-use super::renderer::Divergence;
+use super::guard::NonFinite;
 use super::resume;
 use super::{FineTune, History, TrainConfig};
 use crate::adapt::factor_group;
@@ -21,7 +21,7 @@ pub struct StageOutcome {
     pub history: History,
     /// Optimizer steps behind `model`; 0 if nothing was trained.
     pub best_step: usize,
-    /// Whether the stage was stopped before its last step.
+    /// Whether the stage was stopped from outside before its end.
     pub interrupted: bool,
     /// A file with the weights of `model`, kept for the case that saving it elsewhere fails.
     pub record: Option<PathBuf>,
@@ -112,7 +112,7 @@ pub(super) fn trained_record<M: Module>(model: M, has_adapters: bool) -> ModuleR
 pub(super) struct Ending<'a> {
     pub stage: &'a str,
     pub dir: &'a Path,
-    pub steps: usize,
+    pub config: &'a TrainConfig,
     pub history: History,
     pub best: BestModel,
     pub last: FineTune,
@@ -140,7 +140,7 @@ impl Ending<'_> {
     }
 
     /// The error of a loss that is not finite; the last weights are of no use then.
-    pub fn diverged(self, divergence: Divergence) -> QatError {
+    pub fn diverged(self, divergence: NonFinite) -> QatError {
         let stage = self.stage.to_string();
         let kept = match self.best.saved() {
             Some((_, saved)) => match self.best.load(self.last.clone()) {
@@ -151,9 +151,7 @@ impl Ending<'_> {
         };
         QatError::Diverged {
             stage,
-            split: divergence.split,
-            step: divergence.step,
-            loss: divergence.loss,
+            divergence: Box::new(divergence),
             kept_step: kept.as_ref().map(|outcome| outcome.best_step),
             kept,
         }
@@ -192,11 +190,10 @@ impl Ending<'_> {
     fn with(self, model: FineTune, step: usize) -> StageOutcome {
         let saved = self.best.saved();
         let record = saved.filter(|(_, saved)| *saved == step);
-        let evaluated = self.history.valid.last().map(|point| point.step);
         StageOutcome {
             model: model.model,
             best_step: step,
-            interrupted: evaluated.is_none_or(|step| step < self.steps),
+            interrupted: !self.history.is_complete(self.config),
             history: self.history,
             record: record.map(|(path, _)| path),
             dir: self.dir.to_path_buf(),

@@ -14,6 +14,9 @@ pub(super) const LOSS: &str = "Loss";
 /// Name of the token count.
 pub(super) const TOKENS: &str = "Tokens";
 
+/// Name of the norm of all gradients.
+pub(super) const GRAD_NORM: &str = "Gradient norm";
+
 /// A number of each step, averaged over an interval.
 #[derive(Clone)]
 pub(super) struct StepMetric {
@@ -44,6 +47,17 @@ impl StepMetric {
             unit: None,
             precision: 0,
             read: |step| Ok((step.n_tokens as f64, 1)),
+            state: NumericMetricState::default(),
+        }
+    }
+
+    /// Norm of all gradients together; NaN where they are not clipped.
+    pub fn grad_norm() -> Self {
+        Self {
+            name: GRAD_NORM,
+            unit: None,
+            precision: 4,
+            read: |step| Ok((step.grad_norm.get().copied().unwrap_or(f64::NAN), 1)),
             state: NumericMetricState::default(),
         }
     }

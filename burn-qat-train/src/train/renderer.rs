@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use burn::train::Interrupter;
@@ -11,6 +11,7 @@ use burn::train::renderer::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::guard::{Found, NonFinite};
 use super::metrics::{LOSS, TOKENS};
 
 /// Where progress goes.
@@ -42,16 +43,7 @@ pub struct StageProgress {
     started: Instant,
     last_line: Instant,
     interrupter: Interrupter,
-    divergence: Arc<Mutex<Option<Divergence>>>,
-}
-
-/// Where a loss was no longer finite.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Divergence {
-    pub split: &'static str,
-    /// Optimizer steps begun.
-    pub step: usize,
-    pub loss: f64,
+    divergence: Found,
 }
 
 impl StageProgress {
@@ -60,7 +52,7 @@ impl StageProgress {
         stage: &str,
         (first_step, total_steps): (usize, usize),
         interrupter: Interrupter,
-        divergence: Arc<Mutex<Option<Divergence>>>,
+        divergence: Found,
     ) -> Self {
         let bar = match console {
             Console::Terminal => ProgressBar::new(total_steps as u64).with_style(style()),
@@ -136,7 +128,13 @@ impl StageProgress {
         if loss.is_finite() {
             return;
         }
-        let divergence = Divergence { split, step, loss };
+        let divergence = NonFinite {
+            split,
+            step,
+            loss,
+            place: None,
+            examples: Vec::new(),
+        };
         let mut first = self
             .divergence
             .lock()

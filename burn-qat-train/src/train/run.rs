@@ -1,5 +1,6 @@
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use burn::data::dataloader::DataLoader;
 use burn::module::Module;
@@ -13,14 +14,19 @@ use super::adamw::adamw;
 use super::best_model::{self, BestModel, SaveTheBest};
 use super::checks::check;
 use super::discard::Discard;
+use super::early_stopping::StopEarly;
 use super::ending::Ending;
+use super::guard::{Found, Guard};
 use super::metrics::StepMetric;
+use super::parameters::Selection;
+use super::quantization::QuantizationLog;
 use super::resume::{self, Restored, State, StateSaver};
 use super::run_log::RunLog;
-use super::{Console, FineTune, StageOutcome, StageProgress, TrainConfig, WarmupCosine};
+use super::{Console, FineTune, StageOutcome, StageProgress, TrainConfig, WarmupSchedule};
 use crate::data::{StepLoader, TokenizedExample};
 use crate::distill::{DistillConfig, Teacher};
 use crate::error::QatError;
+use crate::evaluate::evaluate_loss;
 
 type Data = (Vec<TokenizedExample>, Vec<TokenizedExample>);
 
@@ -182,6 +188,11 @@ impl<'a> StageRun<'a> {
         };
         let device = model.devices().into_iter().next().unwrap_or_default();
         let device = Device::without_autodiff(device);
+        // For an evaluation outside of Burn's loop.
+        let valid = match config.eval_on_start {
+            true => data.1.clone(),
+            false => Vec::new(),
+        };
         let (train_loader, valid_loader) = loaders(data, config, &device, &begun);
         let metrics_path = dir.join("metrics.jsonl");
         let n_batches = valid_loader.num_items();
@@ -195,7 +206,7 @@ impl<'a> StageRun<'a> {
             }
         };
         let best = BestModel::new(dir, log.clone(), kept)?;
-        let divergence = Arc::new(Mutex::new(None));
+        let divergence = Found::default();
         // What Burn's loop is stopped with: where states are saved, not before that is done.
         let saver = (config.checkpoint_steps.is_some() || restored.is_some())
             .then(|| StateSaver::new(dir, &begun, &asked, &log, &best));
@@ -203,6 +214,7 @@ impl<'a> StageRun<'a> {
             Some(saver) => saver.loop_interrupter.clone(),
             None => asked,
         };
+        let guard = Guard::new(divergence.clone(), interrupter.clone());
         let progress = StageProgress::new(
             console,
             stage,
@@ -211,11 +223,17 @@ impl<'a> StageRun<'a> {
             divergence.clone(),
         );
 
+        if config.eval_on_start && begun.step == 0 {
+            let loss = loss_on_start(&model, &valid, config, &device, &interrupter)?;
+            loss.inspect(|loss| log.started_at(*loss));
+        }
+        let quantization = QuantizationLog::new(&model, config, &log, begun.step == 0);
         let n_intervals = config.steps.div_ceil(config.eval_steps);
         let mut training = SupervisedTraining::new(dir, train_loader, valid_loader)
             .metric_train_numeric(StepMetric::loss())
             .metric_valid_numeric(StepMetric::loss())
             .metric_train_numeric(StepMetric::tokens())
+            .metric_train_numeric(StepMetric::grad_norm())
             .metric_train_numeric(LearningRateMetric::new())
             .num_epochs(n_intervals.saturating_sub(begun.history.valid.len()))
             .with_metric_logger(log.clone())
@@ -225,19 +243,26 @@ impl<'a> StageRun<'a> {
             .with_checkpointing_strategy(SaveTheBest(log.clone()))
             .with_training_strategy(ExecutionStrategy::single(device.autodiff()).into())
             .renderer(Box::new(progress));
+        if let Some(patience) = config.early_stopping {
+            training = training.early_stopping(StopEarly(log.clone(), patience));
+        }
         if config.gradient_checkpointing && !config.recompute_layers {
             training = training.gradient_checkpointing();
         }
-        let mut model = FineTune::new(model.train(), config).saving(begun.step, saver);
+        let mut model = FineTune::new(model.train(), config)
+            .watched(begun.step, saver, guard)
+            .measured(quantization);
         if let Some((teacher, config)) = lesson {
             model = model.taught_by(teacher, config);
         }
-        let mut optimizer = adamw(config);
+        let selection = Selection::new(&model, config)?;
+        let mut optimizer = selection.optimizer(adamw(config));
         if let Some(restored) = &restored {
             model = restored.model(model)?;
             optimizer = restored.optimizer(optimizer)?;
         }
-        let schedule = WarmupCosine::of(config).starting_at(begun.step);
+        let model = selection.freeze(model);
+        let schedule = WarmupSchedule::new(config).starting_at(begun.step);
         let schedule = ModuleLrScheduler::new(schedule);
         let result = training.launch(Learner::new(model, optimizer, schedule));
 
@@ -245,12 +270,15 @@ impl<'a> StageRun<'a> {
         let end = Ending {
             stage,
             dir,
-            steps: config.steps,
+            config,
             history,
             best,
             last: result.model,
         };
-        let divergence = *divergence.lock().unwrap_or_else(PoisonError::into_inner);
+        let divergence = divergence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(divergence) = divergence {
             return Err(end.diverged(divergence));
         }
@@ -260,6 +288,23 @@ impl<'a> StageRun<'a> {
             (None, Ok(())) => end.outcome(),
         }
     }
+}
+
+/// The validation loss before the first step; none if the run is to stop.
+fn loss_on_start(
+    model: &GptOss,
+    valid: &[TokenizedExample],
+    config: &TrainConfig,
+    device: &Device,
+    interrupter: &Interrupter,
+) -> Result<Option<f64>, QatError> {
+    let sizes = (config.micro_batch_size, config.parallel_micro_batches);
+    let flow = |_| match interrupter.should_stop() {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    let report = evaluate_loss(&model.valid(), valid, sizes, device, flow)?;
+    Ok(report.map(|report| report.loss))
 }
 
 type Loaders = (Arc<StepLoader>, Arc<StepLoader>);

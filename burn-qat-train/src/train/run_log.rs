@@ -10,8 +10,9 @@ use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
 use serde_json::{Value, json};
 
+use super::QuantizationPoint;
 use super::history::{History, TrainPoint, ValidPoint};
-use super::metrics::{LOSS, TOKENS};
+use super::metrics::{GRAD_NORM, LOSS, TOKENS};
 use crate::error::QatError;
 
 /// Collects the metrics of Burn's loop: for its own queries, as curves, and as JSONL.
@@ -83,6 +84,16 @@ impl RunLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The validation loss before the first step.
+    pub fn started_at(&self, loss: f64) {
+        self.lock().push_start(loss);
+    }
+
+    /// A quantized weight.
+    pub fn quantized(&self, point: QuantizationPoint) {
+        self.lock().push_quantization(point);
+    }
+
     /// Whether the last evaluation is the best one.
     pub fn last_is_best(&self) -> bool {
         let history = &self.lock().history;
@@ -143,6 +154,7 @@ impl State {
             loss,
             learning_rate: get("Learning Rate").unwrap_or_default(),
             tokens: get(TOKENS).unwrap_or_default() as usize,
+            grad_norm: get(GRAD_NORM).filter(|norm| !norm.is_nan()),
             seconds: self.seconds_before + self.started.elapsed().as_secs_f64(),
         };
         self.push_train(point);
@@ -151,11 +163,37 @@ impl State {
     fn push_train(&mut self, point: TrainPoint) {
         self.history.train.push(point);
         self.write(&json!({"stage": self.stage, "split": "train", "step": point.step, "loss": point.loss,
-            "learning_rate": point.learning_rate, "tokens": point.tokens, "seconds": point.seconds}));
+            "learning_rate": point.learning_rate, "tokens": point.tokens, "grad_norm": point.grad_norm,
+            "seconds": point.seconds}));
+    }
+
+    fn push_quantization(&mut self, point: QuantizationPoint) {
+        let mut record = json!({"stage": self.stage, "split": "quantization"});
+        if let (Some(record), Ok(Value::Object(point))) =
+            (record.as_object_mut(), serde_json::to_value(&point))
+        {
+            record.extend(point);
+        }
+        self.write(&record);
+        self.history.quantization.push(point);
+    }
+
+    fn push_start(&mut self, loss: f64) {
+        self.history.start = Some(loss);
+        self.write(
+            &json!({"stage": self.stage, "split": "start", "step": 0, "loss": loss,
+            "perplexity": loss.exp()}),
+        );
     }
 
     /// Writes the curves of the runs that this one goes on from, in the order in which they came about.
     fn repeat(&mut self, history: History) {
+        if let Some(loss) = history.start {
+            self.push_start(loss);
+        }
+        for point in history.quantization {
+            self.push_quantization(point);
+        }
         let mut valid = history.valid.into_iter().peekable();
         for point in history.train {
             self.push_train(point);

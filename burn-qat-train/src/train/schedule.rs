@@ -1,42 +1,48 @@
 use burn::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 
+use serde::{Deserialize, Serialize};
+
 use super::TrainConfig;
 
-/// Linear warm-up from zero, then half a cosine down to a minimum: `cosine_with_min_lr` of
-/// transformers. The step after `n` optimizer steps uses `rate(n)`, so the first step of a warm-up has rate
-/// zero. After the last step the rate stays at the minimum (Burn's own cosine would climb again).
+/// How the learning rate falls behind the warm-up, from its peak to its minimum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// Along half a cosine.
+    #[default]
+    Cosine,
+    /// Along a line.
+    Linear,
+    /// Not at all.
+    Constant,
+}
+
+/// Linear warm-up from zero, then a [`Decay`] down to a minimum: `cosine_with_min_lr`, `linear` and
+/// `constant_with_warmup` of transformers. The step after `n` optimizer steps uses `rate(n)`, so the first step of a
+/// warm-up has rate zero. After the last step the rate stays at the minimum (Burn's own cosine would climb again).
 #[derive(Clone, Debug, PartialEq)]
-pub struct WarmupCosine {
+pub struct WarmupSchedule {
     peak: f64,
     minimum: f64,
+    decay: Decay,
     warmup_steps: usize,
     total_steps: usize,
     position: usize,
 }
 
-impl WarmupCosine {
-    /// A schedule over `total_steps` optimizer steps. As in transformers, the number of warm-up
-    /// steps is rounded up.
-    pub fn new(peak: f64, min_lr_ratio: f64, warmup_ratio: f64, total_steps: usize) -> Self {
+impl WarmupSchedule {
+    /// The schedule of a stage. As in transformers, the number of warm-up steps is rounded up, and a number of steps
+    /// wins over a ratio.
+    pub fn new(config: &TrainConfig) -> Self {
+        let by_ratio = config.warmup_ratio * config.steps as f64;
         Self {
-            peak,
-            minimum: peak * min_lr_ratio,
-            warmup_steps: (warmup_ratio * total_steps as f64).ceil() as usize,
-            total_steps,
+            peak: config.learning_rate,
+            minimum: config.learning_rate * config.min_lr_ratio,
+            decay: config.lr_scheduler,
+            warmup_steps: config.warmup_steps.unwrap_or(by_ratio.ceil() as usize),
+            total_steps: config.steps,
             position: 0,
         }
-    }
-
-    /// The schedule of a stage.
-    pub(super) fn of(config: &TrainConfig) -> Self {
-        let TrainConfig {
-            learning_rate,
-            min_lr_ratio,
-            warmup_ratio,
-            steps,
-            ..
-        } = *config;
-        Self::new(learning_rate, min_lr_ratio, warmup_ratio, steps)
     }
 
     /// The schedule of a run that goes on after so many steps.
@@ -51,12 +57,16 @@ impl WarmupCosine {
         }
         let decay_steps = self.total_steps.saturating_sub(self.warmup_steps).max(1);
         let progress = ((position - self.warmup_steps) as f64 / decay_steps as f64).min(1.0);
-        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
-        self.minimum + (self.peak - self.minimum) * cosine
+        let left = match self.decay {
+            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Decay::Linear => 1.0 - progress,
+            Decay::Constant => 1.0,
+        };
+        self.minimum + (self.peak - self.minimum) * left
     }
 }
 
-impl LrScheduler for WarmupCosine {
+impl LrScheduler for WarmupSchedule {
     fn step(&mut self) -> f64 {
         let rate = self.rate(self.position);
         self.position += 1;
@@ -78,16 +88,48 @@ impl LrScheduler for WarmupCosine {
 mod tests {
     use super::*;
 
+    fn schedule(lr_scheduler: Decay, warmup_steps: Option<usize>) -> WarmupSchedule {
+        WarmupSchedule::new(&TrainConfig {
+            steps: 20,
+            learning_rate: 2e-5,
+            min_lr_ratio: 0.1,
+            warmup_ratio: 0.15,
+            warmup_steps,
+            lr_scheduler,
+            ..TrainConfig::default()
+        })
+    }
+
+    fn is(schedule: &WarmupSchedule, position: usize, expected: f64) {
+        let found = schedule.rate(position);
+        assert!(
+            (found - expected).abs() < 1e-12,
+            "{position}: {found} instead of {expected}"
+        );
+    }
+
     #[test]
     fn values_of_transformers() {
         // transformers.get_cosine_with_min_lr_schedule_with_warmup, 3 of 20 steps, ratio 0.1
-        let schedule = WarmupCosine::new(2e-5, 0.1, 0.15, 20);
-        assert_eq!(schedule.rate(0), 0.0);
-        assert!((schedule.rate(1) - 2e-5 / 3.0).abs() < 1e-12);
-        assert!((schedule.rate(3) - 2e-5).abs() < 1e-12);
-        let expected = 2e-6 + 1.8e-5 * 0.5 * (1.0 + (std::f64::consts::PI * 7.0 / 17.0).cos());
-        assert!((schedule.rate(10) - expected).abs() < 1e-12);
-        assert!((schedule.rate(20) - 2e-6).abs() < 1e-12);
-        assert!((schedule.rate(500) - 2e-6).abs() < 1e-12);
+        let cosine = schedule(Decay::Cosine, None);
+        is(&cosine, 0, 0.0);
+        is(&cosine, 1, 2e-5 / 3.0);
+        is(&cosine, 3, 2e-5);
+        let left = 0.5 * (1.0 + (std::f64::consts::PI * 7.0 / 17.0).cos());
+        is(&cosine, 10, 2e-6 + 1.8e-5 * left);
+        is(&cosine, 20, 2e-6);
+        is(&cosine, 500, 2e-6);
+    }
+
+    #[test]
+    fn a_line_and_a_constant_begin_and_end_where_they_should() {
+        let linear = schedule(Decay::Linear, Some(5));
+        is(&linear, 4, 2e-5 * 0.8);
+        is(&linear, 5, 2e-5);
+        is(&linear, 8, 2e-6 + 1.8e-5 * 0.8);
+        is(&linear, 20, 2e-6);
+        let constant = schedule(Decay::Constant, Some(0));
+        is(&constant, 0, 2e-5);
+        is(&constant, 500, 2e-5);
     }
 }

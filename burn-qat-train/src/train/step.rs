@@ -1,7 +1,9 @@
 mod module;
 
+pub(super) use module::MODEL;
+
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::backend::ExecutionError;
 use burn::module::Module;
@@ -16,8 +18,10 @@ use burn_gpt_oss::ops::ordered_sum;
 use rayon::prelude::*;
 
 use super::TrainConfig;
-use super::clip::clip_global_norm;
+use super::clip::{global_norm, scaled};
+use super::guard::Guard;
 use super::loss::{Lesson, micro_batch_loss, taught_loss};
+use super::quantization::QuantizationLog;
 use super::quantized_experts::quantize_experts;
 use super::recompute::{LossDivisors, recomputed_gradients};
 use super::resume::StateSaver;
@@ -42,6 +46,9 @@ pub struct FineTune {
     saver: Option<Arc<StateSaver>>,
     /// Whom the model learns from, in place of the targets.
     teacher: Option<Arc<(Teacher, DistillConfig)>>,
+    /// Hears of every step, and ends a run whose steps are not finite.
+    guard: Option<Arc<Guard>>,
+    quantization: Option<Arc<QuantizationLog>>,
 }
 
 /// What one step reports: no logits, so a large vocabulary costs nothing here.
@@ -53,6 +60,8 @@ pub struct StepOutput {
     pub n_targets: usize,
     /// Number of tokens, padding excluded.
     pub n_tokens: usize,
+    /// The L2 norm of all gradients together, before they are clipped: known after the update, where they are clipped.
+    pub grad_norm: Arc<OnceLock<f64>>,
 }
 
 impl FineTune {
@@ -70,6 +79,8 @@ impl FineTune {
             steps: 0,
             saver: None,
             teacher: None,
+            guard: None,
+            quantization: None,
         }
     }
 
@@ -86,13 +97,42 @@ impl FineTune {
         teacher.map(|(teacher, config)| (teacher, config))
     }
 
-    /// The same with a history of steps, and states that are saved.
-    pub(super) fn saving(self, steps: usize, saver: Option<Arc<StateSaver>>) -> Self {
+    /// The same with a history of steps, states that are saved, and a guard.
+    pub(super) fn watched(
+        self,
+        steps: usize,
+        saver: Option<Arc<StateSaver>>,
+        guard: Arc<Guard>,
+    ) -> Self {
         Self {
             steps,
             saver,
+            guard: Some(guard),
             ..self
         }
+    }
+
+    /// The same with a log of quantized weights.
+    pub(super) fn measured(self, quantization: Option<Arc<QuantizationLog>>) -> Self {
+        Self {
+            quantization,
+            ..self
+        }
+    }
+
+    /// Gradients of a norm that is allowed; none if nothing may change.
+    fn clipped(&self, grads: GradientsParams) -> Option<GradientsParams> {
+        let Some(max_norm) = self.max_grad_norm else {
+            return Some(grads);
+        };
+        let Some(norm) = global_norm(self, &grads) else {
+            return Some(grads);
+        };
+        let allowed = self.guard.as_ref().is_none_or(|guard| {
+            let step = self.steps + 1;
+            guard.allows(&self.model, &grads, &norm, step)
+        });
+        allowed.then(|| scaled(self, grads, norm, max_norm))
     }
 }
 
@@ -175,10 +215,14 @@ impl TrainStep for FineTune {
             }
         }
         let item = StepOutput {
-            loss: ordered_sum(Tensor::cat(losses, 0)),
+            loss: ordered_sum(Tensor::cat(losses.clone(), 0)),
             n_targets,
             n_tokens,
+            grad_norm: Arc::default(),
         };
+        if let Some(guard) = &self.guard {
+            guard.computed(batch, &losses, &item);
+        }
         if let Some(saver) = &self.saver {
             saver.computed(&item);
         }
@@ -194,14 +238,16 @@ impl TrainStep for FineTune {
         rate: ModuleLearningRate,
         grads: GradientsParams,
     ) -> Self {
-        let grads = match self.max_grad_norm {
-            Some(max_norm) => clip_global_norm(&self, grads, max_norm),
-            None => grads,
+        let Some(grads) = self.clipped(grads) else {
+            return self;
         };
         let mut stepped = optimizer.step(rate, self, grads);
         stepped.steps += 1;
         if stepped.global_refresh.is_due(stepped.steps) {
             stepped = refresh_global_amax(stepped);
+        }
+        if let Some(log) = &stepped.quantization {
+            log.updated(&stepped.model, stepped.steps);
         }
         if let Some(saver) = stepped.saver.clone() {
             saver.updated(&stepped, optimizer);
@@ -228,6 +274,7 @@ impl InferenceStep for FineTune {
             loss,
             n_targets: batch.n_targets,
             n_tokens: batch.n_tokens(),
+            grad_norm: Arc::default(),
         }
     }
 }

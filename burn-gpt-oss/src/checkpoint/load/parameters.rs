@@ -18,6 +18,9 @@ pub(super) enum Dense {
     Stored,
 }
 
+/// The field of packed matrices that is a float parameter.
+const GLOBAL_SCALES: &str = "global_scales";
+
 /// Replaces every parameter by the checkpoint's, in module order.
 pub(super) struct Loader<'a, P> {
     reader: &'a CheckpointReader,
@@ -145,7 +148,9 @@ where
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.0.error.is_some() {
+        // Packed matrices are loaded before, with the global scales that they have.
+        let is_loaded = self.0.path.last().is_some_and(|name| name == GLOBAL_SCALES);
+        if self.0.error.is_some() || is_loaded {
             return param;
         }
         match self.0.load::<T, D>() {

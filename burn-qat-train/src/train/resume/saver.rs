@@ -10,7 +10,7 @@ use burn::train::checkpoint::CheckpointerError;
 use super::State;
 use crate::train::best_model::BestModel;
 use crate::train::run_log::RunLog;
-use crate::train::{FineTune, StepOutput, TrainPoint, WarmupCosine};
+use crate::train::{FineTune, StepOutput, TrainPoint, WarmupSchedule};
 
 /// Saves the state of a run between two steps: every so many, before every evaluation, and before a stop.
 pub(crate) struct StateSaver {
@@ -21,7 +21,7 @@ pub(crate) struct StateSaver {
     pub loop_interrupter: Interrupter,
     log: RunLog,
     best: BestModel,
-    schedule: WarmupCosine,
+    schedule: WarmupSchedule,
     /// Seconds of earlier runs, and the start of this one.
     started: (f64, Instant),
     /// The state that the run begins with.
@@ -64,7 +64,7 @@ impl StateSaver {
             loop_interrupter: Interrupter::new(),
             log: log.clone(),
             best: best.clone(),
-            schedule: WarmupCosine::of(&begun.config),
+            schedule: WarmupSchedule::new(&begun.config),
             started: (before.map_or(0.0, |point| point.seconds), Instant::now()),
             state: begun.clone(),
             progress: Mutex::new(progress),
@@ -147,6 +147,7 @@ impl StateSaver {
             loss: loss.map_err(|error| error.to_string())?,
             learning_rate: self.schedule.rate(step - 1),
             tokens: output.n_tokens,
+            grad_norm: output.grad_norm.get().copied(),
             seconds: self.started.0 + self.started.1.elapsed().as_secs_f64(),
         })
     }

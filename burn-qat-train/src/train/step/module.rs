@@ -13,7 +13,7 @@ use super::FineTune;
 use crate::train::ending::trained_record;
 
 /// Name of the model in module paths.
-const MODEL: &str = "model";
+pub(in crate::train) const MODEL: &str = "model";
 const CONTAINER: &str = "Struct:FineTune";
 
 impl FineTune {

@@ -1,0 +1,202 @@
+//! Steps whose loss or gradient is not finite: found before they change a weight, and traced to where they begin.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use burn::train::Interrupter;
+use burn_gpt_oss::GptOss;
+
+use super::step::StepOutput;
+use crate::data::StepBatch;
+
+/// Where a loss or gradient was no longer finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NonFinite {
+    /// `training` or `validation`.
+    pub split: &'static str,
+    /// Optimizer step, from 1.
+    pub step: usize,
+    /// The loss.
+    pub loss: f64,
+    /// The layer or the parameter where it begins, if that is known.
+    pub place: Option<String>,
+    /// The examples of the batch, by their numbers in the training data.
+    pub examples: Vec<usize>,
+}
+
+impl fmt::Display for NonFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            split, step, loss, ..
+        } = self;
+        write!(f, "the {split} loss is {loss} at step {step}")?;
+        self.place
+            .as_ref()
+            .map_or(Ok(()), |place| write!(f, ", {place}"))
+    }
+}
+
+/// The first divergence of a run.
+pub(super) type Found = Arc<Mutex<Option<NonFinite>>>;
+
+/// Watches the steps of a run.
+pub(super) struct Guard {
+    seen: Mutex<Option<Seen>>,
+    found: Found,
+    /// What stops the loop.
+    interrupter: Interrupter,
+}
+
+/// The step that is being computed.
+struct Seen {
+    batch: StepBatch,
+    losses: Vec<Tensor<1>>,
+    output: StepOutput,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+impl Guard {
+    pub fn new(found: Found, interrupter: Interrupter) -> Arc<Self> {
+        Arc::new(Self {
+            seen: Mutex::new(None),
+            found,
+            interrupter,
+        })
+    }
+
+    /// Hears of a step, before its update.
+    pub fn computed(&self, batch: StepBatch, losses: &[Tensor<1>], output: &StepOutput) {
+        let seen = Seen {
+            batch,
+            losses: losses.to_vec(),
+            output: output.clone(),
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+    }
+
+    /// Whether a step with this norm of all gradients may change the weights. If not, the run ends.
+    pub fn allows(
+        &self,
+        model: &GptOss,
+        gradients: &GradientsParams,
+        norm: &Tensor<1>,
+        step: usize,
+    ) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(seen) = seen.take() else { return true };
+        // A device that cannot be read fails elsewhere, with a better message.
+        let Ok(norm) = norm.clone().try_into_scalar::<f64>() else {
+            return true;
+        };
+        seen.output.grad_norm.set(norm).unwrap_or_default();
+        if norm.is_finite() {
+            return true;
+        }
+        let divergence = seen.traced(model, gradients, step);
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.get_or_insert(divergence);
+        self.interrupter.stop(Some("a step is not finite"));
+        false
+    }
+}
+
+impl Seen {
+    fn traced(&self, model: &GptOss, gradients: &GradientsParams, step: usize) -> NonFinite {
+        let scalar = |loss: &Tensor<1>| loss.clone().try_into_scalar::<f64>().unwrap_or(f64::NAN);
+        let loss = scalar(&self.output.loss);
+        let bad = self
+            .losses
+            .iter()
+            .position(|loss| !scalar(loss).is_finite());
+        let (place, examples) = match bad {
+            Some(bad) => {
+                let sizes = self.batch.micro_batches.iter();
+                let sizes: Vec<usize> = sizes.map(|batch| batch.input_ids.dims()[0]).collect();
+                let start: usize = sizes[..bad].iter().sum();
+                let examples = self.batch.examples[start..start + sizes[bad]].to_vec();
+                (first_layer(model, &self.batch, bad), examples)
+            }
+            None => (
+                first_gradient(model, gradients),
+                self.batch.examples.clone(),
+            ),
+        };
+        NonFinite {
+            split: "training",
+            step,
+            loss,
+            place,
+            examples,
+        }
+    }
+}
+
+/// The first layer that gives values that are not finite; run again, since nothing of the forward pass is left.
+fn first_layer(model: &GptOss, batch: &StepBatch, micro_batch: usize) -> Option<String> {
+    let ids = batch.micro_batches[micro_batch].input_ids.clone();
+    let (mut layer, mut first) = (0, None);
+    model
+        .valid()
+        .hidden_states(ids.without_autodiff(), None, |output| {
+            if first.is_none() && !is_finite(&output.hidden) {
+                first = Some(layer);
+            }
+            layer += 1;
+        });
+    let found = first.map(|layer| format!("the values of layer {layer} are not finite"));
+    found.or(Some(
+        "the values of all layers are finite, those of the head are not".into(),
+    ))
+}
+
+fn first_gradient(model: &GptOss, gradients: &GradientsParams) -> Option<String> {
+    struct First<'a> {
+        gradients: &'a GradientsParams,
+        path: Vec<String>,
+        found: Option<String>,
+    }
+
+    impl ModuleVisitor for First<'_> {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.into());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.found.is_some() {
+                return;
+            }
+            let gradient = self.gradients.get::<D>(param.id);
+            if gradient.is_some_and(|gradient| !is_finite(&gradient)) {
+                self.found = Some(self.path.join("."));
+            }
+        }
+    }
+
+    let mut first = First {
+        gradients,
+        path: Vec::new(),
+        found: None,
+    };
+    model.visit(&mut first);
+    match first.found {
+        Some(path) => Some(format!("the gradient of `{path}` is not finite")),
+        None => Some("every gradient is finite, the norm of all is not".into()),
+    }
+}
+
+fn is_finite<const D: usize>(values: &Tensor<D>) -> bool {
+    let sum = values.clone().abs().max();
+    sum.try_into_scalar::<f64>().is_ok_and(f64::is_finite)
+}
