@@ -15,8 +15,10 @@ use crate::embedded;
 use crate::terminal::{visible, warn};
 
 /// Conversations of the embedded dataset.
-const EMBEDDED_TRAIN: usize = 12_000;
+const EMBEDDED_TRAIN: usize = 14_400;
 const EMBEDDED_VALID: usize = 300;
+/// Most conversations that a short run calibrates with.
+const SHORT_CALIBRATION: usize = 8;
 
 /// Training and validation data.
 pub struct Data {
@@ -28,11 +30,25 @@ pub struct Data {
     pub calibration: Vec<TokenizedExample>,
     /// The validation conversations; the first of them are answered for the pass rate.
     pub valid_records: Vec<ChatRecord>,
-    /// The embedded dataset, training and validation, where it is used.
-    generated: Option<[Vec<Example>; 2]>,
+    /// The embedded dataset, where it is used: training, validation, calibration.
+    generated: Option<[Vec<Example>; 3]>,
 }
 
 impl Data {
+    /// Takes the last training examples for calibration.
+    fn keep_for_calibration(&mut self, rows: usize) -> Result<()> {
+        let left = self.train.len().checked_sub(rows).filter(|left| *left > 0);
+        let Some(left) = left else {
+            bail!(
+                "{} conversations to train on leave nothing for training beside \
+                 `dataset.calibration_rows` = {rows}; use more data or fewer rows",
+                self.train.len()
+            );
+        };
+        self.calibration = self.train.split_off(left);
+        Ok(())
+    }
+
     /// Where training examples are from, for messages.
     pub fn name(&self, examples: &[usize]) -> String {
         let line = |example: &usize| self.lines.get(*example).copied().flatten();
@@ -52,7 +68,11 @@ impl Data {
         let Some(generated) = &self.generated else {
             return Ok(());
         };
-        for (name, examples) in ["train.jsonl", "valid.jsonl"].into_iter().zip(generated) {
+        let names = ["train.jsonl", "valid.jsonl", "calibration.jsonl"];
+        for (name, examples) in names.into_iter().zip(generated) {
+            if examples.is_empty() {
+                continue;
+            }
             let path = out.join(name);
             let file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
             write_jsonl(std::io::BufWriter::new(file), examples)
@@ -101,36 +121,37 @@ pub fn data(
     format: &ChatFormat,
     tokenizer: &Tokenizer,
 ) -> Result<Data> {
-    let mut data = match &recipe.data {
-        Some(path) => given(path, recipe, format, tokenizer)?,
+    let n_calibration = match (recipe.calibrates(), short) {
+        (false, _) => 0,
+        (true, false) => recipe.dataset.calibration_rows,
+        (true, true) => recipe.dataset.calibration_rows.min(SHORT_CALIBRATION),
+    };
+    match &recipe.data {
+        Some(path) => {
+            let mut data = given(path, recipe, format, tokenizer)?;
+            data.keep_for_calibration(n_calibration)?;
+            Ok(data)
+        }
         None if recipe.model.is_some() => {
             bail!("--model needs --data: the embedded dataset is made for the embedded model")
         }
         None => {
-            let generated = generate(short);
-            let (train, valid) = (records(&generated[0])?, records(&generated[1])?);
-            Data {
+            let generated = generate(short, n_calibration);
+            let [train, valid, calibration] = generated.each_ref().map(|list| records(list));
+            let (train, valid, calibration) = (train?, valid?, calibration?);
+            Ok(Data {
                 train: format.tokenize_all(&train, tokenizer)?.examples,
                 lines: Vec::new(),
                 valid: format.tokenize_all(&valid, tokenizer)?.examples,
-                calibration: Vec::new(),
+                calibration: match calibration.is_empty() {
+                    true => Vec::new(),
+                    false => format.tokenize_all(&calibration, tokenizer)?.examples,
+                },
                 valid_records: valid,
                 generated: Some(generated),
-            }
+            })
         }
-    };
-    if recipe.calibrates() {
-        let rows = recipe.dataset.calibration_rows;
-        let Some(rest) = data.train.len().checked_sub(rows).filter(|rest| *rest > 0) else {
-            bail!(
-                "{} conversations to train on leave nothing for training beside \
-                 `dataset.calibration_rows` = {rows}; use more data or fewer rows",
-                data.train.len()
-            );
-        };
-        data.calibration = data.train.split_off(rest);
     }
-    Ok(data)
 }
 
 /// The file, split at random. What cannot be used is told before anything is refused for want of it.
@@ -183,16 +204,15 @@ pub fn tell(notes: &DataNotes) {
     }
 }
 
-fn generate(short: bool) -> [Vec<Example>; 2] {
+fn generate(short: bool, n_calibration: usize) -> [Vec<Example>; 3] {
     let (train, valid) = if short {
         (64, 16)
     } else {
         (EMBEDDED_TRAIN, EMBEDDED_VALID)
     };
-    [
-        sft_examples(Split::Train, train, 7),
-        sft_examples(Split::HeldOut, valid, 7),
-    ]
+    let mut all = sft_examples(Split::Train, train + n_calibration, 7);
+    let calibration = all.split_off(all.len().saturating_sub(n_calibration));
+    [all, sft_examples(Split::HeldOut, valid, 7), calibration]
 }
 
 fn records(examples: &[Example]) -> Result<Vec<ChatRecord>> {

@@ -82,6 +82,7 @@ fn short_run_on_the_embedded_model() {
         "Original",
         "SFT ",
         "SFT + PTQ",
+        "SFT + GPTQ",
         "SFT + QAT",
         "SFT longer (control)",
     ];
@@ -109,7 +110,7 @@ fn short_run_on_the_embedded_model() {
     }
     let results = std::fs::read(out.join("results.json")).expect("results");
     let results: serde_json::Value = serde_json::from_slice(&results).expect("JSON");
-    assert_eq!(results["rows"].as_array().map(Vec::len), Some(6));
+    assert_eq!(results["rows"].as_array().map(Vec::len), Some(7));
 
     let again = run(&["--smoke", "--overwrite", "--out", &text(&out)]);
     assert!(

@@ -140,7 +140,7 @@ fn what_the_format_cannot_hold_is_refused() {
     };
     let dense = load(DENSE, &Device::flex());
     let nvfp4 = dense.clone().pack_experts(&Fp4Scheme::nvfp4()).unwrap();
-    refused(&nvfp4, ["layers.0.mlp.experts.gate_up_proj", "modelopt"]);
+    refused(&nvfp4, ["layers.0.mlp.experts.gate_up_proj", "NVFP4"]);
     save(&nvfp4, CheckpointForm::Bf16, &out.path().join("bf16")).unwrap();
 
     let quantized = dense

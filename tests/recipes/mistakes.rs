@@ -175,9 +175,9 @@ fn mistakes_are_answered_with_what_to_do() {
             &["`evaluation.batch_size` is 0", "1 or more"],
         ),
         (
-            "train: {global_refresh_steps: 0}\nstages: {sft: {}}\n",
+            "train: {global_refresh: 0}\nstages: {sft: {}}\n",
             &[],
-            &["a whole number, 1 or more"],
+            &["a number of steps from 1"],
         ),
         (
             "lora:\n  dropout: 0.1\ntrain: {recompute_layers: true}\nstages: {sft: {}}\n",
