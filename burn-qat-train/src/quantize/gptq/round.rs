@@ -96,12 +96,11 @@ fn scale(byte: u8, global: Option<f32>) -> f32 {
     }
 }
 
-/// Zeros of NVFP4 are positive, as its other codecs have them.
+/// As the other codecs have it: what was zero before is positive in NVFP4, and what becomes zero keeps its sign.
 fn code(value: f32, scheme: Fp4Scheme) -> u8 {
-    const NEGATIVE_ZERO: u8 = 8;
-    match (e2m1::encode(value), scheme) {
-        (NEGATIVE_ZERO, Fp4Scheme::Nvfp4 { .. }) => 0,
-        (code, _) => code,
+    match scheme {
+        Fp4Scheme::Nvfp4 { .. } if value == 0.0 => 0,
+        _ => e2m1::encode(value),
     }
 }
 
