@@ -321,11 +321,11 @@ fn what_chooses_nothing_is_refused_by_name() {
             .to_string()
     };
     let message = refused(TrainConfig {
-        frozen: vec!["*atention*".into()],
+        frozen: vec!["*no_such_part*".into()],
         ..config()
     });
     assert!(
-        message.contains("frozen") && message.contains("`*atention*`"),
+        message.contains("frozen") && message.contains("`*no_such_part*`"),
         "{message}"
     );
     let message = refused(TrainConfig {

@@ -11,7 +11,7 @@ pub enum PtqMethod {
     Nearest,
     /// To the nearest code, with the block scales of least squared error.
     Mse,
-    /// By [`gptq`](super::gptq), with the block scales of least squared error.
+    /// By [`gptq`](fn@super::gptq), with the block scales of least squared error.
     Gptq,
 }
 
