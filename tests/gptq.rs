@@ -162,5 +162,8 @@ fn it_can_be_stopped_and_refuses_what_it_cannot_do() {
         scheme: policy.rules[0].scheme,
     }];
     let error = gptq(model, &none, &data, all).unwrap_err().to_string();
-    assert!(error.contains("`*no_such_part*` matches no weight"), "{error}");
+    assert!(
+        error.contains("`*no_such_part*` matches no weight"),
+        "{error}"
+    );
 }
