@@ -139,6 +139,24 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
         self.codes().len() * 2
     }
 
+    /// The same tensor, its bytes held by something else.
+    pub fn map<T>(self, hold: impl Fn(S) -> T) -> PackedFp4<T> {
+        PackedFp4 {
+            scheme: self.scheme,
+            shape: self.shape,
+            codes: hold(self.codes),
+            scales: hold(self.scales),
+            global_scales: self.global_scales,
+        }
+    }
+
+    /// Whether codes, scales and global scales are those of another tensor, by whatever rule they were chosen.
+    pub fn has_bytes_of<T: AsRef<[u8]>>(&self, other: &PackedFp4<T>) -> bool {
+        self.codes() == other.codes()
+            && self.scales() == other.scales()
+            && self.global_scales() == other.global_scales()
+    }
+
     /// Codes and scales, in this order.
     pub fn into_parts(self) -> (S, S) {
         (self.codes, self.scales)

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use burn_gpt_oss::GptOssError;
 use thiserror::Error;
 
-use crate::train::{NonFinite, StageOutcome};
+use crate::train::{NonFiniteStep, StageOutcome};
 
 /// Everything that can go wrong while fine-tuning, evaluating and exporting.
 #[derive(Debug, Error)]
@@ -88,7 +88,7 @@ pub enum QatError {
         /// The training stage.
         stage: String,
         /// Where.
-        divergence: Box<NonFinite>,
+        divergence: Box<NonFiniteStep>,
         /// Step of the best evaluation before, if there was one.
         kept_step: Option<usize>,
         /// Its model, until it is taken.

@@ -45,9 +45,10 @@ pub use recipe::{
 };
 pub use report::{Curve, HtmlReport, ResultRow, ResultTable, loss_plot};
 pub use train::{
-    Console, Decay, FineTune, History, NonFinite, ParameterGroup, QuantizationPoint, StageOutcome,
-    StageProgress, StageRun, StepOutput, TrainConfig, TrainPoint, ValidPoint, WarmupSchedule,
-    adamw, clip_global_norm, kept_record, load_record, micro_batch_loss, resume, saved_step, train,
+    Console, FineTune, History, LearningRateDecay, NonFiniteStep, ParameterGroup,
+    QuantizationPoint, StageOutcome, StageProgress, StageRun, StepOutput, TrainConfig, TrainPoint,
+    ValidPoint, WarmupSchedule, adamw, clip_global_norm, kept_record, load_record,
+    micro_batch_loss, resume, saved_step, train,
 };
 
 /// Compiles the example of the workspace's README.

@@ -17,6 +17,8 @@ pub struct MemoryEstimate {
     pub update: u64,
     /// The weights after SFT, kept for the control run while QAT changes its own.
     pub control: u64,
+    /// Codes of the quantized weights before the first step, with which later ones are compared.
+    pub first_codes: u64,
     /// What a teacher has in memory: experts that its file has in floats.
     pub teacher: u64,
     /// Fake-quantized copies of the expert matrices kept for the backward pass; of one layer where
@@ -50,6 +52,11 @@ impl MemoryEstimate {
             optimizer: 2 * trained,
             update: trained,
             control: weights,
+            first_codes: match train.quantization_metrics {
+                // In NVFP4, which has more scales than MXFP4.
+                true => config.num_expert_weights() * 9 / 16,
+                false => 0,
+            },
             teacher: 0,
             fake_quantized: types.compute_bytes() * experts_of_a_layer * layers_at_a_time,
             activations: train.parallel_micro_batches as u64 * micro_batch,
@@ -84,6 +91,7 @@ impl MemoryEstimate {
             optimizer: 2 * factors,
             update: factors,
             control: 0,
+            first_codes: 0,
             teacher: 0,
             // Codes with their scales: 4.25 bits.
             fake_quantized: experts / config.num_hidden_layers as u64 * layers_at_a_time * 17 / 32,
@@ -98,6 +106,7 @@ impl MemoryEstimate {
             + self.optimizer
             + self.fake_quantized.max(self.update)
             + self.control
+            + self.first_codes
             + self.teacher
             + self.activations
     }
@@ -134,6 +143,9 @@ impl std::fmt::Display for MemoryEstimate {
         ))?;
         if self.control > 0 {
             f.write_str(&line("SFT weights for the control", self.control))?;
+        }
+        if self.first_codes > 0 {
+            f.write_str(&line("codes before the first step", self.first_codes))?;
         }
         if self.teacher > 0 {
             f.write_str(&line("the teacher's experts", self.teacher))?;

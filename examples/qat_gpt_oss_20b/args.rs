@@ -7,7 +7,7 @@ use clap::Parser;
 use crate::device::DeviceName;
 use crate::output::Mode;
 
-/// Fine-tunes a gpt-oss model so that it keeps its quality in MXFP4: SFT, then PTQ for comparison,
+/// Fine-tunes a gpt-oss model so that it keeps its quality in FP4: SFT, then PTQ for comparison,
 /// then quantization-aware training (QAT), and an MXFP4 checkpoint that vLLM, SGLang, TensorRT-LLM and
 /// llama.cpp load.
 ///

@@ -87,6 +87,9 @@ fn stage_estimate(
         )?);
     }
     let mut estimate = MemoryEstimate::full_parameter(config, &stage.config, longest);
+    if !stage.is_qat() {
+        estimate.first_codes = 0;
+    }
     if !settings.keeps_weights() {
         estimate.control = 0;
     }

@@ -2,10 +2,12 @@ use burn::module::{Module, Reparameterization};
 use burn::tensor::Tensor;
 
 use crate::codec::frozen::Frozen;
+use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
 use crate::ops::{FakeQuantizer, GradientRule, global_amax};
 use crate::packed::host;
 use crate::scheme::Fp4Scheme;
+use crate::scheme::global_scale::GlobalAmax;
 
 /// The fake quantizer of one weight: reading the parameter gives the quantized value, gradients pass
 /// to the master weight, straight through unless [`with_gradient`](Self::with_gradient) says otherwise.
@@ -68,6 +70,22 @@ impl WeightQuantizer {
     /// The scheme.
     pub fn scheme(&self) -> Fp4Scheme {
         self.scheme
+    }
+
+    /// The same quantizer for slices, with the scheme and the global scales of the forward pass.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub fn to_slices(&self) -> Result<SliceQuantizer, Fp4Error> {
+        let slices = SliceQuantizer::new(self.scheme);
+        Ok(match self.global_amax() {
+            Some(amax) => {
+                let amax = host::read(amax.try_into_data())?;
+                slices.with_global_amax(GlobalAmax::Frozen(amax))
+            }
+            None => slices,
+        })
     }
 
     /// How the gradient passes.

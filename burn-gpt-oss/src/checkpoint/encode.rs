@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param, Reparameterization};
 use burn::tensor::{Bytes, DType, Tensor};
-use burn_fp4::{
-    Fp4Error, Fp4Scheme, Fp4Tensor, GlobalAmax, LowRankAdapter, PackedFp4, SliceQuantizer,
-    WeightQuantizer,
-};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, LowRankAdapter, PackedFp4, SliceQuantizer, WeightQuantizer};
 use half::bf16;
 
 use super::convert::{encode_bf16, first_overflow, transpose};
@@ -165,19 +162,17 @@ impl<'a> Encoder<'a> {
             .filter(|source| source.form_of(spec) == self.form);
         if let Some(packed) = merged.as_ref().or(self.packed.get(&spec.path).copied()) {
             let packed = to_host(packed, spec)?;
-            if let Some(source) = source {
-                let original = source.packed(spec)?;
-                if original.view() == packed.view() {
-                    self.copied.push(spec.name.clone());
-                }
+            if let Some(source) = source
+                && packed.has_bytes_of(&source.packed(spec)?)
+            {
+                self.copied.push(spec.name.clone());
             }
             return Ok(packed);
         }
         let values = self.values(spec)?;
-        let quantizer = match self.quantizers.get(&spec.path) {
-            Some(quantizer) => Some(slice_quantizer(quantizer, &spec.path)?),
-            None => None,
-        };
+        let quantizer = self.quantizers.get(&spec.path);
+        let quantizer = quantizer.map(WeightQuantizer::to_slices).transpose();
+        let quantizer = quantizer.map_err(GptOssError::fp4(&spec.name))?;
         let pack = |quantizer: &SliceQuantizer| {
             let packed = quantizer.quantize(&values, &spec.shape, 1);
             packed.map_err(GptOssError::fp4(&spec.name))
@@ -195,7 +190,7 @@ impl<'a> Encoder<'a> {
                 Some(packed) => return Ok(packed),
                 None => {
                     self.copied.push(spec.name.clone());
-                    return to_owned(source.packed(spec)?).map_err(GptOssError::fp4(&spec.name));
+                    return Ok(source.packed(spec)?.map(Cow::into_owned));
                 }
             }
         }
@@ -212,23 +207,6 @@ impl<'a> Encoder<'a> {
 
 fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
-}
-
-/// The same quantizer for slices: with the scheme, and the global scales, of the forward pass.
-fn slice_quantizer(quantizer: &WeightQuantizer, path: &str) -> Result<SliceQuantizer, GptOssError> {
-    let of_scheme = SliceQuantizer::new(quantizer.scheme());
-    Ok(match quantizer.global_amax() {
-        Some(amax) => of_scheme.with_global_amax(GlobalAmax::Frozen(read(amax, path)?)),
-        None => of_scheme,
-    })
-}
-
-fn to_owned(packed: PackedFp4<Cow<'_, [u8]>>) -> Result<PackedFp4, Fp4Error> {
-    let (scheme, shape) = (packed.scheme(), packed.shape().to_vec());
-    let global = packed.global_scales().to_vec();
-    let (codes, scales) = packed.into_parts();
-    let (codes, scales) = (codes.into_owned(), scales.into_owned());
-    PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global)
 }
 
 /// The matrices with adapters, if the form has a place for what they were rounded to.

@@ -27,7 +27,7 @@ impl CheckpointReader {
         self.load_rest(model, (device, dtype), Dense::Decoded, 0, progress)
     }
 
-    /// [`load`](Self::load) with experts that stay packed, byte for byte as in the file; `dtype` is
+    /// [`load`](Self::load) with experts that stay packed, with the codes and scales of the file; `dtype` is
     /// that of the other weights.
     ///
     /// # Errors
@@ -45,7 +45,8 @@ impl CheckpointReader {
     /// 16-bit floats keep their type. `dtype` is that of the residual stream, of norms, biases and sinks,
     /// and of experts that are stored dense.
     ///
-    /// On Flex these matrices are the memory-mapped file itself. Data is read when it is first used. The
+    /// On Flex these matrices are the memory-mapped file itself, but for codes in NVFP4, which lie the other way around
+    /// there and are copied. Data is read when it is first used. The
     /// model needs as much memory as the file, which the system shares between processes and can take back.
     /// The files must not be changed in place while the model exists. On other devices the matrices are
     /// copied, and converted to `dtype` if the device does not have their type. Weights that stay in the

@@ -39,13 +39,7 @@ impl CheckpointReader {
                 weight_scale: Parts::new(scales.shape, scales.bytes),
                 weight_scale_2: self.global_scales(spec)?,
             })
-            .and_then(|packed| {
-                let (scheme, shape) = (packed.scheme(), packed.shape().to_vec());
-                let global = packed.global_scales().to_vec();
-                let (codes, scales) = packed.into_parts();
-                let (codes, scales) = (Cow::Owned(codes), Cow::Owned(scales));
-                PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global)
-            }),
+            .map(|packed| packed.map(Cow::Owned)),
             CheckpointForm::Mxfp4 | CheckpointForm::Bf16 => PackedFp4::from_parts(
                 scheme,
                 spec.packed_shape(),

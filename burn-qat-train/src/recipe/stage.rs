@@ -6,7 +6,7 @@ use super::{PolicyChoice, PtqMethods};
 use crate::distill::DistillConfig;
 use crate::error::QatError;
 use crate::quantize::{GlobalRefresh, PtqMethod};
-use crate::train::{Decay, ParameterGroup, TrainConfig};
+use crate::train::{LearningRateDecay, ParameterGroup, TrainConfig};
 
 /// Stages with their names, in order.
 pub(super) type StageMap = Vec<(String, Stage)>;
@@ -48,7 +48,7 @@ pub struct Stage {
     /// The number of these steps, in place of a share.
     pub warmup_steps: Option<usize>,
     /// How the learning rate falls behind them.
-    pub lr_scheduler: Decay,
+    pub lr_scheduler: LearningRateDecay,
     /// AdamW's decay of the first moment.
     pub beta_1: f64,
     /// AdamW's decay of the second moment.
@@ -126,7 +126,7 @@ impl Default for Stage {
             min_lr_ratio: train.min_lr_ratio,
             warmup_ratio: train.warmup_ratio,
             warmup_steps: None,
-            lr_scheduler: Decay::Cosine,
+            lr_scheduler: LearningRateDecay::Cosine,
             // Not from the defaults in float32, whose digits differ.
             beta_1: 0.9,
             beta_2: 0.999,

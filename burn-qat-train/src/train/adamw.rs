@@ -32,9 +32,9 @@ pub(super) struct FusedAdamW {
 /// The factors of one step.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWFactors {
-    /// Decay of the first moment, the running mean of the gradients.
+    /// LearningRateDecay of the first moment, the running mean of the gradients.
     pub beta_1: f32,
-    /// Decay of the second moment, the running mean of the squared gradients.
+    /// LearningRateDecay of the second moment, the running mean of the squared gradients.
     pub beta_2: f32,
     /// Bias correction of the first moment: its divisor `1 - beta_1^t` in step `t`, counted from 1.
     pub bias_1: f32,

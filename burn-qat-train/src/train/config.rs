@@ -5,7 +5,7 @@ use burn_gpt_oss::ElementTypes;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::without_decay;
-use super::{Decay, ParameterGroup};
+use super::{LearningRateDecay, ParameterGroup};
 use crate::distill::DistillConfig;
 use crate::error::QatError;
 
@@ -33,7 +33,7 @@ pub struct TrainConfig {
     pub warmup_steps: Option<usize>,
     /// How the learning rate falls behind them.
     #[serde(default)]
-    pub lr_scheduler: Decay,
+    pub lr_scheduler: LearningRateDecay,
     /// AdamW's decay of the first moment.
     pub beta_1: f32,
     /// AdamW's decay of the second moment.
@@ -62,7 +62,7 @@ pub struct TrainConfig {
     #[serde(default)]
     pub eval_on_start: bool,
     /// Measure quantized weights at every evaluation: their codes, and how far they are from them.
-    #[serde(default)]
+    #[serde(default = "yes")]
     pub quantization_metrics: bool,
     /// End after so many evaluations in a row that are no better than the best before them.
     #[serde(default)]
@@ -92,6 +92,10 @@ pub struct TrainConfig {
     pub seed: u64,
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
@@ -103,7 +107,7 @@ impl Default for TrainConfig {
             min_lr_ratio: 0.1,
             warmup_ratio: 0.03,
             warmup_steps: None,
-            lr_scheduler: Decay::Cosine,
+            lr_scheduler: LearningRateDecay::Cosine,
             beta_1: 0.9,
             beta_2: 0.999,
             epsilon: 1e-8,

@@ -5,7 +5,7 @@ use burn::store::ModuleRecord;
 use burn_gpt_oss::GptOss;
 
 use super::best_model::{self, BestModel};
-use super::guard::NonFinite;
+use super::guard::NonFiniteStep;
 use super::resume;
 use super::{FineTune, History, TrainConfig};
 use crate::adapt::factor_group;
@@ -140,7 +140,7 @@ impl Ending<'_> {
     }
 
     /// The error of a loss that is not finite; the last weights are of no use then.
-    pub fn diverged(self, divergence: NonFinite) -> QatError {
+    pub fn diverged(self, divergence: NonFiniteStep) -> QatError {
         let stage = self.stage.to_string();
         let kept = match self.best.saved() {
             Some((_, saved)) => match self.best.load(self.last.clone()) {

@@ -14,7 +14,7 @@ use crate::data::StepBatch;
 
 /// Where a loss or gradient was no longer finite.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NonFinite {
+pub struct NonFiniteStep {
     /// `training` or `validation`.
     pub split: &'static str,
     /// Optimizer step, from 1.
@@ -27,7 +27,7 @@ pub struct NonFinite {
     pub examples: Vec<usize>,
 }
 
-impl fmt::Display for NonFinite {
+impl fmt::Display for NonFiniteStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             split, step, loss, ..
@@ -40,7 +40,7 @@ impl fmt::Display for NonFinite {
 }
 
 /// The first divergence of a run.
-pub(super) type Found = Arc<Mutex<Option<NonFinite>>>;
+pub(super) type Found = Arc<Mutex<Option<NonFiniteStep>>>;
 
 /// Watches the steps of a run.
 pub(super) struct Guard {
@@ -109,7 +109,7 @@ impl Guard {
 }
 
 impl Seen {
-    fn traced(&self, model: &GptOss, gradients: &GradientsParams, step: usize) -> NonFinite {
+    fn traced(&self, model: &GptOss, gradients: &GradientsParams, step: usize) -> NonFiniteStep {
         let scalar = |loss: &Tensor<1>| loss.clone().try_into_scalar::<f64>().unwrap_or(f64::NAN);
         let loss = scalar(&self.output.loss);
         let bad = self
@@ -129,7 +129,7 @@ impl Seen {
                 self.batch.examples.clone(),
             ),
         };
-        NonFinite {
+        NonFiniteStep {
             split: "training",
             step,
             loss,
@@ -153,7 +153,7 @@ fn first_layer(model: &GptOss, batch: &StepBatch, micro_batch: usize) -> Option<
         });
     let found = first.map(|layer| format!("the values of layer {layer} are not finite"));
     found.or(Some(
-        "the values of all layers are finite, those of the head are not".into(),
+        "the values of all layers are finite, the loss is not".into(),
     ))
 }
 

@@ -18,7 +18,7 @@ pub struct TrainPoint {
     pub learning_rate: f64,
     /// Tokens, padding excluded.
     pub tokens: usize,
-    /// Norm of all gradients together before they were clipped, where they are.
+    /// Norm of all gradients together before they were clipped; none in logs of before it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grad_norm: Option<f64>,
     /// Seconds since the start of the stage.

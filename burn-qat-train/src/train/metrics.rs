@@ -51,7 +51,7 @@ impl StepMetric {
         }
     }
 
-    /// Norm of all gradients together; NaN where they are not clipped.
+    /// Norm of all gradients together, before they are clipped.
     pub fn grad_norm() -> Self {
         Self {
             name: GRAD_NORM,

@@ -1,10 +1,11 @@
 //! How quantized weights stand while they are trained.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use burn::tensor::DType;
-use burn_fp4::{GlobalAmax, PackedFp4, QuantStats, SliceQuantizer, codes_changed};
+use burn_fp4::{PackedFp4, QuantStats, codes_changed};
 use burn_gpt_oss::{ExpertWeight, GptOss};
 use serde::{Deserialize, Serialize};
 
@@ -34,8 +35,8 @@ pub(super) struct QuantizationLog {
     log: RunLog,
     every: usize,
     steps: usize,
-    /// The weights as they began, in the order of the module.
-    first: Vec<PackedFp4>,
+    /// The weights as they began, by module path.
+    first: BTreeMap<String, PackedFp4>,
 }
 
 impl fmt::Debug for QuantizationLog {
@@ -56,18 +57,21 @@ impl QuantizationLog {
         if !config.quantization_metrics {
             return None;
         }
-        let weights = Weights::of(model);
-        if weights.0.is_empty() {
+        let first: BTreeMap<String, PackedFp4> = model
+            .expert_weights()
+            .filter_map(|(path, weight)| Some((path, packed(weight)?.0)))
+            .collect();
+        if first.is_empty() {
             return None;
         }
         let new = Self {
             log: log.clone(),
             every: config.eval_steps,
             steps: config.steps,
-            first: weights.packed(),
+            first,
         };
         if is_new {
-            new.write(&weights, 0);
+            new.write(model, 0);
         }
         Some(Arc::new(new))
     }
@@ -75,68 +79,46 @@ impl QuantizationLog {
     /// Hears that an update is done.
     pub fn updated(&self, model: &GptOss, step: usize) {
         if step.is_multiple_of(self.every) || step == self.steps {
-            self.write(&Weights::of(model), step);
+            self.write(model, step);
         }
     }
 
-    fn write(&self, weights: &Weights, step: usize) {
-        for (weight, first) in weights.0.iter().zip(&self.first) {
-            let Ok(changes) = codes_changed(first, &weight.packed) else {
+    /// One matrix after the other, so that one is packed at a time.
+    fn write(&self, model: &GptOss, step: usize) {
+        for (path, weight) in model.expert_weights() {
+            let Some(first) = self.first.get(&path) else {
+                continue;
+            };
+            let Some((packed, stats)) = packed(weight) else {
+                continue;
+            };
+            let Ok(changes) = codes_changed(first, &packed) else {
                 continue;
             };
             self.log.quantized(QuantizationPoint {
                 step,
-                weight: weight.path.clone(),
-                sqnr_db: Some(weight.stats.sqnr_db()).filter(|db| db.is_finite()),
-                saturated: weight.stats.saturated_fraction(),
-                zeroed: weight.stats.zero_fraction(),
+                weight: path,
+                sqnr_db: Some(stats.sqnr_db()).filter(|db| db.is_finite()),
+                saturated: stats.saturated_fraction(),
+                zeroed: stats.zero_fraction(),
                 codes_changed: changes.codes as f64 / changes.n_elements.max(1) as f64,
             });
         }
     }
 }
 
-struct Weight {
-    path: String,
-    packed: PackedFp4,
-    stats: QuantStats,
-}
-
-/// The expert matrices with a quantizer. One that cannot be read or rounded is left out: training itself tells why.
-struct Weights(Vec<Weight>);
-
-impl Weights {
-    fn of(model: &GptOss) -> Self {
-        let weights = model.expert_weights();
-        Self(
-            weights
-                .filter_map(|(path, weight)| measured(path, weight))
-                .collect(),
-        )
-    }
-
-    fn packed(&self) -> Vec<PackedFp4> {
-        self.0.iter().map(|weight| weight.packed.clone()).collect()
-    }
-}
-
-fn measured(path: String, weight: &ExpertWeight) -> Option<Weight> {
+/// A matrix with a quantizer as that packs it, and what this costs. One that cannot be read or rounded is left out:
+/// training itself tells why.
+fn packed(weight: &ExpertWeight) -> Option<(PackedFp4, QuantStats)> {
     let param = weight.dense()?;
     let quantizer = param.reparameterization::<WeightQuantizer>()?;
-    let slices = SliceQuantizer::new(quantizer.scheme());
-    let slices = match quantizer.global_amax() {
-        Some(amax) => slices.with_global_amax(GlobalAmax::Frozen(amax.try_into_vec_as().ok()?)),
-        None => slices,
-    };
+    let slices = quantizer.to_slices().ok()?;
     let shape = weight.shape();
     let values = param
         .base()
         .cast(DType::F32)
         .try_into_vec_as::<f32>()
         .ok()?;
-    Some(Weight {
-        path,
-        packed: slices.quantize(&values, &shape, 1).ok()?,
-        stats: slices.stats(&values, &shape, 1).ok()?,
-    })
+    let packed = slices.quantize(&values, &shape, 1).ok()?;
+    Some((packed, slices.stats(&values, &shape, 1).ok()?))
 }

@@ -11,7 +11,7 @@ use burn::train::renderer::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::guard::{Found, NonFinite};
+use super::guard::{Found, NonFiniteStep};
 use super::metrics::{LOSS, TOKENS};
 
 /// Where progress goes.
@@ -128,7 +128,7 @@ impl StageProgress {
         if loss.is_finite() {
             return;
         }
-        let divergence = NonFinite {
+        let divergence = NonFiniteStep {
             split,
             step,
             loss,

@@ -7,7 +7,7 @@ use super::TrainConfig;
 /// How the learning rate falls behind the warm-up, from its peak to its minimum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Decay {
+pub enum LearningRateDecay {
     /// Along half a cosine.
     #[default]
     Cosine,
@@ -17,14 +17,14 @@ pub enum Decay {
     Constant,
 }
 
-/// Linear warm-up from zero, then a [`Decay`] down to a minimum: `cosine_with_min_lr`, `linear` and
+/// Linear warm-up from zero, then a [`LearningRateDecay`] down to a minimum: `cosine_with_min_lr`, `linear` and
 /// `constant_with_warmup` of transformers. The step after `n` optimizer steps uses `rate(n)`, so the first step of a
 /// warm-up has rate zero. After the last step the rate stays at the minimum (Burn's own cosine would climb again).
 #[derive(Clone, Debug, PartialEq)]
 pub struct WarmupSchedule {
     peak: f64,
     minimum: f64,
-    decay: Decay,
+    decay: LearningRateDecay,
     warmup_steps: usize,
     total_steps: usize,
     position: usize,
@@ -58,9 +58,9 @@ impl WarmupSchedule {
         let decay_steps = self.total_steps.saturating_sub(self.warmup_steps).max(1);
         let progress = ((position - self.warmup_steps) as f64 / decay_steps as f64).min(1.0);
         let left = match self.decay {
-            Decay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
-            Decay::Linear => 1.0 - progress,
-            Decay::Constant => 1.0,
+            LearningRateDecay::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            LearningRateDecay::Linear => 1.0 - progress,
+            LearningRateDecay::Constant => 1.0,
         };
         self.minimum + (self.peak - self.minimum) * left
     }
@@ -88,7 +88,7 @@ impl LrScheduler for WarmupSchedule {
 mod tests {
     use super::*;
 
-    fn schedule(lr_scheduler: Decay, warmup_steps: Option<usize>) -> WarmupSchedule {
+    fn schedule(lr_scheduler: LearningRateDecay, warmup_steps: Option<usize>) -> WarmupSchedule {
         WarmupSchedule::new(&TrainConfig {
             steps: 20,
             learning_rate: 2e-5,
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn values_of_transformers() {
         // transformers.get_cosine_with_min_lr_schedule_with_warmup, 3 of 20 steps, ratio 0.1
-        let cosine = schedule(Decay::Cosine, None);
+        let cosine = schedule(LearningRateDecay::Cosine, None);
         is(&cosine, 0, 0.0);
         is(&cosine, 1, 2e-5 / 3.0);
         is(&cosine, 3, 2e-5);
@@ -123,12 +123,12 @@ mod tests {
 
     #[test]
     fn a_line_and_a_constant_begin_and_end_where_they_should() {
-        let linear = schedule(Decay::Linear, Some(5));
+        let linear = schedule(LearningRateDecay::Linear, Some(5));
         is(&linear, 4, 2e-5 * 0.8);
         is(&linear, 5, 2e-5);
         is(&linear, 8, 2e-6 + 1.8e-5 * 0.8);
         is(&linear, 20, 2e-6);
-        let constant = schedule(Decay::Constant, Some(0));
+        let constant = schedule(LearningRateDecay::Constant, Some(0));
         is(&constant, 0, 2e-5);
         is(&constant, 500, 2e-5);
     }

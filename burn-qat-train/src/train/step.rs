@@ -60,7 +60,7 @@ pub struct StepOutput {
     pub n_targets: usize,
     /// Number of tokens, padding excluded.
     pub n_tokens: usize,
-    /// The L2 norm of all gradients together, before they are clipped: known after the update, where they are clipped.
+    /// The L2 norm of all gradients together, before they are clipped: known after the update.
     pub grad_norm: Arc<OnceLock<f64>>,
 }
 
@@ -120,11 +120,11 @@ impl FineTune {
         }
     }
 
-    /// Gradients of a norm that is allowed; none if nothing may change.
+    /// The gradients, scaled where they are too large; none if nothing may change.
     fn clipped(&self, grads: GradientsParams) -> Option<GradientsParams> {
-        let Some(max_norm) = self.max_grad_norm else {
+        if self.max_grad_norm.is_none() && self.guard.is_none() {
             return Some(grads);
-        };
+        }
         let Some(norm) = global_norm(self, &grads) else {
             return Some(grads);
         };
@@ -132,7 +132,10 @@ impl FineTune {
             let step = self.steps + 1;
             guard.allows(&self.model, &grads, &norm, step)
         });
-        allowed.then(|| scaled(self, grads, norm, max_norm))
+        allowed.then(|| match self.max_grad_norm {
+            Some(max_norm) => scaled(self, grads, norm, max_norm),
+            None => grads,
+        })
     }
 }
 

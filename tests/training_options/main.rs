@@ -1,0 +1,14 @@
+//! Settings of training that change what trains, how fast, and for how long.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/golden.rs"]
+mod golden;
+#[path = "../support/model.rs"]
+mod model;
+
+mod endings;
+mod parameters;
+mod quantized;
+mod refused;
+mod run;
+mod schedules;
