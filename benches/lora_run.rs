@@ -25,8 +25,8 @@ use burn::tensor::{Device, FloatDType};
 use burn::train::Interrupter;
 use burn_gpt_oss::{CheckpointReader, GptOss};
 use burn_qat_train::{
-    AdapterTable, Console, LoraConfig, MergeReport, QuantPolicy, StageOutcome, TokenizedExample,
-    TrainConfig, export_fp4, insert_adapters, resume, round_adapters, train,
+    AdapterTable, Console, LoraConfig, MergeReport, QuantPolicy, StageOutcome, StageRun,
+    TokenizedExample, TrainConfig, export_fp4, insert_adapters, round_adapters,
 };
 use checkpoint::checkpoint;
 use process::Process;
@@ -128,17 +128,14 @@ impl Run {
                 interrupter.stop(None);
             });
         }
-        let go = if first == 0 { train } else { resume };
         let console = Console::Lines(Arc::new(|line| println!("{line}")));
-        let outcome = go(
-            "LoRA-QAT",
-            self.dir(),
-            model,
-            data,
-            &self.config,
-            console,
-            interrupter,
-        )?;
+        let run = StageRun::new("LoRA-QAT", self.dir(), &self.config)
+            .with_console(console)
+            .with_interrupter(interrupter);
+        let outcome = match first {
+            0 => run.train(model, data)?,
+            _ => run.resume(model, data)?,
+        };
         let (seconds, steps) = (start.elapsed().as_secs_f64(), n_steps(self.dir()) - first);
         ensure!(
             outcome.interrupted == stop.is_some(),

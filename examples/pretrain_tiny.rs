@@ -15,14 +15,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Error, Result};
 use burn::module::Module;
 use burn::tensor::Device;
-use burn::train::Interrupter;
 use burn_gpt_oss::{
     CheckpointForm, CheckpointWriter, GptOss, GptOssConfig, LayerType, LossMask, RopeConfig,
     Tokenizer,
 };
 use burn_qat_train::{
-    ChatFormat, ChatRecord, Console, DataNotes, QuantPolicy, TokenizedExample, TrainConfig,
-    insert_quantizers, train,
+    ChatFormat, ChatRecord, Console, DataNotes, QuantPolicy, StageRun, TokenizedExample,
+    TrainConfig, insert_quantizers,
 };
 use clap::Parser;
 use dataset::{Example, Split, pretrain_examples, sft_examples};
@@ -129,18 +128,11 @@ fn pretrain(
     };
     let data = || (examples.clone(), valid.clone());
     let console = || Console::Lines(std::sync::Arc::new(|line: &str| say(line)));
-    let interrupter = Interrupter::new();
-    let outcome = train(
-        "pretrain",
-        &base_log,
-        model,
-        data(),
-        &base,
-        console(),
-        interrupter.clone(),
-    )?;
+    let run = StageRun::new("pretrain", &base_log, &base).with_console(console());
+    let outcome = run.train(model, data())?;
     let (model, _) = insert_quantizers(outcome.model, &QuantPolicy::mxfp4_mlp_weight_only())?;
-    Ok(train("QAT", &qat_log, model, data(), &qat, console(), interrupter)?.model)
+    let run = StageRun::new("QAT", &qat_log, &qat).with_console(console());
+    Ok(run.train(model, data())?.model)
 }
 
 fn tokens(

@@ -1,10 +1,9 @@
 //! What a training stage keeps: the best weights, wherever the best step lies and however it ends.
 
 use burn::tensor::{Device, FloatDType};
-use burn::train::Interrupter;
 use burn_gpt_oss::{ElementTypes, GptOss, GptOssConfig, LayerType};
 use burn_qat_train::{
-    Console, QatError, StageOutcome, TokenizedExample, TrainConfig, evaluate_loss, train,
+    QatError, StageOutcome, StageRun, TokenizedExample, TrainConfig, evaluate_loss,
 };
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -56,8 +55,7 @@ fn config() -> TrainConfig {
 }
 
 fn run(dir: &Path, config: &TrainConfig) -> Result<StageOutcome, QatError> {
-    let stop = Interrupter::new();
-    train("SFT", dir, network(), data(), config, Console::Silent, stop)
+    StageRun::new("SFT", dir, config).train(network(), data())
 }
 
 fn loss(model: &GptOss) -> f64 {
@@ -141,7 +139,7 @@ fn a_loss_that_is_not_finite_comes_with_the_weights_before_it() {
     for part in ["SFT", "step 2", "the weights of step 1 were kept"] {
         assert!(text.contains(part), "{text}");
     }
-    let kept = error.take_kept().expect("a model");
+    let kept = error.take_kept::<GptOss>().expect("a model");
     assert_eq!(error.to_string(), text);
     assert_eq!(kept.best_step, 1);
     let (found, expected) = (loss(&kept.model), kept.history.valid[0].loss);
@@ -170,7 +168,7 @@ fn a_file_that_vanishes_does_not_take_the_last_weights_along() {
     let said = error.to_string();
     assert!(said.contains("best-model.bpk"), "{said}");
     assert!(said.contains("step 40 were kept"), "{said}");
-    let kept = error.take_kept().expect("the last weights");
+    let kept = error.take_kept::<GptOss>().expect("the last weights");
     assert_eq!(kept.best_step, 40);
     assert!(loss(&kept.model).is_finite());
 }
@@ -185,7 +183,7 @@ fn nothing_is_kept_of_what_never_was_good() {
     };
     let mut error = run(dir.path(), &config).expect_err("destroyed");
     assert!(error.to_string().contains("no weights"), "{error}");
-    assert!(error.take_kept().is_none());
+    assert!(error.take_kept::<GptOss>().is_none());
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod table;
 
 pub use config::LoraConfig;
 pub use insert::{AdaptedWeight, insert_adapters, round_adapters, unround_adapters};
-pub(crate) use insert::{factor_group, is_factor};
+pub(crate) use insert::{factor_group, has_factors, is_factor};
 pub use logit_difference::LogitDifference;
 pub use merge_report::{MergeReport, MergedMatrix};
 pub use table::AdapterTable;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use burn_gpt_oss::GptOssError;
 use thiserror::Error;
 
-use crate::train::{NonFiniteStep, StageOutcome};
+use crate::train::{KeptOutcome, NonFiniteStep, StageOutcome, Trainable};
 
 /// Everything that can go wrong while fine-tuning, evaluating and exporting.
 #[derive(Debug, Error)]
@@ -92,7 +92,7 @@ pub enum QatError {
         /// Step of the best evaluation before, if there was one.
         kept_step: Option<usize>,
         /// Its model, until it is taken.
-        kept: Option<Box<StageOutcome>>,
+        kept: Option<KeptOutcome>,
     },
     /// Training stopped on an error, such as a full disk, or the best weights cannot be read back.
     #[error("{stage}: training stopped: {message} ({})", kept_words(*kept_step))]
@@ -104,7 +104,7 @@ pub enum QatError {
         /// Step of the model that was kept.
         kept_step: Option<usize>,
         /// The model, until it is taken.
-        kept: Option<Box<StageOutcome>>,
+        kept: Option<KeptOutcome>,
     },
     /// A computation of a stage failed on its device, or its files cannot be used.
     #[error("{stage}: {message}")]
@@ -151,13 +151,18 @@ pub enum QatError {
 }
 
 impl QatError {
-    /// Takes the model out of an error of training that left one; the message still tells of it.
-    pub fn take_kept(&mut self) -> Option<StageOutcome> {
-        match self {
-            Self::Diverged { kept, .. } | Self::Stopped { kept, .. } => {
-                kept.take().map(|kept| *kept)
+    /// Takes the model out of an error of training that left one; the message still tells of it. None if it is of
+    /// another module.
+    pub fn take_kept<M: Trainable>(&mut self) -> Option<StageOutcome<M>> {
+        let (Self::Diverged { kept, .. } | Self::Stopped { kept, .. }) = self else {
+            return None;
+        };
+        match kept.take()?.take() {
+            Ok(outcome) => Some(outcome),
+            Err(other) => {
+                *kept = Some(other);
+                None
             }
-            _ => None,
         }
     }
 

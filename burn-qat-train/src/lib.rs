@@ -23,8 +23,8 @@ pub use adapt::{
     insert_adapters, round_adapters, unround_adapters,
 };
 pub use data::{
-    BadRows, ChatDataset, ChatFormat, ChatRecord, DataNote, DataNotes, MicroBatch, StepBatch,
-    StepLoader, Tokenized, TokenizedExample, read_jsonl,
+    BadRows, ChatDataset, ChatFormat, ChatRecord, DataNote, DataNotes, MicroBatch, Tokenized,
+    TokenizedExample, read_jsonl,
 };
 pub use disk::check_disk;
 pub use distill::{DistillConfig, Divergence, Teacher};
@@ -45,10 +45,10 @@ pub use recipe::{
 };
 pub use report::{Curve, HtmlReport, ResultRow, ResultTable, loss_plot};
 pub use train::{
-    Console, FineTune, History, LearningRateDecay, NonFiniteStep, ParameterGroup,
-    QuantizationPoint, StageOutcome, StageProgress, StageRun, StepOutput, TrainConfig, TrainPoint,
-    ValidPoint, WarmupSchedule, adamw, clip_global_norm, kept_record, load_record,
-    micro_batch_loss, resume, saved_step, train,
+    Console, FineTune, GradientPass, History, KeptOutcome, LearningRateDecay, NonFiniteStep,
+    ParameterGroup, QuantizationPoint, StageOutcome, StageProgress, StageRun, StepBatch,
+    StepLoader, StepOutput, TrainConfig, TrainPoint, Trainable, ValidPoint, WarmupSchedule, adamw,
+    clip_global_norm, kept_record, load_record, mean_loss, micro_batch_loss, saved_step,
 };
 
 /// Compiles the example of the workspace's README.

@@ -66,14 +66,14 @@ impl Run {
     /// Trains a stage. An error that leaves a model comes with it, to be saved first.
     fn train(&self, plan: &StagePlan, model: GptOss) -> Result<Ended> {
         let (title, logs) = (&plan.title, self.logs(plan));
-        std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
         let data = (self.data.train.clone(), self.data.valid.clone());
-        let (console, interrupter) = (console::training(), self.cancel.interrupter());
         let saved = saved_step(&logs)?.filter(|_| self.resumes);
         if let Some(step) = saved {
             say(format_args!("{title}: goes on after step {step}"));
         }
-        let mut run = StageRun::new(title, &logs, &plan.config, console, interrupter);
+        let mut run = StageRun::new(title, &logs, &plan.config)
+            .with_console(console::training())
+            .with_interrupter(self.cancel.interrupter());
         if let Some(teacher) = self.teacher(plan)? {
             run = run.with_teacher(teacher);
         }

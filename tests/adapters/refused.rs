@@ -4,11 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use burn::train::Interrupter;
 use burn_fp4::Fp4Scheme;
 use burn_gpt_oss::{AdapterCheckpoint, AdapterDialect, GptOssConfig, GptOssError};
 use burn_qat_train::{
-    Console, LoraConfig, QuantPolicy, TokenizedExample, TrainConfig, insert_quantizers, train,
+    LoraConfig, QuantPolicy, StageRun, TokenizedExample, TrainConfig, insert_quantizers,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -272,16 +271,8 @@ fn dropout_in_layers_that_run_again() {
         tempfile::tempdir().unwrap(),
         (vec![example.clone()], vec![example]),
     );
-    let (model, stop) = (adapted(&lora, &Device::flex()), Interrupter::new());
-    let error = train(
-        "LoRA",
-        dir.path(),
-        model,
-        data,
-        &config,
-        Console::Silent,
-        stop,
-    );
+    let model = adapted(&lora, &Device::flex());
+    let error = StageRun::new("LoRA", dir.path(), &config).train(model, data);
     contains(
         &error.unwrap_err().to_string(),
         &["`dropout`", "recomputed"],

@@ -11,9 +11,7 @@ use burn::tensor::Device;
 use burn::train::Interrupter;
 use burn_gpt_oss::{AdapterCheckpoint, GptOss};
 use burn_pack::Reader;
-use burn_qat_train::{
-    Console, LoraConfig, QatError, StageOutcome, TokenizedExample, TrainConfig, resume, train,
-};
+use burn_qat_train::{LoraConfig, QatError, StageOutcome, StageRun, TokenizedExample, TrainConfig};
 
 use crate::adapted;
 use crate::training::{examples, lora, model};
@@ -38,9 +36,11 @@ fn data() -> Data {
 
 /// The whole run, or what is left of it.
 fn run(dir: &Path, config: &TrainConfig, stop: Interrupter) -> Result<StageOutcome, QatError> {
-    let begun = states(dir).is_empty();
-    let go = if begun { train } else { resume };
-    go("LoRA", dir, model(), data(), config, Console::Silent, stop)
+    let run = StageRun::new("LoRA", dir, config).with_interrupter(stop);
+    match states(dir).is_empty() {
+        true => run.train(model(), data()),
+        false => run.resume(model(), data()),
+    }
 }
 
 fn states(dir: &Path) -> Vec<PathBuf> {
@@ -211,8 +211,7 @@ fn stopped_in_the_middle(dir: &Path) {
 }
 
 fn refused(dir: &Path, model: GptOss, data: Data, config: &TrainConfig) -> String {
-    let (console, stop) = (Console::Silent, Interrupter::new());
-    let error = resume("LoRA", dir, model, data, config, console, stop);
+    let error = StageRun::new("LoRA", dir, config).resume(model, data);
     error.unwrap_err().to_string()
 }
 
@@ -270,21 +269,12 @@ fn states_that_are_missing_or_damaged() {
 fn a_state_that_cannot_be_written_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("checkpoint-00000006"), []).unwrap();
-    let stop = Interrupter::new();
-    let error = train(
-        "LoRA",
-        dir.path(),
-        model(),
-        data(),
-        &config(),
-        Console::Silent,
-        stop,
-    );
+    let error = StageRun::new("LoRA", dir.path(), &config()).train(model(), data());
     let mut error = error.unwrap_err();
     let message = error.to_string();
     assert!(message.contains("checkpoint-00000006"), "{message}");
     let kept = error
-        .take_kept()
+        .take_kept::<GptOss>()
         .expect("the model of the last evaluation, or the last one");
     assert!(kept.best_step >= 4);
 }

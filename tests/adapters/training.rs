@@ -5,11 +5,11 @@ use std::path::Path;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device, Tensor};
-use burn::train::{Interrupter, TrainStep};
+use burn::train::TrainStep;
 use burn_gpt_oss::{AdapterCheckpoint, GptOss};
 use burn_qat_train::{
-    Console, FineTune, LoraConfig, QuantPolicy, StageOutcome, StepBatch, TokenizedExample,
-    TrainConfig, round_adapters, train,
+    FineTune, LoraConfig, QuantPolicy, StageOutcome, StageRun, StepBatch, TokenizedExample,
+    TrainConfig, round_adapters,
 };
 
 use crate::adapted;
@@ -55,16 +55,8 @@ fn config() -> TrainConfig {
 
 fn run(dir: &Path, config: &TrainConfig) -> StageOutcome {
     let data = (examples(6), examples(2));
-    train(
-        "LoRA",
-        dir,
-        model(),
-        data,
-        config,
-        Console::Silent,
-        Interrupter::new(),
-    )
-    .unwrap()
+    let run = StageRun::new("LoRA", dir, config);
+    run.train(model(), data).unwrap()
 }
 
 /// All parameters that are not factors, by path.
@@ -170,16 +162,7 @@ fn the_best_step_in_the_middle_comes_back() {
         ..config.clone()
     };
     let again = tempfile::tempdir().unwrap();
-    let stop = Interrupter::new();
-    let expected = train(
-        "LoRA",
-        again.path(),
-        model(),
-        data,
-        &once_more,
-        Console::Silent,
-        stop,
-    );
+    let expected = StageRun::new("LoRA", again.path(), &once_more).train(model(), data);
     let factors = |outcome: &StageOutcome| {
         AdapterCheckpoint::of(&outcome.model, lora().settings("")).unwrap()
     };

@@ -5,10 +5,9 @@ use std::ops::ControlFlow;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, s};
-use burn::train::Interrupter;
 use burn_qat_train::{
-    Console, History, LearningRateDecay, QatError, QuantPolicy, TrainConfig, evaluate_loss,
-    insert_quantizers, saved_step, train,
+    History, LearningRateDecay, QatError, QuantPolicy, StageRun, TrainConfig, evaluate_loss,
+    insert_quantizers, saved_step,
 };
 
 use crate::run::{config, examples, run_in, start};
@@ -82,9 +81,8 @@ fn a_step_that_is_not_finite_changes_nothing_and_names_the_example() {
             ..config()
         };
         let data = (poisoned.clone(), examples(5));
-        let (model, stop) = (model.clone(), Interrupter::new());
-        let console = Console::Silent;
-        let error = train("test", dir.path(), model, data, &config, console, stop).unwrap_err();
+        let run = StageRun::new("test", dir.path(), &config);
+        let error = run.train(model.clone(), data).unwrap_err();
         let message = error.to_string();
         for part in [
             "NaN at step 1",

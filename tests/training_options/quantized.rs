@@ -6,8 +6,8 @@ use burn::train::Interrupter;
 use burn_fp4::{Fp4Scheme, SliceQuantizer, codes_changed};
 use burn_gpt_oss::ExpertWeight;
 use burn_qat_train::{
-    Console, GlobalRefresh, History, ParameterGroup, QuantPolicy, StageOutcome, TrainConfig,
-    insert_quantizers, insert_quantizers_with, resume, saved_step, train,
+    GlobalRefresh, History, ParameterGroup, QuantPolicy, StageOutcome, StageRun, TrainConfig,
+    insert_quantizers, insert_quantizers_with, saved_step,
 };
 
 use crate::model;
@@ -46,26 +46,10 @@ fn runs_with_groups_and_kept_scales_go_on_bit_for_bit() {
         if stopped < 3 {
             stop.stop(None);
         }
-        let console = Console::Silent;
+        let run = StageRun::new("test", parts.path(), &config).with_interrupter(stop);
         let outcome = match saved_step(parts.path()).unwrap() {
-            None => train(
-                "test",
-                parts.path(),
-                rounded(),
-                data,
-                &config,
-                console,
-                stop,
-            ),
-            Some(_) => resume(
-                "test",
-                parts.path(),
-                rounded(),
-                data,
-                &config,
-                console,
-                stop,
-            ),
+            None => run.train(rounded(), data),
+            Some(_) => run.resume(rounded(), data),
         };
         let outcome = outcome.unwrap();
         assert_eq!(outcome.interrupted, stopped < 3);

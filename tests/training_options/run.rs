@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
-use burn::train::Interrupter;
 use burn_gpt_oss::GptOss;
-use burn_qat_train::{Console, QatError, StageOutcome, TokenizedExample, TrainConfig, train};
+use burn_qat_train::{QatError, StageOutcome, StageRun, TokenizedExample, TrainConfig};
 
 use crate::model::{load, parameters};
 
@@ -41,15 +40,7 @@ pub fn start() -> GptOss {
 
 pub fn run_in(dir: &Path, model: GptOss, config: &TrainConfig) -> Result<StageOutcome, QatError> {
     let data = (examples(1), examples(5));
-    train(
-        "test",
-        dir,
-        model,
-        data,
-        config,
-        Console::Silent,
-        Interrupter::new(),
-    )
+    StageRun::new("test", dir, config).train(model, data)
 }
 
 pub fn run(config: &TrainConfig) -> StageOutcome {

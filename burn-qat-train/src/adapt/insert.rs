@@ -1,4 +1,4 @@
-use burn::module::ParamGroup;
+use burn::module::{Module, ParamGroup};
 use burn_fp4::{Fp4Scheme, LowRankAdapter};
 use burn_gpt_oss::{AdapterCheckpoint, ExpertWeight, Factors, GptOss};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -154,6 +154,12 @@ pub(crate) fn factor_group() -> ParamGroup {
 /// Whether a path is that of a factor of an adapter.
 pub(crate) fn is_factor(path: &str) -> bool {
     path.ends_with(".lora.a") || path.ends_with(".lora.b")
+}
+
+/// Whether a module has adapters.
+pub(crate) fn has_factors<M: Module>(module: &M) -> bool {
+    let paths = ParameterPaths::of(module).0;
+    paths.iter().any(|path| is_factor(path))
 }
 
 fn candidates(model: &GptOss) -> Vec<(String, [usize; 3])> {

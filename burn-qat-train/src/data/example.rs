@@ -2,6 +2,7 @@ use burn_gpt_oss::{
     AnalysisPolicy, Conversation, GptOssError, HarmonyEncoder, LossMask, Message, Role,
     SystemContent, render_completion, render_training,
 };
+use serde::Serialize;
 
 use super::{ChatRecord, DataNotes};
 use crate::error::QatError;
@@ -18,7 +19,7 @@ pub struct ChatFormat {
 }
 
 /// A conversation as tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TokenizedExample {
     /// Token ids.
     pub tokens: Vec<u32>,

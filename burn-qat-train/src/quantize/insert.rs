@@ -32,7 +32,7 @@ pub fn insert_quantizers<M: Module>(
 
 /// [`insert_quantizers`] with a choice of how often global scales are computed.
 ///
-/// [`train`](crate::train) refreshes kept scales every
+/// [`StageRun::train`](crate::StageRun::train) refreshes kept scales every
 /// [`global_refresh_steps`](crate::TrainConfig::global_refresh_steps).
 ///
 /// # Errors

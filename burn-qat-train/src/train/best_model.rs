@@ -9,9 +9,9 @@ use burn::train::checkpoint::{
 };
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 
-use super::FineTune;
 use super::metrics::LOSS;
 use super::run_log::RunLog;
+use crate::adapt::has_factors;
 use crate::error::QatError;
 
 /// Name of the record in the directory of a stage.
@@ -58,15 +58,14 @@ impl BestModel {
 
     /// The kept weights in a model of the same kind. They are read into memory at once: records are
     /// otherwise read when they are used, and the file may be gone then.
-    pub fn load(&self, model: FineTune) -> Result<FineTune, QatError> {
-        // Of a model with adapters the record has the factors alone.
-        let partial = model.model.has_adapters();
-        load(&self.path, model, partial)
+    pub fn load<M: Module>(&self, model: M) -> Result<M, QatError> {
+        load(&self.path, model)
     }
 }
 
-/// The weights of a file in a model; `partial` if the file has some of them.
-pub(super) fn load<M: Module>(path: &Path, model: M, partial: bool) -> Result<M, QatError> {
+/// The weights of a file in a model. Of one with adapters the file has the factors alone.
+pub(super) fn load<M: Module>(path: &Path, model: M) -> Result<M, QatError> {
+    let partial = has_factors(&model);
     let bytes = std::fs::read(path).map_err(QatError::io(path, "read"))?;
     let record = ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes));
     let loaded = record.and_then(|record| model.try_load_record(record.allow_partial(partial)));

@@ -77,7 +77,7 @@ pub struct TrainConfig {
     /// Steps between refreshes of global scales that quantizers keep; none leaves them as they are.
     #[serde(default)]
     pub global_refresh_steps: Option<NonZeroUsize>,
-    /// Steps between two states that [`resume`](crate::resume) goes on from; none writes no states. One is also
+    /// Steps between two states that [`StageRun::resume`](crate::StageRun::resume) goes on from; none writes no states. One is also
     /// written before every evaluation, after the last step, and before a stop that was asked for.
     #[serde(default)]
     pub checkpoint_steps: Option<NonZeroUsize>,

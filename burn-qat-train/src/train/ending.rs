@@ -1,3 +1,5 @@
+use std::any::Any;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ParamGroup};
@@ -7,16 +9,16 @@ use burn_gpt_oss::GptOss;
 use super::best_model::{self, BestModel};
 use super::guard::NonFiniteStep;
 use super::resume;
-use super::{FineTune, History, TrainConfig};
+use super::{FineTune, History, TrainConfig, Trainable};
 use crate::adapt::factor_group;
 use crate::error::QatError;
 
 /// What a training stage ended with.
 #[derive(Debug)]
-pub struct StageOutcome {
+pub struct StageOutcome<M = GptOss> {
     /// The model with the lowest validation loss, without gradients; quantizers stay attached. Without
     /// an evaluation it is the last one.
-    pub model: GptOss,
+    pub model: M,
     /// The curves.
     pub history: History,
     /// Optimizer steps behind `model`; 0 if nothing was trained.
@@ -29,7 +31,7 @@ pub struct StageOutcome {
     pub(super) dir: PathBuf,
 }
 
-impl StageOutcome {
+impl<M: Trainable> StageOutcome<M> {
     /// The validation loss of `model` in nats, if there was an evaluation.
     pub fn valid_loss(&self) -> Option<f64> {
         let points = &self.history.valid;
@@ -89,13 +91,12 @@ pub fn kept_record(dir: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// A file that cannot be read, or of another model.
-pub fn load_record(model: GptOss, path: &Path) -> Result<GptOss, QatError> {
-    let partial = model.has_adapters();
-    Ok(best_model::load(path, in_training(model), partial)?.model)
+pub fn load_record<M: Trainable>(model: M, path: &Path) -> Result<M, QatError> {
+    Ok(best_model::load(path, in_training(model))?.model)
 }
 
 /// The module that is trained, whose paths records have.
-fn in_training(model: GptOss) -> FineTune {
+fn in_training<M: Trainable>(model: M) -> FineTune<M> {
     FineTune::new(model, &TrainConfig::default())
 }
 
@@ -108,20 +109,40 @@ pub(super) fn trained_record<M: Module>(model: M, has_adapters: bool) -> ModuleR
     model.into_record_group(recorded)
 }
 
+/// An outcome within an error, whatever module it is of.
+pub struct KeptOutcome(Box<dyn Any + Send + Sync>);
+
+impl KeptOutcome {
+    fn new<M: Trainable>(outcome: StageOutcome<M>) -> Self {
+        Self(Box::new(outcome))
+    }
+
+    /// The outcome, if it is of such a module.
+    pub(crate) fn take<M: Trainable>(self) -> Result<StageOutcome<M>, Self> {
+        self.0.downcast().map(|outcome| *outcome).map_err(Self)
+    }
+}
+
+impl fmt::Debug for KeptOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeptOutcome(..)")
+    }
+}
+
 /// The end of a training loop, whatever its reason.
-pub(super) struct Ending<'a> {
+pub(super) struct Ending<'a, M: Trainable> {
     pub stage: &'a str,
     pub dir: &'a Path,
     pub config: &'a TrainConfig,
     pub history: History,
     pub best: BestModel,
-    pub last: FineTune,
+    pub last: FineTune<M>,
 }
 
-impl Ending<'_> {
+impl<M: Trainable> Ending<'_, M> {
     /// The best model: the last one, unless an evaluation before was better. If the better one cannot be
     /// read back, the error holds the last one.
-    pub fn outcome(self) -> Result<StageOutcome, QatError> {
+    pub fn outcome(self) -> Result<StageOutcome<M>, QatError> {
         let best = self.history.best_interval();
         let best = best.map(|interval| self.history.valid[interval].step);
         let trained = self.history.train.len();
@@ -144,7 +165,7 @@ impl Ending<'_> {
         let stage = self.stage.to_string();
         let kept = match self.best.saved() {
             Some((_, saved)) => match self.best.load(self.last.clone()) {
-                Ok(model) => Some(Box::new(self.with(model, saved))),
+                Ok(model) => Some(self.with(model, saved)),
                 Err(error) => return error,
             },
             None => None,
@@ -153,7 +174,7 @@ impl Ending<'_> {
             stage,
             divergence: Box::new(divergence),
             kept_step: kept.as_ref().map(|outcome| outcome.best_step),
-            kept,
+            kept: kept.map(KeptOutcome::new),
         }
     }
 
@@ -167,12 +188,11 @@ impl Ending<'_> {
                 .outcome()
                 .map_or_else(|mut error| error.take_kept(), Some),
         };
-        let kept = kept.map(Box::new);
         QatError::Stopped {
             stage,
             message,
             kept_step: kept.as_ref().map(|outcome| outcome.best_step),
-            kept,
+            kept: kept.map(KeptOutcome::new),
         }
     }
 
@@ -183,11 +203,11 @@ impl Ending<'_> {
             stage,
             message,
             kept_step: Some(trained),
-            kept: Some(Box::new(self.with(last, trained))),
+            kept: Some(KeptOutcome::new(self.with(last, trained))),
         }
     }
 
-    fn with(self, model: FineTune, step: usize) -> StageOutcome {
+    fn with(self, model: FineTune<M>, step: usize) -> StageOutcome<M> {
         let saved = self.best.saved();
         let record = saved.filter(|(_, saved)| *saved == step);
         StageOutcome {

@@ -7,10 +7,9 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::train::Interrupter;
-use burn_gpt_oss::GptOss;
 
 use super::step::StepOutput;
-use crate::data::StepBatch;
+use super::{StepBatch, Trainable};
 
 /// Where a loss or gradient was no longer finite.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,27 +42,27 @@ impl fmt::Display for NonFiniteStep {
 pub(super) type Found = Arc<Mutex<Option<NonFiniteStep>>>;
 
 /// Watches the steps of a run.
-pub(super) struct Guard {
-    seen: Mutex<Option<Seen>>,
+pub(super) struct Guard<M: Trainable> {
+    seen: Mutex<Option<Seen<M>>>,
     found: Found,
     /// What stops the loop.
     interrupter: Interrupter,
 }
 
 /// The step that is being computed.
-struct Seen {
-    batch: StepBatch,
+struct Seen<M: Trainable> {
+    batch: StepBatch<M::Batch>,
     losses: Vec<Tensor<1>>,
     output: StepOutput,
 }
 
-impl fmt::Debug for Guard {
+impl<M: Trainable> fmt::Debug for Guard<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").finish_non_exhaustive()
     }
 }
 
-impl Guard {
+impl<M: Trainable> Guard<M> {
     pub fn new(found: Found, interrupter: Interrupter) -> Arc<Self> {
         Arc::new(Self {
             seen: Mutex::new(None),
@@ -73,7 +72,7 @@ impl Guard {
     }
 
     /// Hears of a step, before its update.
-    pub fn computed(&self, batch: StepBatch, losses: &[Tensor<1>], output: &StepOutput) {
+    pub fn computed(&self, batch: StepBatch<M::Batch>, losses: &[Tensor<1>], output: &StepOutput) {
         let seen = Seen {
             batch,
             losses: losses.to_vec(),
@@ -85,7 +84,7 @@ impl Guard {
     /// Whether a step with this norm of all gradients may change the weights. If not, the run ends.
     pub fn allows(
         &self,
-        model: &GptOss,
+        model: &M,
         gradients: &GradientsParams,
         norm: &Tensor<1>,
         step: usize,
@@ -108,8 +107,8 @@ impl Guard {
     }
 }
 
-impl Seen {
-    fn traced(&self, model: &GptOss, gradients: &GradientsParams, step: usize) -> NonFiniteStep {
+impl<M: Trainable> Seen<M> {
+    fn traced(&self, model: &M, gradients: &GradientsParams, step: usize) -> NonFiniteStep {
         let scalar = |loss: &Tensor<1>| loss.clone().try_into_scalar::<f64>().unwrap_or(f64::NAN);
         let loss = scalar(&self.output.loss);
         let bad = self
@@ -117,13 +116,10 @@ impl Seen {
             .iter()
             .position(|loss| !scalar(loss).is_finite());
         let (place, examples) = match bad {
-            Some(bad) => {
-                let sizes = self.batch.micro_batches.iter();
-                let sizes: Vec<usize> = sizes.map(|batch| batch.input_ids.dims()[0]).collect();
-                let start: usize = sizes[..bad].iter().sum();
-                let examples = self.batch.examples[start..start + sizes[bad]].to_vec();
-                (first_layer(model, &self.batch, bad), examples)
-            }
+            Some(bad) => (
+                model.first_non_finite(&self.batch.micro_batches[bad]),
+                self.batch.examples_of(bad).to_vec(),
+            ),
             None => (
                 first_gradient(model, gradients),
                 self.batch.examples.clone(),
@@ -139,25 +135,7 @@ impl Seen {
     }
 }
 
-/// The first layer that gives values that are not finite; run again, since nothing of the forward pass is left.
-fn first_layer(model: &GptOss, batch: &StepBatch, micro_batch: usize) -> Option<String> {
-    let ids = batch.micro_batches[micro_batch].input_ids.clone();
-    let (mut layer, mut first) = (0, None);
-    model
-        .valid()
-        .hidden_states(ids.without_autodiff(), None, |output| {
-            if first.is_none() && !is_finite(&output.hidden) {
-                first = Some(layer);
-            }
-            layer += 1;
-        });
-    let found = first.map(|layer| format!("the values of layer {layer} are not finite"));
-    found.or(Some(
-        "the values of all layers are finite, the loss is not".into(),
-    ))
-}
-
-fn first_gradient(model: &GptOss, gradients: &GradientsParams) -> Option<String> {
+fn first_gradient<M: Module>(model: &M, gradients: &GradientsParams) -> Option<String> {
     struct First<'a> {
         gradients: &'a GradientsParams,
         path: Vec<String>,
@@ -196,7 +174,7 @@ fn first_gradient(model: &GptOss, gradients: &GradientsParams) -> Option<String>
     }
 }
 
-fn is_finite<const D: usize>(values: &Tensor<D>) -> bool {
+pub(super) fn is_finite<const D: usize>(values: &Tensor<D>) -> bool {
     let sum = values.clone().abs().max();
     sum.try_into_scalar::<f64>().is_ok_and(f64::is_finite)
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::adamw::FusedAdamW;
 use super::step::MODEL;
-use super::{FineTune, TrainConfig};
+use super::{FineTune, TrainConfig, Trainable};
+use crate::adapt::has_factors;
 use crate::error::QatError;
 use crate::quantize::ParameterPaths;
 
@@ -100,7 +101,7 @@ impl Selection {
     ///
     /// # Errors
     /// A pattern that matches none, nothing left to train, and a choice for a model whose adapters train.
-    pub fn new(model: &FineTune, config: &TrainConfig) -> Result<Self, QatError> {
+    pub fn new<M: Trainable>(model: &FineTune<M>, config: &TrainConfig) -> Result<Self, QatError> {
         let paths = ParameterPaths::of(&model.model).0;
         let matching = |key, pattern: &str| -> Result<Vec<String>, QatError> {
             let glob = glob(key, pattern)?;
@@ -134,7 +135,7 @@ impl Selection {
             ));
         }
         let chooses = config.trainable.is_some() || !config.frozen.is_empty();
-        if chooses && model.model.has_adapters() {
+        if chooses && has_factors(&model.model) {
             let expected =
                 "none where adapters train; `lora.targets` and `lora.layers` choose these";
             return Err(refuse("trainable", expected, "globs"));
@@ -158,7 +159,7 @@ impl Selection {
     }
 
     /// The model with gradients for what trains.
-    pub fn freeze(&self, model: FineTune) -> FineTune {
+    pub fn freeze<M: Trainable>(&self, model: FineTune<M>) -> FineTune<M> {
         match self.frozen.is_empty() {
             true => model,
             false => model.freeze_group(in_training(&self.frozen)),

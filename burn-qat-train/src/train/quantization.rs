@@ -4,14 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use burn::tensor::DType;
-use burn_fp4::{PackedFp4, QuantStats, codes_changed};
-use burn_gpt_oss::{ExpertWeight, GptOss};
+use burn_fp4::{PackedFp4, codes_changed};
 use serde::{Deserialize, Serialize};
 
-use super::TrainConfig;
 use super::run_log::RunLog;
-use crate::quantize::WeightQuantizer;
+use super::{TrainConfig, Trainable};
 
 /// A quantized weight after some optimizer steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,8 +45,8 @@ impl fmt::Debug for QuantizationLog {
 impl QuantizationLog {
     /// A log of a model as it begins; none for one without quantizers, or where it is not asked for. `is_new` unless the
     /// run goes on.
-    pub fn new(
-        model: &GptOss,
+    pub fn new<M: Trainable>(
+        model: &M,
         config: &TrainConfig,
         log: &RunLog,
         is_new: bool,
@@ -58,8 +55,8 @@ impl QuantizationLog {
             return None;
         }
         let first: BTreeMap<String, PackedFp4> = model
-            .expert_weights()
-            .filter_map(|(path, weight)| Some((path, packed(weight)?.0)))
+            .packed_weights()
+            .map(|(path, packed, _)| (path, packed))
             .collect();
         if first.is_empty() {
             return None;
@@ -77,19 +74,15 @@ impl QuantizationLog {
     }
 
     /// Hears that an update is done.
-    pub fn updated(&self, model: &GptOss, step: usize) {
+    pub fn updated<M: Trainable>(&self, model: &M, step: usize) {
         if step.is_multiple_of(self.every) || step == self.steps {
             self.write(model, step);
         }
     }
 
-    /// One matrix after the other, so that one is packed at a time.
-    fn write(&self, model: &GptOss, step: usize) {
-        for (path, weight) in model.expert_weights() {
+    fn write<M: Trainable>(&self, model: &M, step: usize) {
+        for (path, packed, stats) in model.packed_weights() {
             let Some(first) = self.first.get(&path) else {
-                continue;
-            };
-            let Some((packed, stats)) = packed(weight) else {
                 continue;
             };
             let Ok(changes) = codes_changed(first, &packed) else {
@@ -105,20 +98,4 @@ impl QuantizationLog {
             });
         }
     }
-}
-
-/// A matrix with a quantizer as that packs it, and what this costs. One that cannot be read or rounded is left out:
-/// training itself tells why.
-fn packed(weight: &ExpertWeight) -> Option<(PackedFp4, QuantStats)> {
-    let param = weight.dense()?;
-    let quantizer = param.reparameterization::<WeightQuantizer>()?;
-    let slices = quantizer.to_slices().ok()?;
-    let shape = weight.shape();
-    let values = param
-        .base()
-        .cast(DType::F32)
-        .try_into_vec_as::<f32>()
-        .ok()?;
-    let packed = slices.quantize(&values, &shape, 1).ok()?;
-    Some((packed, slices.stats(&values, &shape, 1).ok()?))
 }

@@ -10,15 +10,9 @@ use burn::tensor::Tensor;
 use burn_gpt_oss::ops::ordered_sum;
 use burn_gpt_oss::{Block, GptOss, SequenceContext};
 
-use super::loss::{Lesson, auxiliary_loss, head_loss};
+use super::GradientPass;
+use super::loss::{auxiliary_loss, head_loss};
 use crate::data::MicroBatch;
-
-/// What the two losses of a micro-batch are divided by in the loss of a step.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LossDivisors {
-    pub n_targets: usize,
-    pub n_micro_batches: usize,
-}
 
 /// What the forward pass keeps.
 struct Kept {
@@ -33,8 +27,7 @@ struct Kept {
 pub(super) fn recomputed_gradients(
     model: &GptOss,
     batch: &MicroBatch,
-    divisors: LossDivisors,
-    lesson: Option<Lesson<'_>>,
+    pass: GradientPass<'_>,
 ) -> (Tensor<1>, GradientsParams) {
     let mut total = GradientsAccumulator::new();
     let mut kept = forward(model, batch);
@@ -42,12 +35,12 @@ pub(super) fn recomputed_gradients(
 
     let last = tracked(kept.hidden.pop().expect("the embedding at least"));
     let context = model.context(len, None, &last);
-    let loss = head_loss(model, model.norm.forward(last.clone()), batch, lesson);
-    let loss = loss / divisors.n_targets as f64;
+    let loss = head_loss(model, model.norm.forward(last.clone()), batch, pass.lesson);
+    let loss = loss / pass.n_targets as f64;
     let reported = loss.clone().detach();
     let mut grad = gradients_of(model, loss, &last, &mut total);
 
-    let mut router_grads = router_gradients(model, kept.router_logits, divisors.n_micro_batches);
+    let mut router_grads = router_gradients(model, kept.router_logits, pass.n_micro_batches);
     for block in model.layers.iter().rev() {
         let input = kept.hidden.pop().expect("one input per layer");
         let pull = Pull {

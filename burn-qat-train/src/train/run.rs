@@ -1,14 +1,12 @@
-use std::ops::ControlFlow;
-use std::path::Path;
+//! A stage of training from its first step to its last, as a run of Burn's loop.
+
 use std::sync::{Arc, PoisonError};
 
 use burn::data::dataloader::DataLoader;
-use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::tensor::Device;
 use burn::train::metric::LearningRateMetric;
-use burn::train::{ExecutionStrategy, Interrupter, Learner, SupervisedTraining};
-use burn_gpt_oss::GptOss;
+use burn::train::{ExecutionStrategy, Learner, SupervisedTraining};
 
 use super::adamw::adamw;
 use super::best_model::{self, BestModel, SaveTheBest};
@@ -17,150 +15,26 @@ use super::discard::Discard;
 use super::early_stopping::StopEarly;
 use super::ending::Ending;
 use super::guard::{Found, Guard};
+use super::mean_loss::mean_loss_until;
 use super::metrics::StepMetric;
 use super::parameters::Selection;
 use super::quantization::QuantizationLog;
 use super::resume::{self, Restored, State, StateSaver};
 use super::run_log::RunLog;
-use super::{Console, FineTune, StageOutcome, StageProgress, TrainConfig, WarmupSchedule};
-use crate::data::{StepLoader, TokenizedExample};
-use crate::distill::{DistillConfig, Teacher};
+use super::stage_run::{Data, StageRun};
+use super::{
+    FineTune, StageOutcome, StageProgress, StepLoader, TrainConfig, Trainable, WarmupSchedule,
+};
 use crate::error::QatError;
-use crate::evaluate::evaluate_loss;
 
-type Data = (Vec<TokenizedExample>, Vec<TokenizedExample>);
-
-/// Trains a model: SFT as it is, QAT when quantizers were inserted. The model with the lowest
-/// validation loss is kept in `dir` while training and returned at the end.
-///
-/// `dir` receives `metrics.jsonl` and must exist. With [`TrainConfig::checkpoint_steps`] it also receives states
-/// that [`resume`] goes on from; those of an earlier run are removed. [`StageRun`] is the same with a teacher.
-///
-/// # Errors
-/// Settings out of range, a directory that another run writes to, failures of files and devices, and
-/// [`QatError::Diverged`] for a training or validation loss that is not finite. If a model was kept until
-/// then, the error holds it; [`QatError::take_kept`] returns it.
-pub fn train(
-    stage: &str,
-    dir: &Path,
-    model: GptOss,
-    data: (Vec<TokenizedExample>, Vec<TokenizedExample>),
-    config: &TrainConfig,
-    console: Console,
-    interrupter: Interrupter,
-) -> Result<StageOutcome, QatError> {
-    StageRun::new(stage, dir, config, console, interrupter).train(model, data)
-}
-
-/// Goes on with a run of [`train`] that ended early, from the last state in its directory: the curves are those of
-/// a run that did not end. `model` is the one that the run began with.
-///
-/// # Errors
-/// [`QatError::Resume`] if there is no state, it cannot be read, or settings, data or model are others, by name; and
-/// those of `train`.
-pub fn resume(
-    stage: &str,
-    dir: &Path,
-    model: GptOss,
-    data: (Vec<TokenizedExample>, Vec<TokenizedExample>),
-    config: &TrainConfig,
-    console: Console,
-    interrupter: Interrupter,
-) -> Result<StageOutcome, QatError> {
-    StageRun::new(stage, dir, config, console, interrupter).resume(model, data)
-}
-
-/// A stage of training: what it is called, where it writes, how it trains, who watches it and stops it.
-pub struct StageRun<'a> {
-    stage: &'a str,
-    dir: &'a Path,
-    config: &'a TrainConfig,
-    console: Console,
-    interrupter: Interrupter,
-    teacher: Option<Teacher>,
-}
-
-impl<'a> StageRun<'a> {
-    /// A stage without a teacher.
-    pub fn new(
-        stage: &'a str,
-        dir: &'a Path,
-        config: &'a TrainConfig,
-        console: Console,
-        interrupter: Interrupter,
-    ) -> Self {
-        Self {
-            stage,
-            dir,
-            config,
-            console,
-            interrupter,
-            teacher: None,
-        }
-    }
-
-    /// The same with a teacher, for [`TrainConfig::distill`].
-    pub fn with_teacher(self, teacher: Teacher) -> Self {
-        Self {
-            teacher: Some(teacher),
-            ..self
-        }
-    }
-
-    /// See [`train`].
-    ///
-    /// # Errors
-    /// Those of [`train`], and a teacher that is missing, not asked for, or has other tokens.
-    pub fn train(
+impl StageRun<'_> {
+    /// The stage, from its beginning or from a state.
+    pub(super) fn run<M: Trainable>(
         self,
-        model: GptOss,
-        data: (Vec<TokenizedExample>, Vec<TokenizedExample>),
-    ) -> Result<StageOutcome, QatError> {
-        self.run(model, data, None)
-    }
-
-    /// See [`resume`].
-    ///
-    /// # Errors
-    /// Those of [`resume`] and of [`train`](Self::train).
-    pub fn resume(
-        self,
-        model: GptOss,
-        data: (Vec<TokenizedExample>, Vec<TokenizedExample>),
-    ) -> Result<StageOutcome, QatError> {
-        let restored = Restored::find(self.dir)?.ok_or_else(|| QatError::Resume {
-            path: self.dir.to_path_buf(),
-            message: "has no state of a run to go on from; begin a new run".into(),
-        })?;
-        self.run(model, data, Some(restored))
-    }
-
-    /// The teacher and how it teaches.
-    fn lesson(&self, student: &GptOss) -> Result<Option<(Teacher, DistillConfig)>, QatError> {
-        let refuse = |expected: &str, found: &str| {
-            Err(QatError::Setting {
-                key: "teacher",
-                expected: expected.into(),
-                found: found.into(),
-            })
-        };
-        match (&self.teacher, self.config.distill) {
-            (None, None) => Ok(None),
-            (Some(teacher), Some(config)) => {
-                teacher.check(student)?;
-                Ok(Some((teacher.clone(), config)))
-            }
-            (None, Some(_)) => refuse("a model, since `distill` is set", "none"),
-            (Some(_), None) => refuse("none, or `distill` set", "a model"),
-        }
-    }
-
-    fn run(
-        self,
-        model: GptOss,
-        data: Data,
+        model: M,
+        data: Data<M>,
         restored: Option<Restored>,
-    ) -> Result<StageOutcome, QatError> {
+    ) -> Result<StageOutcome<M>, QatError> {
         check(&model, (&data.0, &data.1), self.config)?;
         let lesson = self.lesson(&model)?;
         let Self {
@@ -171,7 +45,7 @@ impl<'a> StageRun<'a> {
             interrupter: asked,
             ..
         } = self;
-        let mut beginning = State::beginning(stage, config, &model, (&data.0, &data.1));
+        let mut beginning = State::beginning(stage, config, &model, (&data.0, &data.1))?;
         if let Some((teacher, _)) = &lesson {
             beginning.fingerprint.learns_from(teacher.model());
         }
@@ -188,12 +62,8 @@ impl<'a> StageRun<'a> {
         };
         let device = model.devices().into_iter().next().unwrap_or_default();
         let device = Device::without_autodiff(device);
-        // For an evaluation outside of Burn's loop.
-        let valid = match config.eval_on_start {
-            true => data.1.clone(),
-            false => Vec::new(),
-        };
-        let (train_loader, valid_loader) = loaders(data, config, &device, &begun);
+        let (train_loader, valid_loader) = loaders::<M>(data, config, &device, &begun);
+        std::fs::create_dir_all(dir).map_err(QatError::io(dir, "create"))?;
         let metrics_path = dir.join("metrics.jsonl");
         let n_batches = valid_loader.num_items();
         // Locks the directory.
@@ -224,7 +94,8 @@ impl<'a> StageRun<'a> {
         );
 
         if config.eval_on_start && begun.step == 0 {
-            let loss = loss_on_start(&model, &valid, config, &device, &interrupter)?;
+            let stop = || interrupter.should_stop();
+            let loss = mean_loss_until(stage, &model, &valid_loader, stop)?;
             loss.inspect(|loss| log.started_at(*loss));
         }
         let quantization = QuantizationLog::new(&model, config, &log, begun.step == 0);
@@ -290,26 +161,14 @@ impl<'a> StageRun<'a> {
     }
 }
 
-/// The validation loss before the first step; none if the run is to stop.
-fn loss_on_start(
-    model: &GptOss,
-    valid: &[TokenizedExample],
+type Loaders<M> = (Arc<StepLoader<M>>, Arc<StepLoader<M>>);
+
+fn loaders<M: Trainable>(
+    (train, valid): Data<M>,
     config: &TrainConfig,
     device: &Device,
-    interrupter: &Interrupter,
-) -> Result<Option<f64>, QatError> {
-    let sizes = (config.micro_batch_size, config.parallel_micro_batches);
-    let flow = |_| match interrupter.should_stop() {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    };
-    let report = evaluate_loss(&model.valid(), valid, sizes, device, flow)?;
-    Ok(report.map(|report| report.loss))
-}
-
-type Loaders = (Arc<StepLoader>, Arc<StepLoader>);
-
-fn loaders((train, valid): Data, config: &TrainConfig, device: &Device, begun: &State) -> Loaders {
+    begun: &State,
+) -> Loaders<M> {
     let train = StepLoader::train(
         train,
         config.batch_size,

@@ -14,28 +14,23 @@ use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use burn_fp4::{GlobalRefresh, refresh_global_amax};
 use burn_gpt_oss::GptOss;
 use burn_gpt_oss::ops::ordered_sum;
-
 use rayon::prelude::*;
 
-use super::TrainConfig;
 use super::clip::{global_norm, scaled};
 use super::guard::Guard;
-use super::loss::{Lesson, micro_batch_loss, taught_loss};
 use super::quantization::QuantizationLog;
-use super::quantized_experts::quantize_experts;
-use super::recompute::{LossDivisors, recomputed_gradients};
 use super::resume::StateSaver;
-use crate::data::{MicroBatch, StepBatch};
+use super::{GradientPass, StepBatch, TrainConfig, Trainable};
 use crate::distill::{DistillConfig, Teacher};
 
-/// A model under training: what Burn's `Learner` steps.
+/// A module under training: what Burn's `Learner` steps.
 ///
 /// A Burn module whose parameters are those of the model. Its record has the trained ones alone where the model
 /// has adapters: a frozen base does not change, and may be larger than memory.
 #[derive(Clone, Debug)]
-pub struct FineTune {
-    /// The model.
-    pub model: GptOss,
+pub struct FineTune<M: Trainable = GptOss> {
+    /// The module.
+    pub model: M,
     max_grad_norm: Option<f64>,
     parallel_micro_batches: usize,
     recompute_layers: bool,
@@ -47,7 +42,7 @@ pub struct FineTune {
     /// Whom the model learns from, in place of the targets.
     teacher: Option<Arc<(Teacher, DistillConfig)>>,
     /// Hears of every step, and ends a run whose steps are not finite.
-    guard: Option<Arc<Guard>>,
+    guard: Option<Arc<Guard<M>>>,
     quantization: Option<Arc<QuantizationLog>>,
 }
 
@@ -64,9 +59,9 @@ pub struct StepOutput {
     pub grad_norm: Arc<OnceLock<f64>>,
 }
 
-impl FineTune {
-    /// Wraps a model.
-    pub fn new(model: GptOss, config: &TrainConfig) -> Self {
+impl<M: Trainable> FineTune<M> {
+    /// Wraps a module.
+    pub fn new(model: M, config: &TrainConfig) -> Self {
         Self {
             model,
             max_grad_norm: config.max_grad_norm,
@@ -92,17 +87,12 @@ impl FineTune {
         }
     }
 
-    fn lesson(&self) -> Option<Lesson<'_>> {
-        let teacher = self.teacher.as_deref();
-        teacher.map(|(teacher, config)| (teacher, config))
-    }
-
     /// The same with a history of steps, states that are saved, and a guard.
     pub(super) fn watched(
         self,
         steps: usize,
         saver: Option<Arc<StateSaver>>,
-        guard: Arc<Guard>,
+        guard: Arc<Guard<M>>,
     ) -> Self {
         Self {
             steps,
@@ -139,80 +129,68 @@ impl FineTune {
     }
 }
 
-impl FineTune {
-    /// What the micro-batches of a step share: several need quantized experts only once. That keeps
+impl<M: Trainable> FineTune<M> {
+    /// What the micro-batches of a step share: several need quantized weights only once. That keeps
     /// them for all layers at a time, which recomputation is there to avoid.
     fn for_micro_batches(&self, n_micro_batches: usize) -> Cow<'_, Self> {
         if n_micro_batches == 1 || self.recompute_layers {
             return Cow::Borrowed(self);
         }
-        Cow::Owned(Self {
-            model: quantize_experts(self.model.clone()),
-            ..self.clone()
-        })
+        match self.model.shared_by_micro_batches() {
+            Some(model) => Cow::Owned(Self {
+                model,
+                ..self.clone()
+            }),
+            None => Cow::Borrowed(self),
+        }
     }
 
     /// Runs micro-batches side by side and returns losses and gradients in their order, so that sums
     /// over them do not depend on timing.
     fn micro_steps(
         &self,
-        batches: &[MicroBatch],
-        n_targets: usize,
-        n_micro_batches: usize,
+        batches: &[M::Batch],
+        pass: GradientPass<'_>,
     ) -> Vec<(Tensor<1>, GradientsParams)> {
         if let [batch] = batches {
-            return vec![self.micro_step(batch, n_targets, n_micro_batches)];
+            return vec![self.model.gradients(batch, pass)];
         }
         // Autodiff keeps one lock per graph; a fork shares the weights' memory but not the graph.
         let device = self.devices()[0].clone();
         let forks: Vec<_> = batches
             .iter()
-            .map(|batch| (self.clone().fork(&device), batch))
+            .map(|batch| (self.model.clone().fork(&device), batch))
             .collect();
         forks
             .into_par_iter()
-            .map(|(model, batch)| model.micro_step(batch, n_targets, n_micro_batches))
+            .map(|(model, batch)| model.gradients(batch, pass))
             .collect()
-    }
-
-    fn micro_step(
-        &self,
-        batch: &MicroBatch,
-        n_targets: usize,
-        n_micro_batches: usize,
-    ) -> (Tensor<1>, GradientsParams) {
-        if self.recompute_layers {
-            let divisors = LossDivisors {
-                n_targets,
-                n_micro_batches,
-            };
-            return recomputed_gradients(&self.model, batch, divisors, self.lesson());
-        }
-        let (nll, auxiliary) = taught_loss(&self.model, batch, self.lesson());
-        let loss = nll / n_targets as f64;
-        let reported = loss.clone().detach();
-        let loss = match auxiliary {
-            Some(auxiliary) => loss + auxiliary / n_micro_batches as f64,
-            None => loss,
-        };
-        (reported, GradientsParams::from_grads(loss.backward(), self))
     }
 }
 
-impl TrainStep for FineTune {
-    type Input = StepBatch;
+impl<M: Trainable> TrainStep for FineTune<M> {
+    type Input = StepBatch<M::Batch>;
     type Output = StepOutput;
 
     /// Accumulates gradients over the micro-batches. Each loss is a sum divided by the targets of
     /// the whole batch, so the result is the mean over all of them, however they are split.
-    fn step(&self, batch: StepBatch) -> TrainOutput<StepOutput> {
+    fn step(&self, batch: StepBatch<M::Batch>) -> TrainOutput<StepOutput> {
         let (n_targets, n_tokens) = (batch.n_targets, batch.n_tokens());
         let n_micro_batches = batch.micro_batches.len();
         let model = self.for_micro_batches(n_micro_batches);
+        let pass = GradientPass {
+            n_targets,
+            n_micro_batches,
+            recompute_layers: self.recompute_layers,
+            lesson: self
+                .teacher
+                .as_deref()
+                .map(|(teacher, config)| (teacher, config)),
+        };
         let mut accumulator = GradientsAccumulator::new();
         let mut losses = Vec::with_capacity(n_micro_batches);
         for group in batch.micro_batches.chunks(self.parallel_micro_batches) {
-            for (loss, grads) in model.micro_steps(group, n_targets, n_micro_batches) {
+            for (loss, grads) in model.micro_steps(group, pass) {
                 losses.push(loss);
                 accumulator.accumulate(self, grads);
             }
@@ -259,15 +237,15 @@ impl TrainStep for FineTune {
     }
 }
 
-impl InferenceStep for FineTune {
-    type Input = StepBatch;
+impl<M: Trainable> InferenceStep for FineTune<M> {
+    type Input = StepBatch<M::Batch>;
     type Output = StepOutput;
 
-    fn step(&self, batch: StepBatch) -> StepOutput {
+    fn step(&self, batch: StepBatch<M::Batch>) -> StepOutput {
         let losses = batch
             .micro_batches
             .iter()
-            .map(|b| micro_batch_loss(&self.model, b).0)
+            .map(|b| self.model.loss(b))
             .collect();
         let loss = ordered_sum(Tensor::cat(losses, 0)) / batch.n_targets as f64;
         if let Some(saver) = &self.saver {

@@ -1,16 +1,16 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Int, Tensor};
-use burn_gpt_oss::GptOss;
 use serde::{Deserialize, Serialize};
 
 use crate::adapt::is_factor;
-use crate::data::TokenizedExample;
+use crate::error::QatError;
 use crate::fnv::Fnv;
+use crate::train::Trainable;
 
 /// What a run was started with, as numbers that tell other data and other models apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
-    /// Tokens and masks of the training data.
+    /// The examples of the training data.
     pub training_data: String,
     /// Those of the validation data.
     pub validation_data: String,
@@ -22,23 +22,27 @@ pub(crate) struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub fn new(model: &GptOss, train: &[TokenizedExample], valid: &[TokenizedExample]) -> Self {
-        Self {
-            training_data: of_data(train),
-            validation_data: of_data(valid),
+    pub fn new<M: Trainable>(
+        model: &M,
+        train: &[M::Example],
+        valid: &[M::Example],
+    ) -> Result<Self, QatError> {
+        Ok(Self {
+            training_data: of_data("training data", train)?,
+            validation_data: of_data("validation data", valid)?,
             model: of_model(model, false),
             teacher: None,
-        }
+        })
     }
 
     /// Adds the teacher's.
-    pub fn learns_from(&mut self, teacher: &GptOss) {
+    pub fn learns_from<M: Module>(&mut self, teacher: &M) {
         self.teacher = Some(of_model(teacher, true));
     }
 }
 
 /// The factors of a student are what the state brings.
-fn of_model(model: &GptOss, with_factors: bool) -> String {
+fn of_model<M: Module>(model: &M, with_factors: bool) -> String {
     let mut parameters = Parameters {
         with_factors,
         ..Parameters::default()
@@ -47,18 +51,17 @@ fn of_model(model: &GptOss, with_factors: bool) -> String {
     parameters.hash.text()
 }
 
-fn of_data(examples: &[TokenizedExample]) -> String {
+fn of_data<E: Serialize>(key: &'static str, examples: &[E]) -> Result<String, QatError> {
     let mut hash = Fnv::default();
     for example in examples {
-        hash.add(&(example.tokens.len() as u64).to_le_bytes());
-        for token in &example.tokens {
-            hash.add(&token.to_le_bytes());
-        }
-        for is_target in &example.loss_mask {
-            hash.add(&[u8::from(*is_target)]);
-        }
+        let written = serde_json::to_writer(&mut hash, example);
+        written.map_err(|error| QatError::Setting {
+            key,
+            expected: "examples that can be written as JSON, to tell data apart".into(),
+            found: error.to_string(),
+        })?;
     }
-    hash.text()
+    Ok(hash.text())
 }
 
 #[derive(Default)]

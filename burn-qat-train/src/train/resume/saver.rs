@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::train::Interrupter;
 use burn::train::checkpoint::CheckpointerError;
@@ -10,7 +11,7 @@ use burn::train::checkpoint::CheckpointerError;
 use super::State;
 use crate::train::best_model::BestModel;
 use crate::train::run_log::RunLog;
-use crate::train::{FineTune, StepOutput, TrainPoint, WarmupSchedule};
+use crate::train::{StepOutput, TrainPoint, WarmupSchedule};
 
 /// Saves the state of a run between two steps: every so many, before every evaluation, and before a stop.
 pub(crate) struct StateSaver {
@@ -90,7 +91,7 @@ impl StateSaver {
     }
 
     /// Hears that an update is done.
-    pub fn updated(&self, model: &FineTune, optimizer: &ModuleOptimizer) {
+    pub fn updated<M: Module>(&self, model: &M, optimizer: &ModuleOptimizer) {
         let step = {
             let mut progress = self.progress();
             progress.step += 1;
@@ -114,10 +115,10 @@ impl StateSaver {
         step.is_multiple_of(every) || step.is_multiple_of(config.eval_steps) || step == config.steps
     }
 
-    fn save(
+    fn save<M: Module>(
         &self,
         step: usize,
-        model: &FineTune,
+        model: &M,
         optimizer: &ModuleOptimizer,
     ) -> Result<(), String> {
         let mut history = self.log.history();

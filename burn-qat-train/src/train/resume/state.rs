@@ -6,14 +6,14 @@ use burn::optim::ModuleOptimizer;
 use burn::optim::record::OptimizerRecord;
 use burn::store::ModuleRecord;
 use burn::tensor::Bytes;
-use burn_gpt_oss::{GptOss, OutputDirectory};
+use burn_gpt_oss::OutputDirectory;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Fingerprint;
-use crate::data::TokenizedExample;
+use crate::adapt::has_factors;
 use crate::error::QatError;
-use crate::train::{FineTune, History, TrainConfig};
+use crate::train::{History, TrainConfig, Trainable};
 
 /// What the names of states begin with; the optimizer steps follow.
 const PREFIX: &str = "checkpoint-";
@@ -40,27 +40,27 @@ pub(crate) struct State {
 
 impl State {
     /// What a run begins with.
-    pub fn beginning(
+    pub fn beginning<M: Trainable>(
         stage: &str,
         config: &TrainConfig,
-        model: &GptOss,
-        (train, valid): (&[TokenizedExample], &[TokenizedExample]),
-    ) -> Self {
-        Self {
+        model: &M,
+        (train, valid): (&[M::Example], &[M::Example]),
+    ) -> Result<Self, QatError> {
+        Ok(Self {
             stage: stage.into(),
             step: 0,
             best_step: None,
             config: config.clone(),
-            fingerprint: Fingerprint::new(model, train, valid),
+            fingerprint: Fingerprint::new(model, train, valid)?,
             history: History::default(),
-        }
+        })
     }
 
     /// Writes a state beside the others of a directory, then removes those.
-    pub fn save(
+    pub fn save<M: Module>(
         &self,
         dir: &Path,
-        model: &FineTune,
+        model: &M,
         optimizer: &ModuleOptimizer,
     ) -> Result<(), QatError> {
         let target = dir.join(format!("{PREFIX}{:08}", self.step));
@@ -152,10 +152,10 @@ impl Restored {
     }
 
     /// The trained weights, in a model of the same kind.
-    pub fn model(&self, model: FineTune) -> Result<FineTune, QatError> {
+    pub fn model<M: Module>(&self, model: M) -> Result<M, QatError> {
         let path = self.dir.join(MODEL);
         let bytes = fs::read(&path).map_err(QatError::io(&path, "read"))?;
-        let partial = model.model.has_adapters();
+        let partial = has_factors(&model);
         ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes))
             .and_then(|record| model.try_load_record(record.allow_partial(partial)))
             .map_err(|error| damaged(&path, &error))

@@ -7,17 +7,18 @@ use burn::module::{
 };
 use burn::store::ModuleRecord;
 use burn::tensor::Device;
-use burn_gpt_oss::GptOss;
 
 use super::FineTune;
+use crate::adapt::has_factors;
+use crate::train::Trainable;
 use crate::train::ending::trained_record;
 
 /// Name of the model in module paths.
 pub(in crate::train) const MODEL: &str = "model";
 const CONTAINER: &str = "Struct:FineTune";
 
-impl FineTune {
-    fn with_model(self, change: impl FnOnce(GptOss) -> GptOss) -> Self {
+impl<M: Trainable> FineTune<M> {
+    fn with_model(self, change: impl FnOnce(M) -> M) -> Self {
         Self {
             model: change(self.model),
             ..self
@@ -25,7 +26,7 @@ impl FineTune {
     }
 }
 
-impl Module for FineTune {
+impl<M: Trainable> Module for FineTune<M> {
     fn collect_devices(&self, devices: Devices) -> Devices {
         self.model.collect_devices(devices)
     }
@@ -59,7 +60,7 @@ impl Module for FineTune {
         visitor.exit_module(MODEL, CONTAINER);
     }
 
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+    fn map<Mapper: ModuleMapper>(self, mapper: &mut Mapper) -> Self {
         mapper.enter_module(MODEL, CONTAINER);
         let mapped = self.with_model(|model| model.map(mapper));
         mapper.exit_module(MODEL, CONTAINER);
@@ -68,21 +69,22 @@ impl Module for FineTune {
 
     /// With adapters of the factors alone.
     fn into_record(self) -> ModuleRecord {
-        let has_adapters = self.model.has_adapters();
+        let has_adapters = has_factors(&self.model);
         trained_record(self, has_adapters)
     }
 }
 
-impl ModuleDisplayDefault for FineTune {
+impl<M: Trainable> ModuleDisplayDefault for FineTune<M> {
     fn content(&self, content: Content) -> Option<Content> {
-        self.model.content(content)
+        Some(content)
     }
 }
 
-impl ModuleDisplay for FineTune {}
+impl<M: Trainable> ModuleDisplay for FineTune<M> {}
 
-impl fmt::Display for FineTune {
+/// Burn's learner asks for it, and shows it to no one here.
+impl<M: Trainable> fmt::Display for FineTune<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.model.fmt(f)
+        write!(f, "{} parameters in training", Module::num_params(self))
     }
 }

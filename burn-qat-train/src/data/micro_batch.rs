@@ -15,18 +15,6 @@ pub struct MicroBatch {
     pub n_tokens: usize,
 }
 
-/// Everything one optimizer step sees: its micro-batches and the number of targets in all of them,
-/// by which the summed loss is divided.
-#[derive(Clone, Debug)]
-pub struct StepBatch {
-    /// The micro-batches. `TrainConfig::parallel_micro_batches` of them are computed side by side.
-    pub micro_batches: Vec<MicroBatch>,
-    /// Targets in all of them.
-    pub n_targets: usize,
-    /// Numbers of the examples in the data that they are taken from, in the order of the micro-batches.
-    pub examples: Vec<usize>,
-}
-
 impl MicroBatch {
     /// Pads and moves examples to a device. Padding needs no mask: it follows the real tokens,
     /// which never look ahead, and no padding is a target.
@@ -70,26 +58,5 @@ impl MicroBatch {
     /// Number of targets.
     pub fn n_targets(&self) -> usize {
         self.targets.dims()[0]
-    }
-}
-
-impl StepBatch {
-    /// Splits examples into micro-batches.
-    pub fn new(examples: &[&TokenizedExample], micro_batch_size: usize, device: &Device) -> Self {
-        let micro_batches: Vec<_> = examples
-            .chunks(micro_batch_size)
-            .map(|chunk| MicroBatch::new(chunk, device))
-            .collect();
-        let n_targets = micro_batches.iter().map(MicroBatch::n_targets).sum();
-        Self {
-            micro_batches,
-            n_targets,
-            examples: (0..examples.len()).collect(),
-        }
-    }
-
-    /// Tokens of all micro-batches, padding excluded.
-    pub fn n_tokens(&self) -> usize {
-        self.micro_batches.iter().map(|batch| batch.n_tokens).sum()
     }
 }

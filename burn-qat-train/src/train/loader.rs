@@ -7,7 +7,9 @@ use burn::tensor::Device;
 use rand::seq::SliceRandom;
 use rand::{SeedableRng, rngs::StdRng};
 
-use super::{StepBatch, TokenizedExample};
+use burn_gpt_oss::GptOss;
+
+use super::{StepBatch, Trainable};
 
 /// An interval with all of its steps.
 const WHOLE: usize = usize::MAX;
@@ -17,11 +19,10 @@ const WHOLE: usize = usize::MAX;
 /// Burn validates and keeps checkpoints once per epoch; here one of its epochs is one evaluation
 /// interval of a fixed number of steps. Data goes on where the last interval ended and is shuffled
 /// anew after each pass over it. An incomplete last batch of a pass is kept, not dropped.
-#[derive(Clone)]
-pub struct StepLoader {
+pub struct StepLoader<M: Trainable = GptOss> {
     /// Example indices of every step of the run.
     steps: Arc<Vec<Vec<usize>>>,
-    examples: Arc<Vec<TokenizedExample>>,
+    examples: Arc<Vec<M::Example>>,
     micro_batch_size: usize,
     steps_per_interval: usize,
     next_step: Arc<AtomicUsize>,
@@ -30,13 +31,13 @@ pub struct StepLoader {
     device: Device,
 }
 
-impl StepLoader {
+impl<M: Trainable> StepLoader<M> {
     /// A loader for training: `total_steps` steps of `batch_size` sequences each.
     ///
     /// # Panics
     /// If a size is zero or there are no examples.
     pub fn train(
-        examples: Vec<TokenizedExample>,
+        examples: Vec<M::Example>,
         batch_size: usize,
         micro_batch_size: usize,
         total_steps: usize,
@@ -71,14 +72,10 @@ impl StepLoader {
     ///
     /// # Panics
     /// If the size is zero or there are no examples.
-    pub fn valid(
-        examples: Vec<TokenizedExample>,
-        micro_batch_size: usize,
-        device: &Device,
-    ) -> Self {
+    pub fn valid(examples: Vec<M::Example>, micro_batch_size: usize, device: &Device) -> Self {
         assert!(micro_batch_size > 0 && !examples.is_empty());
         let mut order: Vec<usize> = (0..examples.len()).collect();
-        order.sort_by_key(|i| examples[*i].tokens.len());
+        order.sort_by_key(|i| M::n_tokens(&examples[*i]));
         let steps: Vec<_> = order
             .chunks(micro_batch_size)
             .map(<[usize]>::to_vec)
@@ -98,7 +95,7 @@ impl StepLoader {
     }
 
     fn new(
-        examples: Vec<TokenizedExample>,
+        examples: Vec<M::Example>,
         steps: Vec<Vec<usize>>,
         micro_batch_size: usize,
         steps_per_interval: usize,
@@ -115,21 +112,19 @@ impl StepLoader {
         }
     }
 
-    fn batch(&self, step: usize) -> StepBatch {
+    fn batch(&self, step: usize) -> StepBatch<M::Batch> {
         let mut indices = self.steps[step].clone();
         // Similar lengths share a micro-batch and waste less on padding; the step's gradient does
         // not depend on the order.
-        indices.sort_by_key(|i| std::cmp::Reverse(self.examples[*i].tokens.len()));
+        indices.sort_by_key(|i| std::cmp::Reverse(M::n_tokens(&self.examples[*i])));
         let chosen: Vec<_> = indices.iter().map(|i| &self.examples[*i]).collect();
-        StepBatch {
-            examples: indices,
-            ..StepBatch::new(&chosen, self.micro_batch_size, &self.device)
-        }
+        let batch = StepBatch::of::<M>(&chosen, self.micro_batch_size, &self.device);
+        batch.numbered(indices)
     }
 }
 
-impl DataLoader<StepBatch> for StepLoader {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<StepBatch> + 'a> {
+impl<M: Trainable> DataLoader<StepBatch<M::Batch>> for StepLoader<M> {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<StepBatch<M::Batch>> + 'a> {
         let next = self.next_step.load(Ordering::Relaxed);
         let (start, end) = match self.first_end.swap(WHOLE, Ordering::Relaxed) {
             WHOLE => {
@@ -151,14 +146,14 @@ impl DataLoader<StepBatch> for StepLoader {
         self.steps_per_interval
     }
 
-    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<StepBatch>> {
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<StepBatch<M::Batch>>> {
         Arc::new(Self {
             device: device.clone(),
             ..self.clone()
         })
     }
 
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<StepBatch>> {
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<StepBatch<M::Batch>>> {
         let steps = self.steps[start.min(self.steps.len())..end.min(self.steps.len())].to_vec();
         Arc::new(Self {
             steps_per_interval: steps.len(),
@@ -170,16 +165,29 @@ impl DataLoader<StepBatch> for StepLoader {
     }
 }
 
+impl<M: Trainable> Clone for StepLoader<M> {
+    fn clone(&self) -> Self {
+        Self {
+            steps: self.steps.clone(),
+            examples: self.examples.clone(),
+            next_step: self.next_step.clone(),
+            first_end: self.first_end.clone(),
+            device: self.device.clone(),
+            ..*self
+        }
+    }
+}
+
 /// The steps of one evaluation interval.
-struct Interval<'a> {
-    loader: &'a StepLoader,
+struct Interval<'a, M: Trainable> {
+    loader: &'a StepLoader<M>,
     start: usize,
     next: usize,
     end: usize,
 }
 
-impl Iterator for Interval<'_> {
-    type Item = Result<StepBatch, DatasetError>;
+impl<M: Trainable> Iterator for Interval<'_, M> {
+    type Item = Result<StepBatch<M::Batch>, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.next >= self.end {
@@ -192,7 +200,7 @@ impl Iterator for Interval<'_> {
     }
 }
 
-impl DataLoaderIterator<StepBatch> for Interval<'_> {
+impl<M: Trainable> DataLoaderIterator<StepBatch<M::Batch>> for Interval<'_, M> {
     fn progress(&self) -> Progress {
         Progress::new(
             self.next - self.start,
@@ -205,6 +213,7 @@ impl DataLoaderIterator<StepBatch> for Interval<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::TokenizedExample;
 
     fn example(n: usize) -> TokenizedExample {
         TokenizedExample {
@@ -216,7 +225,7 @@ mod tests {
     #[test]
     fn intervals_continue_and_every_example_is_seen_once_per_pass() {
         let examples: Vec<_> = (0..10).map(example).collect();
-        let loader = StepLoader::train(examples, 4, 2, 6, 3, 1, &Device::flex());
+        let loader: StepLoader = StepLoader::train(examples, 4, 2, 6, 3, 1, &Device::flex());
         let mut sizes = Vec::new();
         for _ in 0..2 {
             let batches: Vec<_> = loader
@@ -234,7 +243,8 @@ mod tests {
 
     #[test]
     fn validation_repeats_from_the_start() {
-        let loader = StepLoader::valid((0..5).map(example).collect(), 2, &Device::flex());
+        let loader: StepLoader =
+            StepLoader::valid((0..5).map(example).collect(), 2, &Device::flex());
         for _ in 0..2 {
             assert_eq!(loader.iter().count(), 3);
         }

@@ -1,0 +1,140 @@
+//! gpt-oss under training.
+
+use burn::module::{Module, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Device, Tensor};
+use burn_fp4::{LowRankAdapter, PackedFp4, QuantStats};
+use burn_gpt_oss::{ExpertWeight, GptOss};
+
+use super::guard::is_finite;
+use super::loss::{micro_batch_loss, taught_loss};
+use super::quantized_experts::quantize_experts;
+use super::recompute::recomputed_gradients;
+use super::{GradientPass, TrainConfig, Trainable};
+use crate::data::{MicroBatch, TokenizedExample};
+use crate::distill::Teacher;
+use crate::error::QatError;
+use crate::quantize::WeightQuantizer;
+
+impl Trainable for GptOss {
+    type Example = TokenizedExample;
+    type Batch = MicroBatch;
+
+    fn batch(examples: &[&TokenizedExample], device: &Device) -> MicroBatch {
+        MicroBatch::new(examples, device)
+    }
+
+    fn loss(&self, batch: &MicroBatch) -> Tensor<1> {
+        micro_batch_loss(self, batch).0
+    }
+
+    fn n_targets(example: &TokenizedExample) -> usize {
+        example.n_targets()
+    }
+
+    fn n_tokens(example: &TokenizedExample) -> usize {
+        example.tokens.len() - 1
+    }
+
+    /// Master weights have the type that the settings name. With adapters the factors are what trains, and they are
+    /// float32; the base is as it was loaded.
+    fn check(&self, config: &TrainConfig) -> Result<(), QatError> {
+        if self.has_adapters() {
+            return check_dropout(self, config);
+        }
+        let master = DType::from(config.element_types.master);
+        let found = self.embed_tokens.weight.val().dtype();
+        match found == master {
+            true => Ok(()),
+            false => Err(QatError::Setting {
+                key: "element_types.master",
+                expected: format!("{found:?}, the type that the model was loaded with"),
+                found: format!("{master:?}"),
+            }),
+        }
+    }
+
+    fn check_teacher(&self, teacher: &Teacher) -> Result<(), QatError> {
+        teacher.check(self)
+    }
+
+    /// The load-balancing loss is part of what the gradients are of, not of the loss.
+    fn gradients(
+        &self,
+        batch: &MicroBatch,
+        pass: GradientPass<'_>,
+    ) -> (Tensor<1>, GradientsParams) {
+        if pass.recompute_layers {
+            return recomputed_gradients(self, batch, pass);
+        }
+        let (nll, auxiliary) = taught_loss(self, batch, pass.lesson);
+        let loss = nll / pass.n_targets as f64;
+        let reported = loss.clone().detach();
+        let loss = match auxiliary {
+            Some(auxiliary) => loss + auxiliary / pass.n_micro_batches as f64,
+            None => loss,
+        };
+        (reported, GradientsParams::from_grads(loss.backward(), self))
+    }
+
+    fn shared_by_micro_batches(&self) -> Option<Self> {
+        Some(quantize_experts(self.clone()))
+    }
+
+    /// Runs the model again, since nothing of the forward pass is left.
+    fn first_non_finite(&self, batch: &MicroBatch) -> Option<String> {
+        let ids = batch.input_ids.clone().without_autodiff();
+        let (mut layer, mut first) = (0, None);
+        self.valid().hidden_states(ids, None, |output| {
+            if first.is_none() && !is_finite(&output.hidden) {
+                first = Some(layer);
+            }
+            layer += 1;
+        });
+        Some(match first {
+            Some(layer) => format!("the values of layer {layer} are not finite"),
+            None => "the values of all layers are finite, the loss is not".into(),
+        })
+    }
+
+    /// One matrix after the other, so that one is packed at a time.
+    fn packed_weights(&self) -> impl Iterator<Item = (String, PackedFp4, QuantStats)> {
+        self.expert_weights().filter_map(|(path, weight)| {
+            let (packed, stats) = packed(weight)?;
+            Some((path, packed, stats))
+        })
+    }
+}
+
+/// A layer that runs again must see what it saw before.
+fn check_dropout(model: &GptOss, config: &TrainConfig) -> Result<(), QatError> {
+    let mut matrices = model.matrices().into_iter();
+    let drops = |(_, weight): (String, &Param<Tensor<2>>)| {
+        let adapter = weight.reparameterization::<LowRankAdapter<2>>();
+        adapter.is_some_and(|adapter| adapter.dropout() > 0.0)
+    };
+    match config.recompute_layers && matrices.any(drops) {
+        true => Err(QatError::Setting {
+            key: "dropout",
+            expected: "0 where layers are recomputed".into(),
+            found: "above 0".into(),
+        }),
+        false => Ok(()),
+    }
+}
+
+/// A matrix with a quantizer as that packs it, and what this costs. One that cannot be read or rounded is left out:
+/// training itself tells why.
+fn packed(weight: &ExpertWeight) -> Option<(PackedFp4, QuantStats)> {
+    let param = weight.dense()?;
+    let quantizer = param.reparameterization::<WeightQuantizer>()?;
+    let slices = quantizer.to_slices().ok()?;
+    let shape = weight.shape();
+    let values = param
+        .base()
+        .cast(DType::F32)
+        .try_into_vec_as::<f32>()
+        .ok()?;
+    let packed = slices.quantize(&values, &shape, 1).ok()?;
+    Some((packed, slices.stats(&values, &shape, 1).ok()?))
+}

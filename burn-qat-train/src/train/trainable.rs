@@ -1,0 +1,103 @@
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::{Device, Tensor};
+use burn_fp4::{PackedFp4, QuantStats};
+use serde::Serialize;
+
+use super::TrainConfig;
+use super::loss::Lesson;
+use crate::distill::Teacher;
+use crate::error::QatError;
+
+/// A Burn module that a [`StageRun`](crate::StageRun) trains: how its examples become batches, and the loss of one.
+///
+/// [`GptOss`](burn_gpt_oss::GptOss) is one. What has a body here suits any module; a module changes it to be
+/// trained faster, or to tell more.
+pub trait Trainable: Module + Sync + 'static {
+    /// One row of the data. What it is written as tells data apart when a run is resumed.
+    type Example: Clone + Serialize + Send + Sync + 'static;
+    /// Examples on a device, computed together.
+    type Batch: Clone + Send + Sync + 'static;
+
+    /// Brings examples to a device; there is at least one.
+    fn batch(examples: &[&Self::Example], device: &Device) -> Self::Batch;
+
+    /// The loss, summed over the targets of a batch: training divides it by the targets of all micro-batches.
+    ///
+    /// # Shapes
+    /// - output: `[1]`
+    fn loss(&self, batch: &Self::Batch) -> Tensor<1>;
+
+    /// What an example adds to the number of targets.
+    fn n_targets(_example: &Self::Example) -> usize {
+        1
+    }
+
+    /// What an example adds to the number of tokens. Examples of like lengths share a micro-batch.
+    fn n_tokens(_example: &Self::Example) -> usize {
+        1
+    }
+
+    /// What must hold of the module before it trains.
+    ///
+    /// # Errors
+    /// Settings that do not suit it.
+    fn check(&self, _config: &TrainConfig) -> Result<(), QatError> {
+        Ok(())
+    }
+
+    /// Whether the module can learn from a teacher.
+    ///
+    /// # Errors
+    /// A teacher that does not suit it; any, unless a module says otherwise.
+    fn check_teacher(&self, _teacher: &Teacher) -> Result<(), QatError> {
+        Err(QatError::Setting {
+            key: "teacher",
+            expected: "none: this module learns from its targets alone".into(),
+            found: "a model".into(),
+        })
+    }
+
+    /// The loss of a micro-batch as [`loss`](Self::loss) gives it, over the targets of the whole batch, and its
+    /// gradients. The loss has no graph.
+    ///
+    /// # Shapes
+    /// - output: `[1]`
+    fn gradients(
+        &self,
+        batch: &Self::Batch,
+        pass: GradientPass<'_>,
+    ) -> (Tensor<1>, GradientsParams) {
+        let loss = self.loss(batch) / pass.n_targets as f64;
+        let reported = loss.clone().detach();
+        (reported, GradientsParams::from_grads(loss.backward(), self))
+    }
+
+    /// The module with what several micro-batches of a step have in common computed once, under the same ids.
+    fn shared_by_micro_batches(&self) -> Option<Self> {
+        None
+    }
+
+    /// Where the values of a batch cease to be finite, in words.
+    fn first_non_finite(&self, _batch: &Self::Batch) -> Option<String> {
+        None
+    }
+
+    /// The weights with quantizers as these pack them, by module path, for the metrics of quantization.
+    fn packed_weights(&self) -> impl Iterator<Item = (String, PackedFp4, QuantStats)> {
+        std::iter::empty()
+    }
+}
+
+/// The part of a micro-batch in its step.
+#[derive(Clone, Copy)]
+pub struct GradientPass<'a> {
+    /// Targets of all micro-batches.
+    pub n_targets: usize,
+    /// Micro-batches of the step.
+    pub n_micro_batches: usize,
+    /// Whether layers are to be computed again, see [`TrainConfig::recompute_layers`].
+    pub recompute_layers: bool,
+    /// The teacher, where [`check_teacher`](Trainable::check_teacher) allows one.
+    pub(super) lesson: Option<Lesson<'a>>,
+}
