@@ -60,7 +60,7 @@ type Data = (Vec<(f32, f32)>, Vec<(f32, f32)>);
 fn data() -> Data {
     let point = |i: usize| {
         let x = i as f32 * 0.618 % 2.0 - 1.0;
-        (x, (4.0 * x).sin())
+        (x, (2.0 * x).sin())
     };
     (
         (0..200).map(point).collect(),
@@ -73,7 +73,7 @@ fn config() -> TrainConfig {
         steps: 40,
         batch_size: 20,
         micro_batch_size: 7,
-        learning_rate: 1e-2,
+        learning_rate: 5e-2,
         eval_steps: 10,
         ..TrainConfig::default()
     }
@@ -120,17 +120,8 @@ fn what_qat_trains_is_what_is_packed() {
 
 #[test]
 fn a_policy_chooses_weights_by_their_paths() {
-    let rule = |pattern: &str, scheme| QuantRule {
-        pattern: pattern.into(),
-        scheme,
-    };
-    let policy = QuantPolicy {
-        name: "mine".into(),
-        rules: vec![
-            rule("*weight", Some(Fp4Scheme::mxfp4())),
-            rule("wide*", None),
-        ],
-    };
+    let weights = QuantRule::new("*weight", Some(Fp4Scheme::mxfp4()));
+    let policy = QuantPolicy::new("mine", vec![weights, QuantRule::new("wide*", None)]);
     let (_, chosen) = insert_quantizers(Curve::new(), &policy).unwrap();
     assert_eq!(chosen.len(), 1);
     assert_eq!(chosen[0].path, "narrow.weight");

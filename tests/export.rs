@@ -159,14 +159,8 @@ fn policies_the_format_cannot_hold_are_refused() {
 #[test]
 fn a_policy_that_matches_nothing_is_an_error() {
     let (_, model) = load();
-    let rules = vec![QuantRule {
-        pattern: "*no_such_layer*".into(),
-        scheme: Some(Fp4Scheme::mxfp4()),
-    }];
-    let policy = QuantPolicy {
-        name: "typo".into(),
-        rules,
-    };
+    let rule = QuantRule::new("*no_such_layer*", Some(Fp4Scheme::mxfp4()));
+    let policy = QuantPolicy::new("typo", vec![rule]);
     let error = insert_quantizers(model, &policy)
         .expect_err("matches nothing")
         .to_string();

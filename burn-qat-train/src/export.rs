@@ -65,12 +65,20 @@ fn packed_form(model: &GptOss) -> Result<CheckpointForm, QatError> {
             .map(WeightQuantizer::scheme),
         (None, None) => weight.scheme(),
     });
-    let form = scheme.map(|scheme| (scheme, CheckpointForm::of_scheme(scheme)));
+    let rounds_inputs = model.activation_quantizers().next().is_some();
+    let form = scheme.map(|scheme| {
+        let form = CheckpointForm::of_scheme(scheme);
+        let with_inputs = form.and_then(CheckpointForm::with_input_scales);
+        (scheme, if rounds_inputs { with_inputs } else { form })
+    });
     match form {
         Some((_, Some(form))) => Ok(form),
         Some((scheme, None)) => Err(QatError::Policy {
             policy: POLICY.into(),
-            message: format!("no checkpoint form holds {scheme}"),
+            message: match rounds_inputs {
+                true => format!("no checkpoint form holds {scheme} with rounded inputs"),
+                false => format!("no checkpoint form holds {scheme}"),
+            },
         }),
         None => Ok(CheckpointForm::Mxfp4),
     }

@@ -3,6 +3,7 @@
 //! The text becomes a tree whose values know their lines (`yaml`, `toml`), `key.path=value` is laid over it
 //! (`overrides`), keys are compared with those that exist (`keys`), and what is left out is filled in (`resolve`).
 
+mod adapted;
 mod choices;
 mod keys;
 mod node;

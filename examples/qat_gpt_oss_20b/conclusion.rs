@@ -38,7 +38,7 @@ pub fn print(table: &ResultTable, settings: &Settings, out: &Path, vocab_size: u
     for row in rounded.filter_map(|stage| table.row(&stage.title)) {
         let readiness = match (&warning, row.report.form) {
             (Some(_), _) => "see the warning above",
-            (None, CheckpointForm::Nvfp4) => {
+            (None, CheckpointForm::Nvfp4 | CheckpointForm::Nvfp4W4A4) => {
                 "as ModelOpt writes it; no engine is known to serve it"
             }
             (None, _) => "ready to serve",

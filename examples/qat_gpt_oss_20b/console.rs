@@ -116,9 +116,17 @@ impl Bar {
     }
 
     pub fn layers(&self, done: usize, total: usize) {
+        self.count(done, total, "layers");
+    }
+
+    pub fn rows(&self, done: usize, total: usize) {
+        self.count(done, total, "conversations");
+    }
+
+    fn count(&self, done: usize, total: usize, of: &'static str) {
         self.bar.set_length(total as u64);
         self.bar.set_position(done as u64);
-        self.bar.set_message("layers");
+        self.bar.set_message(of);
     }
 
     /// Removes the bar and tells the seconds it took.

@@ -61,7 +61,11 @@ impl StagePlan {
     pub fn packed_form(&self) -> CheckpointForm {
         let mut schemes = self.policy.rules.iter().filter_map(|rule| rule.scheme);
         let form = schemes.find_map(CheckpointForm::of_scheme);
-        form.unwrap_or(CheckpointForm::Mxfp4)
+        let form = form.unwrap_or(CheckpointForm::Mxfp4);
+        let with_inputs = form
+            .with_input_scales()
+            .filter(|_| self.policy.inputs.is_some());
+        with_inputs.unwrap_or(form)
     }
 
     /// The directory of its factors.

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use burn_gpt_oss::{CheckpointForm, CheckpointWriter, GptOss};
 use burn_qat_train::{
-    AdapterTable, PtqMethod, QuantPolicy, export_fp4, gptq, insert_adapters, insert_quantizers,
-    insert_quantizers_with, round_adapters,
+    AdapterTable, PtqMethod, QuantPolicy, calibrate_activations, export_fp4, gptq, insert_adapters,
+    insert_quantizers, insert_quantizers_with, round_adapters,
 };
 
 use crate::console::Bar;
@@ -40,7 +40,9 @@ impl Run {
         }
         let (mut done, mut curves): (Vec<Done>, Vec<StageCurve>) = (Vec::new(), Vec::new());
         for (index, plan) in self.settings.stages.clone().iter().enumerate() {
-            let (start, model) = self.beginning(plan, index, &mut done)?;
+            let Some((start, model)) = self.beginning(plan, index, &mut done)? else {
+                return Ok(());
+            };
             let Some(trained) = self.stage(plan, (index, start), model)? else {
                 return Ok(());
             };
@@ -72,13 +74,14 @@ impl Run {
         self.discard_kept()
     }
 
-    /// The steps before a stage, and the model that it begins with: loaded, or what an earlier stage ended with.
+    /// The steps before a stage, and the model that it begins with: loaded, or what an earlier stage ended with. None if
+    /// the run is to stop.
     fn beginning(
         &self,
         plan: &StagePlan,
         index: usize,
         done: &mut Vec<Done>,
-    ) -> Result<(usize, GptOss)> {
+    ) -> Result<Option<(usize, GptOss)>> {
         let from = plan.from.as_deref();
         let (steps, model) = match done
             .iter()
@@ -95,9 +98,12 @@ impl Run {
             None => (0, self.load()?),
         };
         if !plan.is_qat() || self.is_rounded(plan) {
-            return Ok((steps, model));
+            return Ok(Some((steps, model)));
         }
-        Ok((steps, self.rounded(plan, model)?))
+        let Some(model) = self.with_rounded_inputs(&plan.title, &plan.policy, model)? else {
+            return Ok(None);
+        };
+        Ok(Some((steps, self.rounded(plan, model)?)))
     }
 
     /// Whether a stage goes on from weights that are rounded already.
@@ -115,7 +121,12 @@ impl Run {
                 .source
                 .load(&self.device, master, |p| bar.checkpoint(&p))?;
             bar.finish();
-            return Ok(model);
+            if model.activation_quantizers().next().is_some() {
+                say(
+                    "the checkpoint rounds the inputs of its experts (W4A4); stages calibrate them anew, if they do so",
+                );
+            }
+            return Ok(model.without_activation_quantizers());
         };
         let base = self
             .source
@@ -182,8 +193,9 @@ impl Run {
         if self.resumes {
             self.forget(&title, std::slice::from_ref(&dir))?;
         }
-        let model = trained.model.clone();
         let policy = method.policy(&plan.policy);
+        let model = self.with_rounded_inputs(&title, &policy, trained.model.clone())?;
+        let Some(model) = model else { return Ok(()) };
         let rounded = match method {
             PtqMethod::Gptq => self.calibrated(&title, &policy, model)?,
             PtqMethod::Nearest | PtqMethod::Mse => Some(self.quantized(&policy, model)?),
@@ -193,6 +205,33 @@ impl Run {
         };
         self.export(&dir, &rounded)?;
         self.evaluate(&title, steps, &dir)
+    }
+
+    /// The model with the quantizers on inputs that a policy asks for; none if the run is to stop.
+    fn with_rounded_inputs(
+        &self,
+        title: &str,
+        policy: &QuantPolicy,
+        model: GptOss,
+    ) -> Result<Option<GptOss>> {
+        let Some(format) = policy.inputs else {
+            return Ok(Some(model));
+        };
+        let bar = Bar::new(&format!("{title}: calibrating"));
+        let rows = &self.data.calibration;
+        let model = calibrate_activations(model, format, rows, |row| {
+            bar.rows(row, rows.len());
+            self.cancel.flow()
+        })?;
+        let seconds = bar.finish();
+        if let Some(model) = &model {
+            say(format_args!(
+                "{title}: inputs of {} matrices calibrated on {} conversations ({seconds:.0} s)",
+                model.activation_quantizers().count(),
+                rows.len()
+            ));
+        }
+        Ok(model)
     }
 
     /// The model as GPTQ rounds it; none if the run is to stop.

@@ -18,3 +18,4 @@ mod nvfp4;
 mod repacking;
 mod round_trips;
 mod sharding;
+mod w4a4;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param, Reparameterization};
 use burn::tensor::{Bytes, DType, Tensor};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, LowRankAdapter, PackedFp4, SliceQuantizer, WeightQuantizer};
+use burn_fp4::{
+    ActivationFormat, Fp4Scheme, Fp4Tensor, LowRankAdapter, PackedFp4, SliceQuantizer,
+    WeightQuantizer,
+};
 use half::bf16;
 
 use super::convert::{encode_bf16, first_overflow, transpose};
@@ -32,6 +35,8 @@ pub(super) struct Encoder<'a> {
     adapted: BTreeMap<String, &'a ExpertWeight>,
     /// The quantizers of matrices that have one.
     quantizers: BTreeMap<String, WeightQuantizer>,
+    /// The global scales of the inputs of matrices, by the names of their tensors.
+    input_scales: BTreeMap<String, f32>,
     /// Scales of the matrix whose codes were written last, those of blocks and the one above them.
     scales: [Vec<u8>; 2],
     /// Names of the matrices that are byte for byte those of the source.
@@ -57,6 +62,10 @@ impl<'a> Encoder<'a> {
             let kept = format!("{path}.{}.global_amax", WeightQuantizer::NAME);
             parameters.values.remove(&kept);
         }
+        let input_scales = match form.inputs() {
+            Some(format) => parameters.take_input_scales(model, format)?,
+            None => BTreeMap::new(),
+        };
         parameters.merge_adapters(model);
         for path in parameters.values.keys() {
             if !specs.iter().any(|spec| spec.path == *path) {
@@ -76,6 +85,7 @@ impl<'a> Encoder<'a> {
             packed,
             adapted,
             quantizers,
+            input_scales,
             scales: [const { Vec::new() }; 2],
             copied: Vec::new(),
         })
@@ -86,6 +96,11 @@ impl<'a> Encoder<'a> {
         let bytes = match tensor.stored.part {
             Part::Scales => std::mem::take(&mut self.scales[0]),
             Part::GlobalScale => std::mem::take(&mut self.scales[1]),
+            Part::InputScale => {
+                let scale = self.input_scales.get(&tensor.stored.name);
+                let scale = scale.ok_or_else(|| not_calibrated(&tensor.stored.name))?;
+                scale.to_le_bytes().to_vec()
+            }
             Part::Dense => {
                 if let Some(bytes) = self.narrow(spec)? {
                     return Ok(bytes);
@@ -159,7 +174,7 @@ impl<'a> Encoder<'a> {
             .and_then(|weight| weight.codes());
         let source = self
             .source
-            .filter(|source| source.form_of(spec) == self.form);
+            .filter(|source| source.form_of(spec).scheme() == self.form.scheme());
         if let Some(packed) = merged.as_ref().or(self.packed.get(&spec.path).copied()) {
             let packed = to_host(packed, spec)?;
             if let Some(source) = source
@@ -336,6 +351,24 @@ impl Parameters {
         self.narrow.insert(path, Box::new(narrow));
     }
 
+    /// The scales of inputs in the place of the quantizers that hold them.
+    fn take_input_scales(
+        &mut self,
+        model: &GptOss,
+        format: ActivationFormat,
+    ) -> Result<BTreeMap<String, f32>, GptOssError> {
+        for (path, quantizer) in model.activation_quantizers() {
+            if quantizer.format() != format {
+                return Err(GptOssError::Unsupported {
+                    what: format!("inputs rounded to {:?} in a checkpoint", quantizer.format()),
+                    hint: format!("round them to {format:?}, or remove their quantizers"),
+                });
+            }
+            self.values.remove(&format!("{path}.amax"));
+        }
+        Ok(model.input_scales()?.into_iter().collect())
+    }
+
     fn forget_factors(&mut self, path: &str) {
         let of_adapter = format!("{path}.{}.", LowRankAdapter::<3>::NAME);
         self.values.retain(|path, _| !path.starts_with(&of_adapter));
@@ -357,6 +390,13 @@ impl Parameters {
                 self.narrow.remove(&path);
             }
         }
+    }
+}
+
+fn not_calibrated(tensor: &str) -> GptOssError {
+    GptOssError::Unsupported {
+        what: format!("a checkpoint with `{tensor}`, since this input was not calibrated,"),
+        hint: "calibrate the inputs, or save the weights alone".into(),
     }
 }
 

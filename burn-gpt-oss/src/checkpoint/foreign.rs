@@ -36,13 +36,6 @@ fn layout_of(name: &str) -> Option<(&'static str, &'static str)> {
             "the folder above it holds the same weights under the names that this program reads",
         ));
     }
-    if name.ends_with("_input_scale") {
-        return Some((
-            "activations in FP4 beside the weights (W4A4), as ModelOpt writes them",
-            "export it with NVFP4 on the weights alone; activations are quantized in this program by \
-             `GptOss::with_activation_quantizers`",
-        ));
-    }
     if name.contains(".lora_A.") || name.contains(".lora_B.") || name.contains(".base_layer.") {
         return Some((
             "a LoRA adapter",

@@ -3,10 +3,18 @@
 //! Reader, loader, planner and writer ask here. Another form is another variant of [`CheckpointForm`],
 //! its tensors in [`CheckpointForm::stored`] and their bytes in [`CheckpointForm::parts`], and a decoder in `packed.rs`.
 
+mod config;
+mod stored;
+
+pub(super) use stored::{Part, StoredTensor, input_scale};
+
 use burn_fp4::layout::modelopt;
-use burn_fp4::{Fp4Error, Fp4Scheme, GlobalScope, Nvfp4BlockSize, PackedFp4, e4m3, e8m0};
+use burn_fp4::{
+    ActivationFormat, Fp4Error, Fp4Scheme, GlobalScope, Nvfp4BlockSize, PackedFp4, e4m3, e8m0,
+};
 use safetensors::Dtype;
-use serde_json::{Value, json};
+use serde_json::Value;
+use stored::{blocks_and_scales, codes_and_two_scales};
 
 use super::names::{TensorLayout, TensorSpec};
 use crate::config::GptOssConfig;
@@ -21,31 +29,11 @@ pub enum CheckpointForm {
     /// Codes, `_weight_scale` and `_weight_scale_2`, 4.5 bits per weight: what ModelOpt writes, its weight-only
     /// variant.
     Nvfp4,
+    /// The same with `_input_scale`, the global scale that the inputs of a matrix are rounded to NVFP4 with (W4A4).
+    #[serde(rename = "nvfp4_w4a4")]
+    Nvfp4W4A4,
     /// Dense `[experts, in, out]`.
     Bf16,
-}
-
-/// What of a parameter a stored tensor holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// All of it, as floats.
-    Dense,
-    /// FP4 codes, two per byte.
-    Codes,
-    /// The block scales.
-    Scales,
-    /// What multiplies all block scales.
-    GlobalScale,
-}
-
-/// A tensor in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct StoredTensor {
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub part: Part,
-    /// The element type that is written.
-    pub dtype: Dtype,
 }
 
 /// Weights of a block of MXFP4, and its bytes of codes.
@@ -53,9 +41,11 @@ const BLOCK: usize = 32;
 const BLOCK_BYTES: usize = 16;
 /// Weights of a block of NVFP4.
 const NVFP4_BLOCK: usize = 16;
+/// Suffix of the global scale of a matrix's inputs, as ModelOpt writes it.
+const INPUT_SCALE: &str = "input_scale";
 
 impl CheckpointForm {
-    const ALL: [Self; 3] = [Self::Mxfp4, Self::Nvfp4, Self::Bf16];
+    const ALL: [Self; 4] = [Self::Mxfp4, Self::Nvfp4, Self::Nvfp4W4A4, Self::Bf16];
 
     /// The values of `quant_method` in a `config.json` that are those of a form.
     pub(crate) fn quant_methods() -> impl Iterator<Item = Value> {
@@ -71,7 +61,12 @@ impl CheckpointForm {
         match (self, spec.layout) {
             (Self::Mxfp4, TensorLayout::Experts) => blocks_and_scales(spec),
             (Self::Nvfp4, TensorLayout::Experts) => codes_and_two_scales(spec),
-            (Self::Mxfp4 | Self::Nvfp4 | Self::Bf16, _) => Ok(vec![StoredTensor {
+            (Self::Nvfp4W4A4, TensorLayout::Experts) => {
+                let mut stored = codes_and_two_scales(spec)?;
+                stored.push(input_scale(spec));
+                Ok(stored)
+            }
+            (_, _) => Ok(vec![StoredTensor {
                 name: spec.name.clone(),
                 shape: spec.file_shape(),
                 part: Part::Dense,
@@ -85,7 +80,10 @@ impl CheckpointForm {
         let has = |suffix| has(&format!("{}_{suffix}", spec.name));
         match spec.layout {
             TensorLayout::Experts if has("blocks") => Self::Mxfp4,
-            TensorLayout::Experts if has(modelopt::WEIGHT_SCALE) => Self::Nvfp4,
+            TensorLayout::Experts if has(modelopt::WEIGHT_SCALE) => match has(INPUT_SCALE) {
+                true => Self::Nvfp4W4A4,
+                false => Self::Nvfp4,
+            },
             _ => Self::Bf16,
         }
     }
@@ -94,7 +92,7 @@ impl CheckpointForm {
     pub(super) fn scheme(self) -> Option<Fp4Scheme> {
         match self {
             Self::Mxfp4 => Some(Fp4Scheme::mxfp4()),
-            Self::Nvfp4 => Some(Fp4Scheme::nvfp4()),
+            Self::Nvfp4 | Self::Nvfp4W4A4 => Some(Fp4Scheme::nvfp4()),
             Self::Bf16 => None,
         }
     }
@@ -105,11 +103,25 @@ impl CheckpointForm {
         packed.into_iter().find(|form| form.holds(scheme))
     }
 
+    /// The form that also holds what the inputs of the matrices are rounded with.
+    pub fn with_input_scales(self) -> Option<Self> {
+        match self {
+            Self::Nvfp4 | Self::Nvfp4W4A4 => Some(Self::Nvfp4W4A4),
+            Self::Mxfp4 | Self::Bf16 => None,
+        }
+    }
+
+    /// What the inputs of the matrices are rounded to.
+    pub(super) fn inputs(self) -> Option<ActivationFormat> {
+        let format = ActivationFormat::Fp4(Fp4Scheme::nvfp4());
+        (self == Self::Nvfp4W4A4).then_some(format)
+    }
+
     /// Whether a byte of its scales means NaN.
     pub(super) fn is_nan_scale(self, byte: u8) -> bool {
         match self {
             Self::Mxfp4 => byte == e8m0::NAN,
-            Self::Nvfp4 => e4m3::decode(byte).is_nan(),
+            Self::Nvfp4 | Self::Nvfp4W4A4 => e4m3::decode(byte).is_nan(),
             Self::Bf16 => false,
         }
     }
@@ -118,7 +130,7 @@ impl CheckpointForm {
     /// has no such tensor.
     pub(super) fn parts(self, packed: PackedFp4) -> Result<[Vec<u8>; 3], Fp4Error> {
         match self {
-            Self::Nvfp4 => {
+            Self::Nvfp4 | Self::Nvfp4W4A4 => {
                 let parts = modelopt::to_fused_experts(&packed)?;
                 let global = parts.weight_scale_2.data.iter();
                 let global = global.flat_map(|scale| scale.to_le_bytes()).collect();
@@ -135,7 +147,7 @@ impl CheckpointForm {
     pub(super) fn holds(self, scheme: Fp4Scheme) -> bool {
         match self {
             Self::Mxfp4 => matches!(scheme, Fp4Scheme::Mxfp4 { .. }),
-            Self::Nvfp4 => matches!(
+            Self::Nvfp4 | Self::Nvfp4W4A4 => matches!(
                 scheme,
                 Fp4Scheme::Nvfp4 {
                     block_size: Nvfp4BlockSize::Sixteen,
@@ -148,52 +160,15 @@ impl CheckpointForm {
         }
     }
 
-    /// The `quantization_config` by which loaders know the form: that of the published checkpoints, or of ModelOpt.
-    pub fn quantization_config(self) -> Option<Value> {
-        match self {
-            Self::Mxfp4 => Some(json!({
-                "modules_to_not_convert": DENSE_MODULES,
-                "quant_method": "mxfp4",
-            })),
-            Self::Nvfp4 => {
-                let number = json!({"dynamic": false, "num_bits": 4, "type": "float", "group_size": NVFP4_BLOCK});
-                Some(json!({
-                    "config_groups": {"group_0": {"weights": number, "targets": ["Linear"]}},
-                    "ignore": DENSE_MODULES,
-                    "quant_algo": QUANT_ALGO,
-                    "producer": producer(),
-                    "quant_method": "modelopt",
-                }))
-            }
-            Self::Bf16 => None,
-        }
-    }
-
-    /// The `hf_quant_config.json` that ModelOpt writes beside `config.json`, for loaders that read it in place of
-    /// [`quantization_config`](Self::quantization_config).
-    pub(super) fn hf_quant_config(self) -> Option<Value> {
-        match self {
-            Self::Nvfp4 => Some(json!({
-                "producer": producer(),
-                "quantization": {
-                    "quant_algo": QUANT_ALGO,
-                    "kv_cache_quant_algo": null,
-                    "group_size": NVFP4_BLOCK,
-                    "exclude_modules": DENSE_MODULES,
-                },
-            })),
-            Self::Mxfp4 | Self::Bf16 => None,
-        }
-    }
-
     /// Bytes of all tensors of a model in this form.
     pub fn bytes(self, config: &GptOssConfig) -> u64 {
         let experts = config.num_expert_weights();
         let experts = match self {
             Self::Mxfp4 => experts / BLOCK as u64 * (BLOCK_BYTES as u64 + 1),
-            Self::Nvfp4 => {
+            Self::Nvfp4 | Self::Nvfp4W4A4 => {
                 let matrices = 2 * config.num_hidden_layers as u64;
-                experts / 2 + experts / NVFP4_BLOCK as u64 + 4 * matrices
+                let scales = 1 + u64::from(self == Self::Nvfp4W4A4);
+                experts / 2 + experts / NVFP4_BLOCK as u64 + 4 * scales * matrices
             }
             Self::Bf16 => 2 * experts,
         };
@@ -206,114 +181,10 @@ impl std::fmt::Display for CheckpointForm {
         f.write_str(match self {
             Self::Mxfp4 => "MXFP4",
             Self::Nvfp4 => "NVFP4",
+            Self::Nvfp4W4A4 => "NVFP4 W4A4",
             Self::Bf16 => "BF16",
         })
     }
-}
-
-/// What no form quantizes.
-const DENSE_MODULES: [&str; 4] = [
-    "model.layers.*.self_attn",
-    "model.layers.*.mlp.router",
-    "model.embed_tokens",
-    "lm_head",
-];
-
-/// ModelOpt's name of NVFP4 weights beside activations in 16 bits.
-const QUANT_ALGO: &str = "W4A16_NVFP4";
-
-fn producer() -> Value {
-    json!({"name": "burn-qat", "version": env!("CARGO_PKG_VERSION")})
-}
-
-impl StoredTensor {
-    /// Bytes of the tensor as it is written.
-    pub fn n_bytes(&self) -> u64 {
-        let elements: usize = self.shape.iter().product();
-        (elements * self.dtype.bitsize() / 8) as u64
-    }
-
-    /// The element types that are read.
-    pub fn readable(&self) -> &[Dtype] {
-        match self.part {
-            Part::Dense => &[Dtype::BF16, Dtype::F16, Dtype::F32],
-            Part::Codes | Part::Scales | Part::GlobalScale => std::slice::from_ref(&self.dtype),
-        }
-    }
-
-    /// Whether a tensor of this shape is read. There may be a global scale for each of `experts`.
-    pub fn has_shape(&self, found: &[usize], experts: usize) -> bool {
-        match self.part {
-            Part::GlobalScale => found.is_empty() || found == [1] || found == [experts],
-            Part::Dense | Part::Codes | Part::Scales => found == self.shape,
-        }
-    }
-}
-
-/// Blocks along the inputs: `[experts, out, in / 32, 16]` and `[experts, out, in / 32]`.
-fn blocks_and_scales(spec: &TensorSpec) -> Result<Vec<StoredTensor>, GptOssError> {
-    let mut scales = spec.packed_shape();
-    let d_input = scales[2];
-    if !d_input.is_multiple_of(BLOCK) {
-        return Err(GptOssError::Config {
-            key: "hidden_size / intermediate_size".into(),
-            expected: format!(
-                "multiples of {BLOCK} for the MXFP4 blocks of `{}`",
-                spec.name
-            ),
-            found: d_input.to_string(),
-        });
-    }
-    scales[2] = d_input / BLOCK;
-    let blocks = [scales.as_slice(), &[BLOCK_BYTES]].concat();
-    let tensor = |suffix: &str, shape, part| StoredTensor {
-        name: format!("{}_{suffix}", spec.name),
-        shape,
-        part,
-        dtype: Dtype::U8,
-    };
-    Ok(vec![
-        tensor("blocks", blocks, Part::Codes),
-        tensor("scales", scales, Part::Scales),
-    ])
-}
-
-/// As [`modelopt`] has fused experts: `[experts, in / 2, out]`, `[experts, in / 16, out]` and one number.
-fn codes_and_two_scales(spec: &TensorSpec) -> Result<Vec<StoredTensor>, GptOssError> {
-    let shape = |divisor| {
-        let mut shape = spec.shape.clone();
-        shape[1] /= divisor;
-        shape
-    };
-    if !spec.shape[1].is_multiple_of(NVFP4_BLOCK) {
-        return Err(GptOssError::Config {
-            key: "hidden_size / intermediate_size".into(),
-            expected: format!(
-                "multiples of {NVFP4_BLOCK} for the NVFP4 blocks of `{}`",
-                spec.name
-            ),
-            found: spec.shape[1].to_string(),
-        });
-    }
-    let tensor = |suffix: Option<&str>, shape, part, dtype| StoredTensor {
-        name: suffix.map_or(spec.name.clone(), |suffix| {
-            format!("{}_{suffix}", spec.name)
-        }),
-        shape,
-        part,
-        dtype,
-    };
-    let (scale, global) = (modelopt::WEIGHT_SCALE, modelopt::WEIGHT_SCALE_2);
-    Ok(vec![
-        tensor(None, shape(2), Part::Codes, Dtype::U8),
-        tensor(
-            Some(scale),
-            shape(NVFP4_BLOCK),
-            Part::Scales,
-            Dtype::F8_E4M3,
-        ),
-        tensor(Some(global), vec![], Part::GlobalScale, Dtype::F32),
-    ])
 }
 
 #[cfg(test)]

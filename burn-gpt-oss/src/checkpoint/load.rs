@@ -1,10 +1,11 @@
 mod parameters;
 
 use burn::tensor::{Device, FloatDType};
+use burn_fp4::Calibration;
 use half::bf16;
 
 use super::convert::{Weight, decode, first_non_finite, transpose};
-use super::form::Part;
+use super::form::{Part, input_scale};
 use super::{CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
 use crate::error::GptOssError;
 use crate::model::GptOss;
@@ -129,7 +130,40 @@ impl CheckpointReader {
             }),
         }?;
         self.check_unchanged()?;
-        Ok(model)
+        self.with_inputs(model)
+    }
+
+    /// The model with quantizers on its inputs, where the checkpoint has scales of them.
+    fn with_inputs(&self, model: GptOss) -> Result<GptOss, GptOssError> {
+        let Some(format) = self.form().inputs() else {
+            return Ok(model);
+        };
+        let experts = self.specs().iter();
+        let experts = experts.filter(|spec| spec.layout == TensorLayout::Experts);
+        let scales = experts.map(|spec| self.input_scale(spec));
+        let scales = scales.collect::<Result<Vec<_>, _>>()?;
+        let model = model.with_activation_quantizers(format, Calibration::Max)?;
+        model.with_input_scales(&scales)
+    }
+
+    fn input_scale(&self, spec: &TensorSpec) -> Result<(String, f32), GptOssError> {
+        let name = input_scale(spec).name;
+        let bytes = self.raw(&name)?.bytes.try_into();
+        let scale = f32::from_le_bytes(bytes.map_err(|_| GptOssError::Shape {
+            path: self.file_of(&name),
+            tensor: name.clone(),
+            expected: Vec::new(),
+            found: self.raw(&name).map_or(Vec::new(), |raw| raw.shape.to_vec()),
+        })?);
+        match scale.is_finite() && scale > 0.0 {
+            true => Ok((name, scale)),
+            false => Err(GptOssError::NonFiniteWeight {
+                path: self.file_of(&name),
+                tensor: name,
+                row: vec![0],
+                value: scale,
+            }),
+        }
     }
 
     /// The values of one parameter in the module's layout, as float32.

@@ -34,12 +34,14 @@ impl CheckpointReader {
             self.part(spec, Part::Scales)?,
         );
         let packed = match form {
-            CheckpointForm::Nvfp4 => modelopt::from_fused_experts(&ModelOptWeight {
-                weight: Parts::new(codes.shape, codes.bytes),
-                weight_scale: Parts::new(scales.shape, scales.bytes),
-                weight_scale_2: self.global_scales(spec)?,
-            })
-            .map(|packed| packed.map(Cow::Owned)),
+            CheckpointForm::Nvfp4 | CheckpointForm::Nvfp4W4A4 => {
+                modelopt::from_fused_experts(&ModelOptWeight {
+                    weight: Parts::new(codes.shape, codes.bytes),
+                    weight_scale: Parts::new(scales.shape, scales.bytes),
+                    weight_scale_2: self.global_scales(spec)?,
+                })
+                .map(|packed| packed.map(Cow::Owned))
+            }
             CheckpointForm::Mxfp4 | CheckpointForm::Bf16 => PackedFp4::from_parts(
                 scheme,
                 spec.packed_shape(),

@@ -81,11 +81,13 @@ impl CheckpointReader {
         self.locations.keys().map(String::as_str)
     }
 
-    /// How the experts are stored; a checkpoint that mixes forms counts as packed.
+    /// How the experts are stored; a checkpoint that mixes forms counts as packed, and as one with scales of inputs if
+    /// any matrix has one.
     pub fn form(&self) -> CheckpointForm {
-        let forms = self.specs.iter().map(|spec| self.form_of(spec));
-        let mut packed = forms.filter(|form| form.scheme().is_some());
-        packed.next().unwrap_or(CheckpointForm::Bf16)
+        let forms = || self.specs.iter().map(|spec| self.form_of(spec));
+        let with_inputs = forms().find(|form| form.inputs().is_some());
+        let packed = || forms().find(|form| form.scheme().is_some());
+        with_inputs.or_else(packed).unwrap_or(CheckpointForm::Bf16)
     }
 
     /// Bytes of all tensors.

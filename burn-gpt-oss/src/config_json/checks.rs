@@ -41,9 +41,9 @@ impl ConfigJson {
             .and_then(|config| config.get("quant_method"));
         match method {
             Some(method) if CheckpointForm::quant_methods().all(|known| known != *method) => {
-                let known: Vec<_> = CheckpointForm::quant_methods()
-                    .map(|method| method.to_string())
-                    .collect();
+                let known = CheckpointForm::quant_methods();
+                let mut known: Vec<_> = known.map(|method| method.to_string()).collect();
+                known.dedup();
                 Err(unsupported(
                     "quantization_config.quant_method",
                     &format!("{} or no quantization", known.join(", ")),

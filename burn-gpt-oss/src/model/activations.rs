@@ -77,19 +77,52 @@ impl GptOss {
     /// If the device fails, or a recorded magnitude is negative or not finite.
     pub fn input_scales(&self) -> Result<Vec<(String, f32)>, GptOssError> {
         let mut scales = Vec::new();
-        for (layer, block) in self.layers.iter().enumerate() {
-            let experts = &block.mlp.experts;
-            for (name, quantizer) in [
-                ("gate_up_proj", &experts.gate_up_proj_input_quantizer),
-                ("down_proj", &experts.down_proj_input_quantizer),
-            ] {
-                let Some(quantizer) = quantizer else { continue };
-                let name = format!("model.layers.{layer}.mlp.experts.{name}_input_scale");
-                let scale = quantizer.input_scale().map_err(GptOssError::fp4(&name))?;
-                scales.extend(scale.map(|scale| (name, scale)));
-            }
+        for (path, quantizer) in self.activation_quantizers() {
+            let name = scale_name(&path);
+            let scale = quantizer.input_scale().map_err(GptOssError::fp4(&name))?;
+            scales.extend(scale.map(|scale| (name, scale)));
         }
         Ok(scales)
+    }
+
+    /// Sets the magnitudes of NVFP4 quantizers from scales of this kind and quantizes with them from now on, as a
+    /// model does that is loaded from a checkpoint with these scales.
+    ///
+    /// # Errors
+    /// A scale that is negative or not finite, or none for one of the quantizers.
+    pub fn with_input_scales(mut self, scales: &[(String, f32)]) -> Result<Self, GptOssError> {
+        self.try_each(|path, quantizer, _| {
+            let Some(found) = quantizer.take() else {
+                return Ok(());
+            };
+            let name = scale_name(path);
+            let scale = scales.iter().find(|(of, _)| *of == name);
+            let (_, scale) = scale.ok_or_else(|| GptOssError::Unsupported {
+                what: format!("a model without `{name}`"),
+                hint: "calibrate its inputs".into(),
+            })?;
+            let set = found.with_amax(scale * NVFP4_AMAX_OVER_SCALE);
+            let set = set.and_then(ActivationQuantizer::enable);
+            *quantizer = Some(set.map_err(GptOssError::fp4(&name))?);
+            Ok(())
+        })?;
+        Ok(self)
+    }
+
+    /// All quantizers on inputs with their module paths.
+    pub fn activation_quantizers(&self) -> impl Iterator<Item = (String, &ActivationQuantizer)> {
+        let blocks = self.layers.iter().enumerate();
+        blocks.flat_map(|(layer, block)| {
+            let experts = &block.mlp.experts;
+            let both = [
+                ("gate_up_proj", &experts.gate_up_proj_input_quantizer),
+                ("down_proj", &experts.down_proj_input_quantizer),
+            ];
+            both.into_iter().filter_map(move |(name, quantizer)| {
+                let path = format!("layers.{layer}.mlp.experts.{name}_input_quantizer");
+                Some((path, quantizer.as_ref()?))
+            })
+        })
     }
 
     fn check_widths(&self, format: ActivationFormat) -> Result<(), GptOssError> {
@@ -135,6 +168,15 @@ impl GptOss {
         }
         Ok(())
     }
+}
+
+/// The largest magnitude over the global scale in NVFP4: the largest code times the largest block scale.
+const NVFP4_AMAX_OVER_SCALE: f32 = 6.0 * 448.0;
+
+/// The name of the tensor that holds the scale of a quantizer.
+fn scale_name(path: &str) -> String {
+    let path = path.strip_suffix("_quantizer").unwrap_or(path);
+    format!("model.{path}_scale")
 }
 
 fn quantizers(experts: &mut super::Experts) -> Quantizers<'_> {

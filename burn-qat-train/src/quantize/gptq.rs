@@ -98,7 +98,7 @@ pub fn gptq(
     Ok(Some(model))
 }
 
-fn ids(example: &TokenizedExample, device: &Device) -> Tensor<2, Int> {
+pub(super) fn ids(example: &TokenizedExample, device: &Device) -> Tensor<2, Int> {
     let ids: Vec<i32> = example.tokens.iter().map(|id| *id as i32).collect();
     let shape = [1, ids.len()];
     Tensor::from_data(TensorData::new(ids, shape), device)

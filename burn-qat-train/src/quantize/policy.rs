@@ -1,6 +1,6 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Int, Tensor};
-use burn_fp4::Fp4Scheme;
+use burn_fp4::{ActivationFormat, Fp4Scheme};
 use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,10 @@ pub struct QuantPolicy {
     pub name: String,
     /// The rules, in order.
     pub rules: Vec<QuantRule>,
+    /// What the inputs of all expert matrices are rounded to, by
+    /// [`calibrate_activations`](super::calibrate_activations); none leaves them as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<ActivationFormat>,
 }
 
 /// One rule: a glob on the module path of a parameter (`*` also matches dots), and the scheme it
@@ -28,7 +32,8 @@ pub struct QuantRule {
 }
 
 impl QuantRule {
-    fn new(pattern: &str, scheme: Option<Fp4Scheme>) -> Self {
+    /// A rule; no scheme leaves the weights alone.
+    pub fn new(pattern: &str, scheme: Option<Fp4Scheme>) -> Self {
         Self {
             pattern: pattern.into(),
             scheme,
@@ -37,6 +42,15 @@ impl QuantRule {
 }
 
 impl QuantPolicy {
+    /// Rules for weights.
+    pub fn new(name: &str, rules: Vec<QuantRule>) -> Self {
+        Self {
+            name: name.into(),
+            rules,
+            inputs: None,
+        }
+    }
+
     /// MXFP4 on the weights of all experts; router, attention, embedding, head, biases and norms are
     /// left alone. ModelOpt's `MXFP4_MLP_WEIGHT_ONLY_CFG`.
     pub fn mxfp4_mlp_weight_only() -> Self {
@@ -58,16 +72,23 @@ impl QuantPolicy {
         Self::mlp_weight_only("nvfp4_bs32_mlp_weight_only", Fp4Scheme::nvfp4_block32())
     }
 
-    fn mlp_weight_only(name: &str, scheme: Fp4Scheme) -> Self {
+    /// NVFP4 on the weights of all experts and on their inputs: ModelOpt's `NVFP4_MLP_ONLY_CFG`, and on gpt-oss, which has
+    /// no other MLP, its `NVFP4_EXPERTS_ONLY_CFG`.
+    pub fn nvfp4_mlp_only() -> Self {
         Self {
-            name: name.into(),
-            rules: vec![
-                QuantRule::new("*mlp*", Some(scheme)),
-                QuantRule::new("*_bias", None),
-                QuantRule::new("*router*", None),
-                QuantRule::new("*lm_head*", None),
-            ],
+            inputs: Some(ActivationFormat::Fp4(Fp4Scheme::nvfp4())),
+            ..Self::mlp_weight_only("nvfp4_mlp_only", Fp4Scheme::nvfp4())
         }
+    }
+
+    fn mlp_weight_only(name: &str, scheme: Fp4Scheme) -> Self {
+        let rules = vec![
+            QuantRule::new("*mlp*", Some(scheme)),
+            QuantRule::new("*_bias", None),
+            QuantRule::new("*router*", None),
+            QuantRule::new("*lm_head*", None),
+        ];
+        Self::new(name, rules)
     }
 
     /// A preset by its name here or in ModelOpt (`mxfp4_mlp_weight_only`, `MXFP4_MLP_WEIGHT_ONLY_CFG`,
@@ -83,6 +104,11 @@ impl QuantPolicy {
             Self::mxfp4_mlp_weight_only(),
             Self::nvfp4_mlp_weight_only(),
             Self::nvfp4_bs32_mlp_weight_only(),
+            Self::nvfp4_mlp_only(),
+            Self {
+                name: "nvfp4_experts_only".into(),
+                ..Self::nvfp4_mlp_only()
+            },
         ];
         let known = presets.each_ref().map(|preset| preset.name.clone());
         let found = presets.into_iter().find(|preset| preset.name == short);

@@ -44,6 +44,7 @@ impl PtqMethod {
         QuantPolicy {
             name: policy.name.clone(),
             rules: rules.collect(),
+            inputs: policy.inputs,
         }
     }
 

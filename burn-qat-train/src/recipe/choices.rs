@@ -55,10 +55,7 @@ impl PolicyChoice {
     pub fn policy(&self) -> Result<QuantPolicy, QatError> {
         match self {
             Self::Preset(name) => QuantPolicy::preset(name),
-            Self::Rules(rules) => Ok(QuantPolicy {
-                name: "rules".into(),
-                rules: rules.clone(),
-            }),
+            Self::Rules(rules) => Ok(QuantPolicy::new("rules", rules.clone())),
         }
     }
 }

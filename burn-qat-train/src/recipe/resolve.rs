@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::adapted::check_adapted;
 use super::keys::{Known, error, nearest, wrong};
 use super::node::{Content, Node, Origin};
 use super::{Method, Recipe, Stage};
@@ -167,25 +168,8 @@ fn check(recipe: &Recipe, tree: &Node) -> Result<(), QatError> {
         // The number of layers is the model's.
         lora.check(usize::MAX)
             .map_err(|failure| place("lora", failure))?;
-    }
-    let recomputes = recipe
-        .stages
-        .iter()
-        .any(|(_, stage)| stage.recompute_layers);
-    if recomputes && recipe.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
-        let message = "`lora.dropout` is above 0, expected 0 where a stage has `recompute_layers`";
-        return Err(error(&tree.nearest("lora.dropout").origin, message.into()));
-    }
-    if recipe.lora.is_some() {
-        let chooses = |stage: &Stage| stage.trainable.is_some() || !stage.frozen.is_empty();
-        if let Some((name, _)) = recipe.stages.iter().find(|(_, stage)| chooses(stage)) {
-            let message = format!(
-                "`stages.{name}` has `trainable` or `frozen`, and adapters are trained; `lora.targets` and `lora.layers` \
-                 choose these"
-            );
-            let node = tree.nearest(&format!("stages.{name}.frozen"));
-            return Err(error(&node.origin, message));
-        }
+        check_adapted(&recipe.stages, lora)
+            .map_err(|(key, message)| error(&tree.nearest(&key).origin, message))?;
     }
     for (index, (name, stage)) in recipe.stages.iter().enumerate() {
         let prefix = format!("stages.{name}");

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use burn_gpt_oss::LossMask;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Stage;
 use super::stage::{self, StageMap};
+use super::{Method, Stage};
 use crate::adapt::LoraConfig;
 use crate::error::QatError;
 use crate::quantize::PtqMethod;
@@ -68,8 +68,16 @@ impl Recipe {
 
     /// Whether a stage needs calibration data.
     pub fn calibrates(&self) -> bool {
+        let rounds_inputs = |stage: &Stage| {
+            let rounds = stage.method != Method::Sft || !stage.ptq.is_empty();
+            let policy = stage.quantize.policy();
+            rounds && policy.is_ok_and(|policy| policy.inputs.is_some())
+        };
         let mut stages = self.stages.iter();
-        stages.any(|(_, stage)| stage.ptq.iter().any(|method| method == PtqMethod::Gptq))
+        stages.any(|(_, stage)| {
+            let mut methods = stage.ptq.iter();
+            methods.any(|method| method == PtqMethod::Gptq) || rounds_inputs(stage)
+        })
     }
 
     /// Checks the ranges that belong to no stage.

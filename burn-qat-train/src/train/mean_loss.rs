@@ -1,8 +1,7 @@
 use burn::data::dataloader::DataLoader;
 use burn::tensor::Device;
-use burn::train::InferenceStep;
 
-use super::{FineTune, StepLoader, TrainConfig, Trainable};
+use super::{StepLoader, Trainable};
 use crate::error::QatError;
 
 /// The loss of a module over all targets of some examples, `batch_size` of them at a time: what training evaluates.
@@ -35,16 +34,18 @@ pub(super) fn mean_loss_until<M: Trainable>(
         stage: stage.into(),
         message: error.to_string(),
     };
-    let module = FineTune::new(module.valid(), &TrainConfig::default());
+    let module = module.valid();
     let (mut sum, mut n_targets) = (0.0, 0);
     for batch in loader.iter() {
         if should_stop() {
             return Ok(None);
         }
-        let output = InferenceStep::step(&module, batch.map_err(|error| failed(&error))?);
-        let loss = output.loss.try_into_scalar::<f64>();
-        sum += loss.map_err(|error| failed(&error))? * output.n_targets as f64;
-        n_targets += output.n_targets;
+        let batch = batch.map_err(|error| failed(&error))?;
+        for micro_batch in &batch.micro_batches {
+            let loss = module.loss(micro_batch).try_into_scalar::<f64>();
+            sum += loss.map_err(|error| failed(&error))?;
+        }
+        n_targets += batch.n_targets;
     }
     Ok(Some(sum / n_targets as f64))
 }

@@ -1,0 +1,35 @@
+//! What a recipe with adapters cannot have.
+
+use super::{Method, Stage};
+use crate::adapt::LoraConfig;
+
+/// Fails with the key and what is wrong there.
+pub(super) fn check_adapted(
+    stages: &[(String, Stage)],
+    lora: &LoraConfig,
+) -> Result<(), (String, String)> {
+    let recomputes = stages.iter().any(|(_, stage)| stage.recompute_layers);
+    if recomputes && lora.dropout > 0.0 {
+        let message = "`lora.dropout` is above 0, expected 0 where a stage has `recompute_layers`";
+        return Err(("lora.dropout".into(), message.into()));
+    }
+    for (name, stage) in stages {
+        if stage.trainable.is_some() || !stage.frozen.is_empty() {
+            let message = format!(
+                "`stages.{name}` has `trainable` or `frozen`, and adapters are trained; `lora.targets` and `lora.layers` \
+                 choose these"
+            );
+            return Err((format!("stages.{name}.frozen"), message));
+        }
+        let policy = stage.quantize.policy().ok();
+        let rounds = stage.method != Method::Sft || !stage.ptq.is_empty();
+        if rounds && policy.is_some_and(|policy| policy.inputs.is_some()) {
+            let message = format!(
+                "`stages.{name}.quantize` rounds inputs, too, which goes with the training of all parameters alone: \
+                 choose weights alone, as nvfp4_mlp_weight_only, or leave out `lora`"
+            );
+            return Err((format!("stages.{name}.quantize"), message));
+        }
+    }
+    Ok(())
+}
