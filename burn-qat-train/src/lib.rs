@@ -46,7 +46,7 @@ pub use recipe::{
 pub use report::{Curve, HtmlReport, ResultRow, ResultTable, loss_plot};
 pub use train::{
     Console, FineTune, GradientPass, History, KeptOutcome, LearningRateDecay, NonFiniteStep,
-    ParameterGroup, QuantizationPoint, StageOutcome, StageProgress, StageRun, StepBatch,
+    ParameterGroup, QuantizationPoint, ReportTo, StageOutcome, StageProgress, StageRun, StepBatch,
     StepLoader, StepOutput, TrainConfig, TrainPoint, Trainable, ValidPoint, WarmupSchedule, adamw,
     clip_global_norm, kept_record, load_record, mean_loss, micro_batch_loss, saved_step,
 };

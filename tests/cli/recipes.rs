@@ -31,9 +31,8 @@ fn every_recipe_runs_on_the_embedded_model() {
         let names: Vec<_> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
         let n_rows = match name.as_str() {
             "embedded" => 7,
-            "embedded_lora" | "qat_full" | "nvfp4_qat" => 6,
-            "lora_qat" => 4,
-            "qad" => 4,
+            "embedded_lora" | "embedded_formats" | "qat_full" | "nvfp4_qat" => 6,
+            "lora_qat" | "nvfp4_w4a4" | "qad" => 4,
             "sft_full" | "sft_lora" => 3,
             "lora_qat_only" => 2,
             other => panic!("{other}: how many rows?"),

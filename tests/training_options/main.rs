@@ -10,5 +10,6 @@ mod endings;
 mod parameters;
 mod quantized;
 mod refused;
+mod reports;
 mod run;
 mod schedules;

@@ -1,15 +1,17 @@
 //! From parameters to the bytes of tensors.
 
+mod experts;
+mod parameters;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param, Reparameterization};
-use burn::tensor::{Bytes, DType, Tensor};
-use burn_fp4::{
-    ActivationFormat, Fp4Scheme, Fp4Tensor, LowRankAdapter, PackedFp4, SliceQuantizer,
-    WeightQuantizer,
-};
+use burn::module::{Module, Reparameterization};
+use burn::tensor::Bytes;
+use burn_fp4::{Fp4Tensor, PackedFp4, SliceQuantizer, WeightQuantizer};
+use experts::{adapted_experts, packed_experts, quantizers};
 use half::bf16;
+use parameters::{Narrow, Parameters, Values, read};
 
 use super::convert::{encode_bf16, first_overflow, transpose};
 use super::form::Part;
@@ -18,10 +20,6 @@ use super::{CheckpointForm, CheckpointReader, TensorLayout, TensorSpec};
 use crate::error::GptOssError;
 use crate::experts::ExpertWeight;
 use crate::model::GptOss;
-
-type Values = Box<dyn Fn() -> Result<Vec<f32>, GptOssError>>;
-/// The bytes of a matrix that is in bfloat16, turned if asked; none of others.
-type Narrow = Box<dyn Fn(bool) -> Result<Option<Bytes>, GptOssError>>;
 
 /// Turns parameters into the bytes of tensors.
 pub(super) struct Encoder<'a> {
@@ -224,68 +222,6 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
-/// The matrices with adapters, if the form has a place for what they were rounded to.
-fn adapted_experts(
-    model: &GptOss,
-    form: CheckpointForm,
-) -> Result<BTreeMap<String, &ExpertWeight>, GptOssError> {
-    let mut found = BTreeMap::new();
-    for (path, weight) in model.expert_weights() {
-        if let Some(adapter) = weight.adapter() {
-            if let Some(scheme) = adapter.scheme() {
-                check_scheme(&path, scheme, form)?;
-            }
-            found.insert(path, weight);
-        }
-    }
-    Ok(found)
-}
-
-/// The packed experts by path, if the form has a place for them.
-fn packed_experts(
-    model: &GptOss,
-    form: CheckpointForm,
-) -> Result<BTreeMap<String, &Fp4Tensor<3>>, GptOssError> {
-    let mut found = BTreeMap::new();
-    for (path, weight) in model.expert_weights() {
-        if let Some(packed) = weight.packed().filter(|_| weight.adapter().is_none()) {
-            check_scheme(&path, packed.scheme(), form)?;
-            found.insert(path, packed);
-        }
-    }
-    Ok(found)
-}
-
-/// What the matrices were trained to be rounded by: that is what packs them.
-fn quantizers(
-    model: &GptOss,
-    form: CheckpointForm,
-) -> Result<BTreeMap<String, WeightQuantizer>, GptOssError> {
-    let mut found = BTreeMap::new();
-    for (path, weight) in model.expert_weights() {
-        let param = weight.dense();
-        let quantizer = param.and_then(|param| param.reparameterization::<WeightQuantizer>());
-        if let Some(quantizer) = quantizer {
-            check_scheme(&path, quantizer.scheme(), form)?;
-            found.insert(path, quantizer.clone());
-        }
-    }
-    Ok(found)
-}
-
-/// Fails if a matrix in this scheme has no place in the form.
-fn check_scheme(path: &str, scheme: Fp4Scheme, form: CheckpointForm) -> Result<(), GptOssError> {
-    if form.holds(scheme) {
-        return Ok(());
-    }
-    Err(GptOssError::Unsupported {
-        what: format!("`{path}` in {scheme} in a {form} checkpoint"),
-        hint: "save it as BF16, or in the form of its scheme: MXFP4, or NVFP4 in blocks of 16 with one global scale \
-               for each matrix"
-            .into(),
-    })
-}
-
 fn to_host(packed: &Fp4Tensor<3>, spec: &TensorSpec) -> Result<PackedFp4, GptOssError> {
     packed.to_packed().map_err(GptOssError::fp4(&spec.name))
 }
@@ -302,112 +238,9 @@ fn decoded(packed: &PackedFp4, spec: &TensorSpec) -> Result<Vec<f32>, GptOssErro
     Ok(values)
 }
 
-/// Readers of all parameters by path. Reading one copies it to the host, one at a time.
-#[derive(Default)]
-struct Parameters {
-    path: Vec<String>,
-    values: BTreeMap<String, Values>,
-    narrow: BTreeMap<String, Narrow>,
-}
-
-impl ModuleVisitor for Parameters {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let (tensor, path) = (param.base(), self.path.join("."));
-        self.add(path, move || tensor.clone());
-    }
-}
-
-impl Parameters {
-    fn add<const D: usize>(&mut self, path: String, tensor: impl Fn() -> Tensor<D> + 'static) {
-        let name = path.clone();
-        let tensor = std::rc::Rc::new(tensor);
-        let again = tensor.clone();
-        let values = move || read(tensor(), &name);
-        self.values.insert(path.clone(), Box::new(values));
-        let name = path.clone();
-        let narrow = move |turned: bool| {
-            let tensor = again();
-            // Words of other machines are not those of the file.
-            if tensor.dtype() != DType::BF16 || cfg!(target_endian = "big") {
-                return Ok(None);
-            }
-            let tensor = match turned {
-                true => tensor.swap_dims(0, 1),
-                false => tensor,
-            };
-            let data = tensor
-                .try_into_data()
-                .map_err(|error| unread(&name, &error))?;
-            Ok(Some(data.into_bytes()))
-        };
-        self.narrow.insert(path, Box::new(narrow));
-    }
-
-    /// The scales of inputs in the place of the quantizers that hold them.
-    fn take_input_scales(
-        &mut self,
-        model: &GptOss,
-        format: ActivationFormat,
-    ) -> Result<BTreeMap<String, f32>, GptOssError> {
-        for (path, quantizer) in model.activation_quantizers() {
-            if quantizer.format() != format {
-                return Err(GptOssError::Unsupported {
-                    what: format!("inputs rounded to {:?} in a checkpoint", quantizer.format()),
-                    hint: format!("round them to {format:?}, or remove their quantizers"),
-                });
-            }
-            self.values.remove(&format!("{path}.amax"));
-        }
-        Ok(model.input_scales()?.into_iter().collect())
-    }
-
-    fn forget_factors(&mut self, path: &str) {
-        let of_adapter = format!("{path}.{}.", LowRankAdapter::<3>::NAME);
-        self.values.retain(|path, _| !path.starts_with(&of_adapter));
-    }
-
-    /// Sums of matrices and their adapters in the place of both.
-    fn merge_adapters(&mut self, model: &GptOss) {
-        for (path, weight) in model.expert_weights() {
-            if weight.adapter().is_some() {
-                self.forget_factors(&path);
-            }
-        }
-        for (path, weight) in model.matrices() {
-            if let Some(adapter) = weight.reparameterization::<LowRankAdapter<2>>() {
-                self.forget_factors(&path);
-                let (adapter, base) = (adapter.clone(), weight.base());
-                self.add(path.clone(), move || adapter.adapted(base.clone()).val());
-                // The sum is in float32, and would be computed twice.
-                self.narrow.remove(&path);
-            }
-        }
-    }
-}
-
 fn not_calibrated(tensor: &str) -> GptOssError {
     GptOssError::Unsupported {
         what: format!("a checkpoint with `{tensor}`, since this input was not calibrated,"),
         hint: "calibrate the inputs, or save the weights alone".into(),
-    }
-}
-
-fn read<const D: usize>(tensor: Tensor<D>, path: &str) -> Result<Vec<f32>, GptOssError> {
-    let values = tensor.try_to_vec_as::<f32>();
-    values.map_err(|error| unread(path, &error))
-}
-
-fn unread(path: &str, error: &dyn std::fmt::Display) -> GptOssError {
-    GptOssError::Unsupported {
-        what: format!("reading the parameter `{path}` from its device ({error})"),
-        hint: "check the device's error log".into(),
     }
 }

@@ -1,12 +1,17 @@
+pub(super) mod map;
+mod method;
+mod training;
+
+pub use method::Method;
+
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
 use super::{PolicyChoice, PtqMethods};
 use crate::distill::DistillConfig;
-use crate::error::QatError;
 use crate::quantize::{GlobalRefresh, PtqMethod};
-use crate::train::{LearningRateDecay, ParameterGroup, TrainConfig};
+use crate::train::{LearningRateDecay, ParameterGroup, ReportTo, TrainConfig};
 
 /// Stages with their names, in order.
 pub(super) type StageMap = Vec<(String, Stage)>;
@@ -73,6 +78,8 @@ pub struct Stage {
     pub eval_on_start: bool,
     /// Measure quantized weights at every evaluation.
     pub quantization_metrics: bool,
+    /// Formats of the metrics beside `metrics.jsonl`.
+    pub report_to: Vec<ReportTo>,
     /// End after so many evaluations in a row that are no better.
     pub early_stopping: Option<NonZeroUsize>,
     /// Steps between two saved states; none takes `eval_steps`, 0 saves none.
@@ -84,25 +91,6 @@ pub struct Stage {
     /// When the global scales of NVFP4 follow the weights.
     #[serde(with = "super::choices::refresh")]
     pub global_refresh: GlobalRefresh,
-}
-
-/// How a stage trains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Method {
-    /// Fine-tuning of the weights as they are.
-    Sft,
-    /// Fine-tuning on rounded weights.
-    Qat,
-    /// Distillation of rounded weights: they learn what a frozen teacher gives.
-    Qad,
-}
-
-impl Method {
-    /// Whether weights are rounded while they are trained.
-    pub fn is_rounded(self) -> bool {
-        self != Self::Sft
-    }
 }
 
 impl Default for Stage {
@@ -140,6 +128,7 @@ impl Default for Stage {
             eval_steps: train.eval_steps,
             eval_on_start: false,
             quantization_metrics: true,
+            report_to: Vec::new(),
             early_stopping: None,
             save_steps: None,
             gradient_checkpointing: train.gradient_checkpointing,
@@ -177,106 +166,5 @@ impl Stage {
         let title = self.title.as_deref().unwrap_or(name);
         let rounded = self.ptq.iter().map(|method| Self::ptq_title(title, method));
         [title.to_owned()].into_iter().chain(rounded).collect()
-    }
-
-    /// Checks the ranges.
-    pub(super) fn check(&self) -> Result<(), QatError> {
-        let refuse = |key, expected: &str, found: f64| {
-            Err(QatError::Setting {
-                key,
-                expected: expected.into(),
-                found: found.to_string(),
-            })
-        };
-        if !(self.epochs.is_finite() && self.epochs > 0.0) {
-            return refuse("epochs", "a positive number", self.epochs);
-        }
-        if !(self.max_grad_norm.is_finite() && self.max_grad_norm >= 0.0) {
-            let expected = "0 (no limit) or a positive number";
-            return refuse("max_grad_norm", expected, self.max_grad_norm);
-        }
-        self.distill.check()?;
-        self.quantize.policy()?;
-        // The number of steps follows from the data where it is not given.
-        let steps = self.steps.unwrap_or(100_000_000);
-        let config = self.train_config(1, 0, 0);
-        TrainConfig { steps, ..config }.check()
-    }
-
-    /// The settings of training, for so many training examples. `depth` is the number of stages before this one:
-    /// the order of the data goes on with other data than the one before began with.
-    pub fn train_config(&self, n_examples: usize, seed: u64, depth: usize) -> TrainConfig {
-        let epochs = self.epochs * n_examples as f64 / self.batch_size.max(1) as f64;
-        let save_steps = self.save_steps.unwrap_or(self.eval_steps);
-        TrainConfig {
-            steps: self.steps.unwrap_or(epochs.ceil() as usize),
-            batch_size: self.batch_size,
-            micro_batch_size: self.micro_batch_size,
-            parallel_micro_batches: self.parallel_micro_batches,
-            learning_rate: self.learning_rate,
-            min_lr_ratio: self.min_lr_ratio,
-            warmup_ratio: self.warmup_ratio,
-            warmup_steps: self.warmup_steps,
-            lr_scheduler: self.lr_scheduler,
-            beta_1: self.beta_1 as f32,
-            beta_2: self.beta_2 as f32,
-            epsilon: self.epsilon as f32,
-            weight_decay: self.weight_decay as f32,
-            no_weight_decay: self.no_weight_decay.clone(),
-            parameter_groups: self.parameter_groups.clone(),
-            trainable: self.trainable.clone(),
-            frozen: self.frozen.clone(),
-            max_grad_norm: (self.max_grad_norm != 0.0).then_some(self.max_grad_norm),
-            eval_steps: self.eval_steps,
-            eval_on_start: self.eval_on_start,
-            quantization_metrics: self.quantization_metrics,
-            early_stopping: self.early_stopping,
-            gradient_checkpointing: self.gradient_checkpointing,
-            recompute_layers: self.recompute_layers,
-            global_refresh_steps: match self.global_refresh {
-                GlobalRefresh::Every(steps) => Some(steps),
-                GlobalRefresh::Dynamic | GlobalRefresh::Frozen => None,
-            },
-            checkpoint_steps: NonZeroUsize::new(save_steps),
-            distill: (self.method == Method::Qad).then_some(self.distill),
-            seed: seed.wrapping_add(depth as u64),
-            ..TrainConfig::default()
-        }
-    }
-}
-
-/// Stages as a map that keeps its order.
-pub(super) mod map {
-    use std::fmt;
-
-    use serde::de::{MapAccess, Visitor};
-    use serde::{Deserializer, Serializer};
-
-    use super::{Stage, StageMap};
-
-    pub fn serialize<S: Serializer>(stages: &StageMap, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(stages.iter().map(|(name, stage)| (name, stage)))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<StageMap, D::Error> {
-        deserializer.deserialize_map(Stages)
-    }
-
-    struct Stages;
-
-    impl<'de> Visitor<'de> for Stages {
-        type Value = StageMap;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("stages by name")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StageMap, A::Error> {
-            let mut stages = StageMap::new();
-            while let Some((name, stage)) = map.next_entry::<String, Stage>()? {
-                stages.push((name, stage));
-            }
-            Ok(stages)
-        }
     }
 }

@@ -5,7 +5,7 @@ use burn_gpt_oss::ElementTypes;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::without_decay;
-use super::{LearningRateDecay, ParameterGroup};
+use super::{LearningRateDecay, ParameterGroup, ReportTo};
 use crate::distill::DistillConfig;
 use crate::error::QatError;
 
@@ -64,6 +64,9 @@ pub struct TrainConfig {
     /// Measure quantized weights at every evaluation: their codes, and how far they are from them.
     #[serde(default = "yes")]
     pub quantization_metrics: bool,
+    /// Formats of the metrics beside `metrics.jsonl`.
+    #[serde(default)]
+    pub report_to: Vec<ReportTo>,
     /// End after so many evaluations in a row that are no better than the best before them.
     #[serde(default)]
     pub early_stopping: Option<NonZeroUsize>,
@@ -120,6 +123,7 @@ impl Default for TrainConfig {
             eval_steps: 8,
             eval_on_start: false,
             quantization_metrics: true,
+            report_to: Vec::new(),
             early_stopping: None,
             gradient_checkpointing: false,
             recompute_layers: false,

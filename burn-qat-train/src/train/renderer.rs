@@ -1,4 +1,6 @@
 use std::collections::HashMap;
+#[cfg(feature = "tui")]
+use std::io::IsTerminal;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,8 @@ use super::metrics::{LOSS, TOKENS};
 /// Where progress goes.
 #[derive(Clone)]
 pub enum Console {
-    /// One line on the terminal (standard error), redrawn in place.
+    /// One line on the terminal (standard error), redrawn in place; with the feature `tui` and standard output on a
+    /// terminal Burn's dashboard.
     Terminal,
     /// Whole lines, for logs and pipes: one per evaluation and at most one every ten seconds.
     Lines(Arc<dyn Fn(&str) + Send + Sync>),
@@ -80,6 +83,21 @@ impl StageProgress {
             interrupter,
             divergence,
         }
+    }
+
+    /// What Burn's loop tells; `asked` ends the run.
+    #[cfg_attr(not(feature = "tui"), allow(unused_variables))]
+    pub(super) fn into_renderer(self, asked: Interrupter) -> Box<dyn MetricsRenderer> {
+        #[cfg(feature = "tui")]
+        if matches!(self.console, Console::Terminal) && std::io::stdout().is_terminal() {
+            let silent = Self {
+                console: Console::Silent,
+                bar: ProgressBar::hidden(),
+                ..self
+            };
+            return Box::new(super::dashboard::Dashboard::new(silent, asked));
+        }
+        Box::new(self)
     }
 
     fn message(&self) -> String {

@@ -67,7 +67,13 @@ impl StageRun<'_> {
         let metrics_path = dir.join("metrics.jsonl");
         let n_batches = valid_loader.num_items();
         // Locks the directory.
-        let log = RunLog::create(stage, &metrics_path, n_batches, begun.history.clone())?;
+        let log = RunLog::create(
+            stage,
+            &metrics_path,
+            &config.report_to,
+            n_batches,
+            begun.history.clone(),
+        )?;
         let kept = match &restored {
             Some(restored) => restored.best_step(&dir.join(best_model::FILE)),
             None => {
@@ -82,7 +88,7 @@ impl StageRun<'_> {
             .then(|| StateSaver::new(dir, &begun, &asked, &log, &best));
         let interrupter = match &saver {
             Some(saver) => saver.loop_interrupter.clone(),
-            None => asked,
+            None => asked.clone(),
         };
         let guard = Guard::new(divergence.clone(), interrupter.clone());
         let progress = StageProgress::new(
@@ -113,7 +119,7 @@ impl StageRun<'_> {
             .with_custom_checkpointers(best.clone(), Discard, Discard)
             .with_checkpointing_strategy(SaveTheBest(log.clone()))
             .with_training_strategy(ExecutionStrategy::single(device.autodiff()).into())
-            .renderer(Box::new(progress));
+            .renderer(progress.into_renderer(asked));
         if let Some(patience) = config.early_stopping {
             training = training.early_stopping(StopEarly(log.clone(), patience));
         }

@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
-use std::io::{LineWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -8,11 +7,11 @@ use std::time::Instant;
 use burn::train::logger::MetricLogger;
 use burn::train::metric::store::{EpochSummary, MetricsUpdate, Split};
 use burn::train::metric::{MetricDefinition, MetricId, NumericEntry};
-use serde_json::{Value, json};
 
 use super::QuantizationPoint;
 use super::history::{History, TrainPoint, ValidPoint};
 use super::metrics::{GRAD_NORM, LOSS, TOKENS};
+use super::record::{Record, RecordFiles, ReportTo};
 use crate::error::QatError;
 
 /// Collects the metrics of Burn's loop: for its own queries, as curves, and as JSONL.
@@ -20,7 +19,6 @@ use crate::error::QatError;
 pub(super) struct RunLog(Arc<Mutex<State>>);
 
 struct State {
-    stage: String,
     started: Instant,
     /// Of the runs that this one goes on from.
     seconds_before: f64,
@@ -28,19 +26,19 @@ struct State {
     names: HashMap<MetricId, String>,
     entries: HashMap<(String, usize, &'static str), Vec<NumericEntry>>,
     history: History,
-    jsonl: LineWriter<File>,
+    files: RecordFiles,
     /// Batches of one complete evaluation, and of the one going on.
     valid_batches: usize,
     valid_seen: usize,
-    write_error: Option<std::io::Error>,
 }
 
 impl RunLog {
     /// Starts a log that writes one JSON object per step and per evaluation to a file, those of a history
-    /// first. The file is locked, so that two runs do not write into one.
+    /// first, and the same in other formats beside it. The file is locked, so that two runs do not write into one.
     pub fn create(
         stage: &str,
         path: &Path,
+        formats: &[ReportTo],
         valid_batches: usize,
         history: History,
     ) -> Result<Self, QatError> {
@@ -58,18 +56,18 @@ impl RunLog {
             Err(TryLockError::Error(_)) | Ok(()) => {}
         }
         file.set_len(0).map_err(QatError::io(path, "truncate"))?;
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let files = RecordFiles::create(stage, (dir, file), formats)?;
         let mut state = State {
-            stage: stage.into(),
             started: Instant::now(),
             seconds_before: history.train.last().map_or(0.0, |point| point.seconds),
             intervals_before: history.valid.len(),
             names: HashMap::new(),
             entries: HashMap::new(),
             history: History::default(),
-            jsonl: LineWriter::new(file),
+            files,
             valid_batches,
             valid_seen: 0,
-            write_error: None,
         };
         state.repeat(history);
         Ok(Self(Arc::new(Mutex::new(state))))
@@ -112,23 +110,13 @@ impl RunLog {
     /// The curves so far, and whether all of them are in the file.
     pub fn finish(&self, path: &Path) -> (History, Result<(), QatError>) {
         let mut state = self.lock();
-        let flushed = state.jsonl.flush();
-        let written = match state.write_error.take() {
-            Some(error) => Err(error),
-            None => flushed,
-        };
+        let written = state.files.finish();
         let written = written.map_err(QatError::io(path, "write"));
         (state.history.clone(), written)
     }
 }
 
 impl State {
-    fn write(&mut self, record: &Value) {
-        if self.write_error.is_none() {
-            self.write_error = writeln!(self.jsonl, "{record}").err();
-        }
-    }
-
     /// Name and value of each numeric metric; the last flag tells the mean of an interval.
     fn values(&self, update: &MetricsUpdate) -> Vec<(String, NumericEntry)> {
         let name = |id: &MetricId| self.names.get(id).cloned().unwrap_or_default();
@@ -161,29 +149,18 @@ impl State {
     }
 
     fn push_train(&mut self, point: TrainPoint) {
+        self.files.write(Record::Train(&point));
         self.history.train.push(point);
-        self.write(&json!({"stage": self.stage, "split": "train", "step": point.step, "loss": point.loss,
-            "learning_rate": point.learning_rate, "tokens": point.tokens, "grad_norm": point.grad_norm,
-            "seconds": point.seconds}));
     }
 
     fn push_quantization(&mut self, point: QuantizationPoint) {
-        let mut record = json!({"stage": self.stage, "split": "quantization"});
-        if let (Some(record), Ok(Value::Object(point))) =
-            (record.as_object_mut(), serde_json::to_value(&point))
-        {
-            record.extend(point);
-        }
-        self.write(&record);
+        self.files.write(Record::Quantization(&point));
         self.history.quantization.push(point);
     }
 
     fn push_start(&mut self, loss: f64) {
+        self.files.write(Record::Start(loss));
         self.history.start = Some(loss);
-        self.write(
-            &json!({"stage": self.stage, "split": "start", "step": 0, "loss": loss,
-            "perplexity": loss.exp()}),
-        );
     }
 
     /// Writes the curves of the runs that this one goes on from, in the order in which they came about.
@@ -215,11 +192,8 @@ impl State {
     }
 
     fn push_valid(&mut self, point: ValidPoint) {
+        self.files.write(Record::Valid(&point));
         self.history.valid.push(point);
-        self.write(
-            &json!({"stage": self.stage, "split": "valid", "step": point.step,
-            "loss": point.loss, "perplexity": point.loss.exp()}),
-        );
     }
 }
 

@@ -1,16 +1,17 @@
 mod module;
+mod output;
 
 pub(super) use module::MODEL;
+pub use output::StepOutput;
 
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use burn::backend::ExecutionError;
 use burn::module::Module;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
-use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use burn::train::{InferenceStep, TrainOutput, TrainStep};
 use burn_fp4::{GlobalRefresh, refresh_global_amax};
 use burn_gpt_oss::GptOss;
 use burn_gpt_oss::ops::ordered_sum;
@@ -44,19 +45,6 @@ pub struct FineTune<M: Trainable = GptOss> {
     /// Hears of every step, and ends a run whose steps are not finite.
     guard: Option<Arc<Guard<M>>>,
     quantization: Option<Arc<QuantizationLog>>,
-}
-
-/// What one step reports: no logits, so a large vocabulary costs nothing here.
-#[derive(Clone, Debug)]
-pub struct StepOutput {
-    /// Mean loss over the targets of the whole batch, `[1]`.
-    pub loss: Tensor<1>,
-    /// Number of targets.
-    pub n_targets: usize,
-    /// Number of tokens, padding excluded.
-    pub n_tokens: usize,
-    /// The L2 norm of all gradients together, before they are clipped: known after the update.
-    pub grad_norm: Arc<OnceLock<f64>>,
 }
 
 impl<M: Trainable> FineTune<M> {
@@ -257,15 +245,5 @@ impl<M: Trainable> InferenceStep for FineTune<M> {
             n_tokens: batch.n_tokens(),
             grad_norm: Arc::default(),
         }
-    }
-}
-
-impl ItemLazy for StepOutput {
-    fn sync(self) -> Result<Self, ExecutionError> {
-        self.loss.device().flush()?;
-        Ok(Self {
-            loss: self.loss.without_autodiff(),
-            ..self
-        })
     }
 }

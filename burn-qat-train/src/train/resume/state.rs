@@ -86,8 +86,8 @@ impl State {
         remove(dir, |found| found != target)
     }
 
-    /// The settings that differ between this state and a run that would go on from it. How often states are saved
-    /// is none of them.
+    /// The settings that differ between this state and a run that would go on from it, but for those of what is
+    /// written meanwhile.
     fn differences(&self, other: &Self) -> Vec<String> {
         let (saved, now) = (self.settings(), other.settings());
         let differs = |(key, saved): (&String, &Value)| {
@@ -105,7 +105,9 @@ impl State {
             }
         }
         settings.insert("stage".into(), json!(self.stage));
-        settings.remove("checkpoint_steps");
+        for of_no_effect in ["checkpoint_steps", "report_to"] {
+            settings.remove(of_no_effect);
+        }
         settings
     }
 }
