@@ -8,6 +8,7 @@ pub(crate) mod stats;
 mod code_tile;
 mod dequantize;
 mod quantize;
+mod quantize_learned;
 
 use rayon::prelude::*;
 

@@ -36,8 +36,9 @@ pub use evaluate::{
 pub use export::{ExportReport, export_fp4};
 pub use memory::{MemoryEstimate, available_memory};
 pub use quantize::{
-    ActivationFormat, GlobalRefresh, PtqMethod, QuantPolicy, QuantRule, QuantizedWeight,
-    WeightQuantizer, calibrate_activations, gptq, insert_quantizers, insert_quantizers_with,
+    ActivationFormat, GlobalRefresh, GradientRule, PtqMethod, QuantPolicy, QuantRule,
+    QuantizedWeight, QuantizerOptions, WeightQuantizer, calibrate_activations, gptq,
+    insert_quantizers, insert_quantizers_with,
 };
 pub use recipe::{
     DatasetSettings, EvaluationSettings, Method, PolicyChoice, PtqMethods, Recipe, RecipeSource,

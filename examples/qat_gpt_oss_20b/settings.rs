@@ -3,8 +3,8 @@
 use anyhow::Result;
 use burn_gpt_oss::{CheckpointForm, GptOssConfig, SystemContent};
 use burn_qat_train::{
-    ChatFormat, DatasetSettings, EvalOptions, GlobalRefresh, Method, PtqMethod, PtqMethods,
-    QuantPolicy, Recipe, Stage, SystemBlock, TrainConfig,
+    ChatFormat, DatasetSettings, EvalOptions, Method, PtqMethod, PtqMethods, QuantPolicy,
+    QuantizerOptions, Recipe, Stage, SystemBlock, TrainConfig,
 };
 
 /// What a run does, all values decided.
@@ -29,7 +29,7 @@ pub struct StagePlan {
     /// The stage that it learns from.
     pub teacher: Option<String>,
     pub ptq: PtqMethods,
-    pub global_refresh: GlobalRefresh,
+    pub quantizers: QuantizerOptions,
     pub policy: QuantPolicy,
     pub config: TrainConfig,
 }
@@ -95,7 +95,7 @@ impl Settings {
                 from: stage.from.clone(),
                 teacher: stage.teacher.clone().or_else(|| stage.from.clone()),
                 ptq: stage.ptq.clone(),
-                global_refresh: stage.global_refresh,
+                quantizers: stage.quantizer_options(),
                 policy: stage.quantize.policy()?,
                 config,
             })

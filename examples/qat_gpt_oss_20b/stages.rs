@@ -152,7 +152,7 @@ impl Run {
     fn rounded(&self, plan: &StagePlan, model: GptOss) -> Result<GptOss> {
         let policy = &plan.policy;
         if self.settings.recipe.lora.is_none() {
-            let (model, quantized) = insert_quantizers_with(model, policy, plan.global_refresh)?;
+            let (model, quantized) = insert_quantizers_with(model, policy, plan.quantizers)?;
             print_quantized(&policy.name, &quantized);
             return Ok(model);
         }

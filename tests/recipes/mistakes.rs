@@ -105,6 +105,29 @@ fn mistakes_are_answered_with_what_to_do() {
             &["`stages.sft.ptq`", "`nearest`, `mse`, `gptq`"],
         ),
         (
+            "train: {report_to: [tensorbord]}\nstages: {sft: {}}\n",
+            &[],
+            &["`stages.sft.report_to`", "`csv`", "`tensorboard`"],
+        ),
+        (
+            "lora: {}\nquantize: nvfp4_mlp_only\nstages: {qat: {}}\n",
+            &[],
+            &["my.yaml:2", "rounds inputs", "nvfp4_mlp_weight_only"],
+        ),
+        (
+            "lora: {}\nstages:\n  qat:\n    learned_scales: true\n",
+            &[],
+            &["my.yaml:4", "`learned_scales`", "leave them out, or `lora`"],
+        ),
+        (
+            "stages: {qat: {gradient: clipped}}\n",
+            &[],
+            &[
+                "`stages.qat.gradient`",
+                "`straight_through` or `clip_aware`",
+            ],
+        ),
+        (
             "stages: {qat: {global_refresh: sometimes}}\n",
             &[],
             &[

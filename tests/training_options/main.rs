@@ -7,6 +7,7 @@ mod golden;
 mod model;
 
 mod endings;
+mod learned;
 mod parameters;
 mod quantized;
 mod refused;

@@ -105,7 +105,7 @@ impl SliceQuantizer {
         Ok((out, out_parameter))
     }
 
-    fn learned_geometry<T: Fp4Element>(
+    pub(crate) fn learned_geometry<T: Fp4Element>(
         &self,
         values: &[T],
         parameter: &[f32],

@@ -11,7 +11,7 @@ use super::path::Path;
 use super::selection::{Chosen, at_weight};
 use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
-use crate::packed::host;
+use crate::packed::{PackedFp4, host};
 use crate::scheme::Fp4Scheme;
 use crate::scheme::global_scale::GlobalAmax;
 
@@ -79,13 +79,28 @@ impl ModuleVisitor for Packing<'_> {
             None => GlobalAmax::Dynamic,
         };
         let quantizer = SliceQuantizer::new(self.scheme).with_global_amax(amax);
-        match host::pack(param.base(), D - 2, &quantizer) {
+        let packed = match &chosen.learned_scales {
+            Some(parameter) => pack_learned(param.base(), parameter, &quantizer),
+            None => host::pack(param.base(), D - 2, &quantizer),
+        };
+        match packed {
             Ok(packed) => {
                 self.weights.insert(path, PackedWeight::new(packed));
             }
             Err(source) => self.error = Some(at_weight(&path, param, source)),
         }
     }
+}
+
+/// Packs a weight whose block scales are trained.
+fn pack_learned<const D: usize>(
+    weight: Tensor<D>,
+    parameter: &[f32],
+    quantizer: &SliceQuantizer,
+) -> Result<PackedFp4, Fp4Error> {
+    let shape = weight.dims();
+    let values: Vec<f32> = host::read(weight.cast(DType::F32).try_into_data())?;
+    quantizer.quantize_learned(&values, parameter, &shape, D - 2)
 }
 
 /// Gives weights the values of their packed form.

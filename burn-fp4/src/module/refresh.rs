@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::WeightQuantizer;
 use super::path::REPARAMETERIZATION;
+use super::weight_quantizer::LEARNED_SCALES;
 use crate::ops::global_amax;
 use crate::scheme::Fp4Scheme;
 use crate::scheme::global_scale::GlobalScope;
@@ -60,6 +61,7 @@ type Amax = Box<dyn FnOnce(GlobalScope) -> Tensor<1>>;
 #[derive(Default)]
 struct Refresh {
     within_quantizer: bool,
+    within_learned_scales: bool,
     /// That of the last parameter outside of quantizers.
     amax: Option<Amax>,
 }
@@ -67,10 +69,12 @@ struct Refresh {
 impl ModuleMapper for Refresh {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         self.within_quantizer |= is_quantizer(name, container_type);
+        self.within_learned_scales = self.within_quantizer && name == LEARNED_SCALES;
     }
 
     fn exit_module(&mut self, name: &str, container_type: &str) {
         self.within_quantizer &= !is_quantizer(name, container_type);
+        self.within_learned_scales &= name != LEARNED_SCALES;
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -80,6 +84,9 @@ impl ModuleMapper for Refresh {
                 let scheme = Fp4Scheme::nvfp4().with_global_scope(scope);
                 global_amax(weight.base(), &scheme)
             }));
+            return param;
+        }
+        if self.within_learned_scales {
             return param;
         }
         let Some(amax) = self.amax.take() else {

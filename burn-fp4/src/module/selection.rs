@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 
 use super::WeightQuantizer;
 use super::path::{Path, REPARAMETERIZATION};
+use super::weight_quantizer::LEARNED_SCALES;
 use crate::codec::block_axis::BlockAxis;
 use crate::error::Fp4Error;
 use crate::packed::host;
@@ -19,6 +20,8 @@ pub(super) struct Chosen {
     pub reparameterization: Option<String>,
     /// What its quantizer keeps.
     pub global_amax: Option<Vec<f32>>,
+    /// The parameters of its block scales, where these are trained.
+    pub learned_scales: Option<Vec<f32>>,
 }
 
 /// Lists the weights of a group by path.
@@ -74,8 +77,9 @@ impl Selection<'_> {
         BlockAxis::new(&weight.dims(), D - 2, &self.scheme).map(|_| ())
     }
 
-    /// The quantizer of a chosen weight holds a single parameter.
-    fn read_amax<const D: usize>(&mut self, weight: &str, param: &Param<Tensor<D>>) {
+    /// What the quantizer of a chosen weight holds.
+    fn read_held<const D: usize>(&mut self, weight: &str, param: &Param<Tensor<D>>) {
+        let is_learned = self.path.joined().ends_with(LEARNED_SCALES);
         let Some(chosen) = self.chosen.get_mut(weight) else {
             return;
         };
@@ -83,6 +87,7 @@ impl Selection<'_> {
             return;
         }
         match param.val().try_into_vec_as::<f32>() {
+            Ok(parameter) if is_learned => chosen.learned_scales = Some(parameter),
             Ok(amax) => chosen.global_amax = Some(amax),
             Err(error) => {
                 let message = format!("{error:?}");
@@ -113,7 +118,7 @@ impl ModuleVisitor for Selection<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(weight) = self.within.clone() {
-            return self.read_amax(&weight, param);
+            return self.read_held(&weight, param);
         }
         let path = self.path.joined();
         if D < 2 || !self.group.matches(&param.id, Some(&path)) {

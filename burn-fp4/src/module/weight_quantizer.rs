@@ -1,11 +1,11 @@
-use burn::module::{Module, Reparameterization};
+use burn::module::{Module, Param, Reparameterization};
 use burn::tensor::Tensor;
 
 use crate::codec::frozen::Frozen;
 use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
-use crate::ops::{FakeQuantizer, GradientRule, global_amax};
-use crate::packed::host;
+use crate::ops::{FakeQuantizer, GradientRule, LearnedQuantizer, global_amax};
+use crate::packed::{PackedFp4, host};
 use crate::scheme::Fp4Scheme;
 use crate::scheme::global_scale::GlobalAmax;
 
@@ -16,6 +16,9 @@ use crate::scheme::global_scale::GlobalAmax;
 /// recorded as `<path of the weight>.weight_quantizer.global_amax` and never trained, so that a
 /// resumed run goes on with it.
 ///
+/// With [`with_learned_scales`](Self::with_learned_scales) every block scale has a parameter that trains beside the weight,
+/// recorded as `<path of the weight>.weight_quantizer.learned_scales`.
+///
 /// Burn allows one reparameterization per parameter.
 #[derive(Module, Debug)]
 pub struct WeightQuantizer {
@@ -24,7 +27,12 @@ pub struct WeightQuantizer {
     #[module(skip)]
     gradient: GradientRule,
     global_amax: Option<Frozen>,
+    /// Those of all blocks, in the order of the weight.
+    learned_scales: Option<Param<Tensor<1>>>,
 }
+
+/// Field of the trained parameters of block scales.
+pub(super) const LEARNED_SCALES: &str = "learned_scales";
 
 impl WeightQuantizer {
     /// A quantizer that takes the global scale, if there is one, from the weight in every forward
@@ -34,6 +42,7 @@ impl WeightQuantizer {
             scheme,
             gradient: GradientRule::StraightThrough,
             global_amax: None,
+            learned_scales: None,
         }
     }
 
@@ -58,6 +67,7 @@ impl WeightQuantizer {
             scheme,
             gradient: GradientRule::StraightThrough,
             global_amax,
+            learned_scales: None,
         })
     }
 
@@ -67,12 +77,57 @@ impl WeightQuantizer {
         self
     }
 
+    /// Trains a parameter for every block scale, see [`LearnedQuantizer`]. It begins where
+    /// [`LearnedQuantizer::initial_parameter`] says: with the scales of `weight` as it is now. Gradients of weights are zero
+    /// where they saturate.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[.., in, out]`, `in` a multiple of the block size
+    ///
+    /// # Panics
+    ///
+    /// If the shape does not fit.
+    pub fn with_learned_scales<const D: usize>(mut self, weight: Tensor<D>) -> Self {
+        let parameter = LearnedQuantizer::new(self.scheme).initial_parameter(weight, D - 2);
+        let n_blocks = parameter.shape().num_elements();
+        self.learned_scales = Some(Param::from_tensor(parameter.reshape([n_blocks])));
+        self
+    }
+
+    /// Whether block scales have a parameter that trains.
+    pub fn learns_scales(&self) -> bool {
+        self.learned_scales.is_some()
+    }
+
+    /// A weight in codes and scales, those of the forward pass.
+    ///
+    /// # Shapes
+    ///
+    /// - values: `shape`, `[.., in, out]`
+    /// - output: `[.., out, in]`
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SliceQuantizer::quantize`], and if the device fails.
+    pub fn pack(&self, values: &[f32], shape: &[usize]) -> Result<PackedFp4, Fp4Error> {
+        let (slices, axis) = (self.to_slices()?, shape.len().saturating_sub(2));
+        match &self.learned_scales {
+            Some(parameter) => {
+                let parameter: Vec<f32> = host::read(parameter.val().try_into_data())?;
+                slices.quantize_learned(values, &parameter, shape, axis)
+            }
+            None => slices.quantize(values, shape, axis),
+        }
+    }
+
     /// The scheme.
     pub fn scheme(&self) -> Fp4Scheme {
         self.scheme
     }
 
-    /// The same quantizer for slices, with the scheme and the global scales of the forward pass.
+    /// The same quantizer for slices, with the scheme and the global scales of the forward pass; learned block scales
+    /// are no part of it.
     ///
     /// # Errors
     ///
@@ -116,6 +171,15 @@ impl Reparameterization for WeightQuantizer {
             D >= 2,
             "WeightQuantizer: a weight [.., in, out] has two axes or more, this has {D}"
         );
+        if let Some(parameter) = &self.learned_scales {
+            let mut shape = base.dims();
+            shape[D - 2] /= self.scheme.block_size();
+            let parameter = parameter.val().reshape(shape);
+            let amax = self.global_amax();
+            let amax = amax.unwrap_or_else(|| global_amax(base.clone(), &self.scheme));
+            let quantizer = LearnedQuantizer::new(self.scheme);
+            return quantizer.forward_with_amax(base, parameter, amax, D - 2);
+        }
         let quantizer = FakeQuantizer::new(self.scheme).with_gradient(self.gradient);
         match self.global_amax() {
             Some(amax) => quantizer.forward_with_amax(base, amax, D - 2),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, Reparameterization};
 use burn::tensor::Bytes;
-use burn_fp4::{Fp4Tensor, PackedFp4, SliceQuantizer, WeightQuantizer};
+use burn_fp4::{Fp4Tensor, PackedFp4, WeightQuantizer};
 use experts::{adapted_experts, packed_experts, quantizers};
 use half::bf16;
 use parameters::{Narrow, Parameters, Values, read};
@@ -57,8 +57,10 @@ impl<'a> Encoder<'a> {
             parameters.values.remove(&format!("{path}.global_scales"));
         }
         for path in quantizers.keys() {
-            let kept = format!("{path}.{}.global_amax", WeightQuantizer::NAME);
-            parameters.values.remove(&kept);
+            for held in ["global_amax", "learned_scales"] {
+                let held = format!("{path}.{}.{held}", WeightQuantizer::NAME);
+                parameters.values.remove(&held);
+            }
         }
         let input_scales = match form.inputs() {
             Some(format) => parameters.take_input_scales(model, format)?,
@@ -184,17 +186,15 @@ impl<'a> Encoder<'a> {
         }
         let values = self.values(spec)?;
         let quantizer = self.quantizers.get(&spec.path);
-        let quantizer = quantizer.map(WeightQuantizer::to_slices).transpose();
-        let quantizer = quantizer.map_err(GptOssError::fp4(&spec.name))?;
-        let pack = |quantizer: &SliceQuantizer| {
-            let packed = quantizer.quantize(&values, &spec.shape, 1);
+        let pack = |quantizer: &WeightQuantizer| {
+            let packed = quantizer.pack(&values, &spec.shape);
             packed.map_err(GptOssError::fp4(&spec.name))
         };
         if let Some(source) = source
             && same_bits(&source.values(spec)?, &values)
         {
             // In NVFP4 a quantizer may round what is rounded already to other values: these were trained with.
-            let packed = quantizer.as_ref().map(pack).transpose()?;
+            let packed = quantizer.map(pack).transpose()?;
             let is_kept = match &packed {
                 Some(packed) => same_bits(&decoded(packed, spec)?, &values),
                 None => true,
@@ -208,8 +208,8 @@ impl<'a> Encoder<'a> {
             }
         }
         match (quantizer, self.form.scheme()) {
-            (Some(quantizer), _) => pack(&quantizer),
-            (None, Some(scheme)) => pack(&SliceQuantizer::new(scheme)),
+            (Some(quantizer), _) => pack(quantizer),
+            (None, Some(scheme)) => pack(&WeightQuantizer::new(scheme)),
             (None, None) => Err(GptOssError::Unsupported {
                 what: format!("packing `{}` for a {} checkpoint", spec.path, self.form),
                 hint: "choose a packed form".into(),

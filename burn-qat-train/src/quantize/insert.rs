@@ -1,6 +1,6 @@
 use burn::module::{Module, Param, Reparameterizer};
 use burn::tensor::Tensor;
-use burn_fp4::{Fp4Error, Fp4Scheme, GlobalRefresh, WeightQuantizer};
+use burn_fp4::{Fp4Error, Fp4Scheme, GlobalRefresh, GradientRule, WeightQuantizer};
 
 use super::QuantPolicy;
 use super::policy::{CompiledPolicy, ParameterPaths};
@@ -18,8 +18,30 @@ pub struct QuantizedWeight {
     pub scheme: Fp4Scheme,
 }
 
+/// How quantizers train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuantizerOptions {
+    /// How often global scales, in NVFP4, are computed. [`StageRun::train`](crate::StageRun::train) refreshes kept ones
+    /// every [`global_refresh_steps`](crate::TrainConfig::global_refresh_steps).
+    pub global_refresh: GlobalRefresh,
+    /// How gradients pass to the weights.
+    pub gradient: GradientRule,
+    /// Whether every block scale has a parameter of its own that trains (LSQ). Gradients of weights are zero where they
+    /// saturate then, whatever `gradient` is.
+    pub learned_scales: bool,
+}
+
+impl From<GlobalRefresh> for QuantizerOptions {
+    fn from(global_refresh: GlobalRefresh) -> Self {
+        Self {
+            global_refresh,
+            ..Self::default()
+        }
+    }
+}
+
 /// Puts fake quantizers on the weights a policy chooses and lists them. Global scales, in NVFP4,
-/// follow the weights.
+/// follow the weights, and gradients pass straight through.
 ///
 /// # Errors
 /// A policy that matches no weight or has, unless it is a preset, a rule that matches none; or a weight whose contraction axis is no multiple of the block.
@@ -27,20 +49,17 @@ pub fn insert_quantizers<M: Module>(
     model: M,
     policy: &QuantPolicy,
 ) -> Result<(M, Vec<QuantizedWeight>), QatError> {
-    insert_quantizers_with(model, policy, GlobalRefresh::Dynamic)
+    insert_quantizers_with(model, policy, QuantizerOptions::default())
 }
 
-/// [`insert_quantizers`] with a choice of how often global scales are computed.
-///
-/// [`StageRun::train`](crate::StageRun::train) refreshes kept scales every
-/// [`global_refresh_steps`](crate::TrainConfig::global_refresh_steps).
+/// [`insert_quantizers`] with choices.
 ///
 /// # Errors
 /// Those of [`insert_quantizers`], and a weight that cannot be read from its device.
 pub fn insert_quantizers_with<M: Module>(
     model: M,
     policy: &QuantPolicy,
-    global_refresh: GlobalRefresh,
+    options: impl Into<QuantizerOptions>,
 ) -> Result<(M, Vec<QuantizedWeight>), QatError> {
     let paths = ParameterPaths::of(&model);
     policy.check_rules(&paths)?;
@@ -55,7 +74,7 @@ pub fn insert_quantizers_with<M: Module>(
     let mut insertion = Insertion {
         policy: policy.compile()?,
         name: policy.name.clone(),
-        global_refresh,
+        options: options.into(),
         inserted: Vec::new(),
         error: None,
     };
@@ -77,7 +96,7 @@ pub fn insert_quantizers_with<M: Module>(
 struct Insertion {
     policy: CompiledPolicy,
     name: String,
-    global_refresh: GlobalRefresh,
+    options: QuantizerOptions,
     inserted: Vec<QuantizedWeight>,
     error: Option<QatError>,
 }
@@ -96,13 +115,18 @@ impl Insertion {
                 scheme.block_size()
             ));
         }
-        match self.global_refresh {
+        let quantizer = match self.options.global_refresh {
             GlobalRefresh::Dynamic => Ok(WeightQuantizer::new(scheme)),
             GlobalRefresh::Frozen | GlobalRefresh::Every(_) => {
-                let quantizer = WeightQuantizer::frozen(scheme, param.base());
-                quantizer.map_err(|error: Fp4Error| error.to_string())
+                WeightQuantizer::frozen(scheme, param.base())
             }
-        }
+        };
+        let quantizer = quantizer.map_err(|error: Fp4Error| error.to_string())?;
+        let quantizer = quantizer.with_gradient(self.options.gradient);
+        Ok(match self.options.learned_scales {
+            true => quantizer.with_learned_scales(param.base()),
+            false => quantizer,
+        })
     }
 }
 

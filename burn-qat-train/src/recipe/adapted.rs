@@ -2,6 +2,7 @@
 
 use super::{Method, Stage};
 use crate::adapt::LoraConfig;
+use crate::quantize::GradientRule;
 
 /// Fails with the key and what is wrong there.
 pub(super) fn check_adapted(
@@ -20,6 +21,13 @@ pub(super) fn check_adapted(
                  choose these"
             );
             return Err((format!("stages.{name}.frozen"), message));
+        }
+        if stage.learned_scales || stage.gradient != GradientRule::StraightThrough {
+            let message = format!(
+                "`stages.{name}` has `learned_scales` or another `gradient`, which go with the training of all parameters \
+                 alone; leave them out, or `lora`"
+            );
+            return Err((format!("stages.{name}.learned_scales"), message));
         }
         let policy = stage.quantize.policy().ok();
         let rounds = stage.method != Method::Sft || !stage.ptq.is_empty();

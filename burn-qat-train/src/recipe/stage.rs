@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PolicyChoice, PtqMethods};
 use crate::distill::DistillConfig;
-use crate::quantize::{GlobalRefresh, PtqMethod};
+use crate::quantize::{GlobalRefresh, GradientRule, PtqMethod, QuantizerOptions};
 use crate::train::{LearningRateDecay, ParameterGroup, ReportTo, TrainConfig};
 
 /// Stages with their names, in order.
@@ -88,6 +88,10 @@ pub struct Stage {
     pub gradient_checkpointing: bool,
     /// Recompute every layer in the backward pass from its input.
     pub recompute_layers: bool,
+    /// How gradients pass quantizers.
+    pub gradient: GradientRule,
+    /// Train a parameter for every block scale, beside the weights.
+    pub learned_scales: bool,
     /// When the global scales of NVFP4 follow the weights.
     #[serde(with = "super::choices::refresh")]
     pub global_refresh: GlobalRefresh,
@@ -133,12 +137,23 @@ impl Default for Stage {
             save_steps: None,
             gradient_checkpointing: train.gradient_checkpointing,
             recompute_layers: train.recompute_layers,
+            gradient: GradientRule::StraightThrough,
+            learned_scales: false,
             global_refresh: GlobalRefresh::Dynamic,
         }
     }
 }
 
 impl Stage {
+    /// How its quantizers train.
+    pub fn quantizer_options(&self) -> QuantizerOptions {
+        QuantizerOptions {
+            global_refresh: self.global_refresh,
+            gradient: self.gradient,
+            learned_scales: self.learned_scales,
+        }
+    }
+
     /// What the row of a rounded result is called.
     pub fn ptq_title(title: &str, method: PtqMethod) -> String {
         let method = method.title();

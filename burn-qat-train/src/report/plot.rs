@@ -71,7 +71,7 @@ fn draw(title: &str, curves: &[Curve], svg: &mut String) -> Result<(), Box<dyn s
         .x_desc("optimizer steps")
         .y_desc("loss (nats per target); thin: training batches")
         .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&|y| format!("{:.3}", 10f64.powf(*y)))
+        .y_label_formatter(&|y| loss_label(10f64.powf(*y)))
         .light_line_style(WHITE)
         .draw()?;
     for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
@@ -97,6 +97,14 @@ fn draw(title: &str, curves: &[Curve], svg: &mut String) -> Result<(), Box<dyn s
     Ok(())
 }
 
+/// A loss on the axis: with distillation some are far below a thousandth.
+fn loss_label(loss: f64) -> String {
+    match loss < 0.001 {
+        true => format!("{loss:.0e}"),
+        false => format!("{loss:.3}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +119,12 @@ mod tests {
         let svg = loss_plot("title", &[curve]).expect("an image");
         assert!(svg.starts_with("<svg") && svg.contains("SFT") && !svg.contains("NaN"));
         assert!(loss_plot("empty", &[]).is_ok());
+    }
+
+    #[test]
+    fn no_loss_is_called_zero() {
+        assert_eq!(loss_label(1.0), "1.000");
+        assert_eq!(loss_label(10f64.powf(-2.5)), "0.003");
+        assert_eq!(loss_label(10f64.powf(-3.5)), "3e-4");
     }
 }

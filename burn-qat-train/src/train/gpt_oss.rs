@@ -124,10 +124,13 @@ fn check_dropout(model: &GptOss, config: &TrainConfig) -> Result<(), QatError> {
 }
 
 /// A matrix with a quantizer as that packs it, and what this costs. One that cannot be read or rounded is left out:
-/// training itself tells why.
+/// training itself tells why. So is one with learned scales, whose cost is not that of a rule.
 fn packed(weight: &ExpertWeight) -> Option<(PackedFp4, QuantStats)> {
     let param = weight.dense()?;
     let quantizer = param.reparameterization::<WeightQuantizer>()?;
+    if quantizer.learns_scales() {
+        return None;
+    }
     let slices = quantizer.to_slices().ok()?;
     let shape = weight.shape();
     let values = param

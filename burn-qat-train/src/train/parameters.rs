@@ -31,10 +31,12 @@ fn one() -> f64 {
     1.0
 }
 
-/// The names of parameters that have no weight decay in the trainer of transformers: biases and norms; and what gpt-oss
-/// has besides, sinks.
+/// The names of parameters that have no weight decay in the trainer of transformers: biases and norms; and what there
+/// is besides here, sinks and learned scales.
 pub(super) fn without_decay() -> Vec<String> {
-    ["*bias", "*norm*", "*sinks"].map(String::from).to_vec()
+    ["*bias", "*norm*", "*sinks", "*learned_scales"]
+        .map(String::from)
+        .to_vec()
 }
 
 impl TrainConfig {

@@ -22,5 +22,7 @@ pub(super) fn quantize_experts(mut model: GptOss) -> GptOss {
 fn passes_gradients_on(matrices: &Param<Tensor<3>>) -> bool {
     matrices
         .reparameterization::<WeightQuantizer>()
-        .is_some_and(|quantizer| quantizer.gradient() == GradientRule::StraightThrough)
+        .is_some_and(|quantizer| {
+            quantizer.gradient() == GradientRule::StraightThrough && !quantizer.learns_scales()
+        })
 }
