@@ -31,6 +31,7 @@ mod stage_run;
 mod step;
 mod step_batch;
 mod trainable;
+mod watch;
 
 #[cfg(feature = "flex")]
 pub use adamw::{AdamWBackend, AdamWUpdated};

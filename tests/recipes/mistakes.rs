@@ -107,7 +107,7 @@ fn mistakes_are_answered_with_what_to_do() {
         (
             "train: {report_to: [tensorbord]}\nstages: {sft: {}}\n",
             &[],
-            &["`stages.sft.report_to`", "`csv`", "`tensorboard`"],
+            &["`stages.sft.report_to[0]`", "`csv`", "`tensorboard`"],
         ),
         (
             "lora: {}\nquantize: nvfp4_mlp_only\nstages: {qat: {}}\n",

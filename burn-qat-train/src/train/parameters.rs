@@ -103,8 +103,8 @@ impl Selection {
     ///
     /// # Errors
     /// A pattern that matches none, nothing left to train, and a choice for a model whose adapters train.
-    pub fn new<M: Trainable>(model: &FineTune<M>, config: &TrainConfig) -> Result<Self, QatError> {
-        let paths = ParameterPaths::of(&model.model).0;
+    pub fn new<M: Module>(model: &M, config: &TrainConfig) -> Result<Self, QatError> {
+        let paths = ParameterPaths::of(model).0;
         let matching = |key, pattern: &str| -> Result<Vec<String>, QatError> {
             let glob = glob(key, pattern)?;
             let found = paths.iter().filter(|path| glob.is_match(path)).cloned();
@@ -137,7 +137,7 @@ impl Selection {
             ));
         }
         let chooses = config.trainable.is_some() || !config.frozen.is_empty();
-        if chooses && has_factors(&model.model) {
+        if chooses && has_factors(model) {
             let expected =
                 "none where adapters train; `lora.targets` and `lora.layers` choose these";
             return Err(refuse("trainable", expected, "globs"));

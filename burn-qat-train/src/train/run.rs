@@ -1,6 +1,6 @@
 //! A stage of training from its first step to its last, as a run of Burn's loop.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use burn::data::dataloader::DataLoader;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
@@ -9,23 +9,25 @@ use burn::train::metric::LearningRateMetric;
 use burn::train::{ExecutionStrategy, Learner, SupervisedTraining};
 
 use super::adamw::adamw;
-use super::best_model::{self, BestModel, SaveTheBest};
+use super::best_model::SaveTheBest;
 use super::checks::check;
 use super::discard::Discard;
 use super::early_stopping::StopEarly;
-use super::ending::Ending;
-use super::guard::{Found, Guard};
 use super::mean_loss::mean_loss_until;
 use super::metrics::StepMetric;
 use super::parameters::Selection;
 use super::quantization::QuantizationLog;
-use super::resume::{self, Restored, State, StateSaver};
-use super::run_log::RunLog;
+use super::resume::{Restored, State};
 use super::stage_run::{Data, StageRun};
+use super::watch::Watch;
 use super::{
     FineTune, StageOutcome, StageProgress, StepLoader, TrainConfig, Trainable, WarmupSchedule,
 };
+use crate::distill::{DistillConfig, Teacher};
 use crate::error::QatError;
+
+/// The teacher and how it teaches.
+type Lesson = Option<(Teacher, DistillConfig)>;
 
 impl StageRun<'_> {
     /// The stage, from its beginning or from a state.
@@ -35,134 +37,115 @@ impl StageRun<'_> {
         data: Data<M>,
         restored: Option<Restored>,
     ) -> Result<StageOutcome<M>, QatError> {
+        // What is wrong is found before anything of an earlier run is removed.
         check(&model, (&data.0, &data.1), self.config)?;
+        let selection = Selection::new(&model, self.config)?;
         let lesson = self.lesson(&model)?;
-        let Self {
-            stage,
-            dir,
-            config,
-            console,
-            interrupter: asked,
-            ..
-        } = self;
-        let mut beginning = State::beginning(stage, config, &model, (&data.0, &data.1))?;
-        if let Some((teacher, _)) = &lesson {
-            beginning.fingerprint.learns_from(teacher.model());
-        }
-        if let Some(restored) = &restored {
-            restored.check(&beginning)?;
-        }
-        let begun = match &restored {
-            // Where states are saved may have changed.
-            Some(restored) => State {
-                config: config.clone(),
-                ..restored.state.clone()
-            },
-            None => beginning,
-        };
+        let begun = self.begun(&model, &data, &lesson, restored.as_ref())?;
         let device = model.devices().into_iter().next().unwrap_or_default();
         let device = Device::without_autodiff(device);
-        let (train_loader, valid_loader) = loaders::<M>(data, config, &device, &begun);
-        std::fs::create_dir_all(dir).map_err(QatError::io(dir, "create"))?;
-        let metrics_path = dir.join("metrics.jsonl");
-        let n_batches = valid_loader.num_items();
-        // Locks the directory.
-        let log = RunLog::create(
-            stage,
-            &metrics_path,
-            &config.report_to,
-            n_batches,
-            begun.history.clone(),
-        )?;
-        let kept = match &restored {
-            Some(restored) => restored.best_step(&dir.join(best_model::FILE)),
-            None => {
-                resume::clear(dir)?;
-                None
-            }
-        };
-        let best = BestModel::new(dir, log.clone(), kept)?;
-        let divergence = Found::default();
-        // What Burn's loop is stopped with: where states are saved, not before that is done.
-        let saver = (config.checkpoint_steps.is_some() || restored.is_some())
-            .then(|| StateSaver::new(dir, &begun, &asked, &log, &best));
-        let interrupter = match &saver {
-            Some(saver) => saver.loop_interrupter.clone(),
-            None => asked.clone(),
-        };
-        let guard = Guard::new(divergence.clone(), interrupter.clone());
-        let progress = StageProgress::new(
-            console,
-            stage,
-            (begun.step, config.steps),
-            interrupter.clone(),
-            divergence.clone(),
-        );
+        let loaders = loaders::<M>(data, self.config, &device, &begun);
+        let watch = Watch::new(&self, &begun, restored.as_ref(), loaders.1.num_items())?;
 
-        if config.eval_on_start && begun.step == 0 {
-            let stop = || interrupter.should_stop();
-            let loss = mean_loss_until(stage, &model, &valid_loader, stop)?;
-            loss.inspect(|loss| log.started_at(*loss));
+        if self.config.eval_on_start && begun.step == 0 {
+            let stop = || watch.interrupter.should_stop();
+            let loss = mean_loss_until(self.stage, &model, &loaders.1, stop)?;
+            loss.inspect(|loss| watch.log.started_at(*loss));
         }
-        let quantization = QuantizationLog::new(&model, config, &log, begun.step == 0);
+        let learner = self.learner(model, lesson, (&selection, &watch), (&begun, restored))?;
+        let result = self
+            .training(loaders, &device, &watch, &begun)
+            .launch(learner);
+        watch.end(&self, result)
+    }
+
+    /// What the stage begins with: nothing, or what was restored, if it is of such a stage.
+    fn begun<M: Trainable>(
+        &self,
+        model: &M,
+        data: &Data<M>,
+        lesson: &Lesson,
+        restored: Option<&Restored>,
+    ) -> Result<State, QatError> {
+        let data = (data.0.as_slice(), data.1.as_slice());
+        let mut beginning = State::beginning(self.stage, self.config, model, data)?;
+        if let Some((teacher, _)) = lesson {
+            beginning.fingerprint.learns_from(teacher.model());
+        }
+        let Some(restored) = restored else {
+            return Ok(beginning);
+        };
+        restored.check(&beginning)?;
+        // Where states are saved may have changed.
+        Ok(State {
+            config: self.config.clone(),
+            ..restored.state.clone()
+        })
+    }
+
+    /// The module with its optimizer and schedule, where the stage begins.
+    fn learner<M: Trainable>(
+        &self,
+        model: M,
+        lesson: Lesson,
+        (selection, watch): (&Selection, &Watch<M>),
+        (begun, restored): (&State, Option<Restored>),
+    ) -> Result<Learner<FineTune<M>>, QatError> {
+        let config = self.config;
+        let quantization = QuantizationLog::new(&model, config, &watch.log, begun.step == 0);
+        let mut model = FineTune::new(model.train(), config)
+            .watched(begun.step, watch.saver.clone(), watch.guard.clone())
+            .measured(quantization);
+        if let Some((teacher, config)) = lesson {
+            model = model.taught_by(teacher, config);
+        }
+        let mut optimizer = selection.optimizer(adamw(config));
+        if let Some(restored) = &restored {
+            model = restored.model(model)?;
+            optimizer = restored.optimizer(optimizer)?;
+        }
+        let schedule = WarmupSchedule::new(config).starting_at(begun.step);
+        let schedule = ModuleLrScheduler::new(schedule);
+        Ok(Learner::new(selection.freeze(model), optimizer, schedule))
+    }
+
+    /// Burn's loop: one of its epochs is the interval between two evaluations.
+    fn training<M: Trainable>(
+        &self,
+        (train, valid): Loaders<M>,
+        device: &Device,
+        watch: &Watch<M>,
+        begun: &State,
+    ) -> SupervisedTraining<FineTune<M>> {
+        let config = self.config;
+        let progress = StageProgress::new(
+            self.console.clone(),
+            self.stage,
+            (begun.step, config.steps),
+            watch.interrupter.clone(),
+            watch.found.clone(),
+        );
         let n_intervals = config.steps.div_ceil(config.eval_steps);
-        let mut training = SupervisedTraining::new(dir, train_loader, valid_loader)
+        let mut training = SupervisedTraining::new(self.dir, train, valid)
             .metric_train_numeric(StepMetric::loss())
             .metric_valid_numeric(StepMetric::loss())
             .metric_train_numeric(StepMetric::tokens())
             .metric_train_numeric(StepMetric::grad_norm())
             .metric_train_numeric(LearningRateMetric::new())
             .num_epochs(n_intervals.saturating_sub(begun.history.valid.len()))
-            .with_metric_logger(log.clone())
+            .with_metric_logger(watch.log.clone())
             .with_application_logger(None)
-            .with_interrupter(interrupter)
-            .with_custom_checkpointers(best.clone(), Discard, Discard)
-            .with_checkpointing_strategy(SaveTheBest(log.clone()))
-            .with_training_strategy(ExecutionStrategy::single(device.autodiff()).into())
-            .renderer(progress.into_renderer(asked));
+            .with_interrupter(watch.interrupter.clone())
+            .with_custom_checkpointers(watch.best.clone(), Discard, Discard)
+            .with_checkpointing_strategy(SaveTheBest(watch.log.clone()))
+            .with_training_strategy(ExecutionStrategy::single(device.clone().autodiff()).into())
+            .renderer(progress.into_renderer(self.interrupter.clone()));
         if let Some(patience) = config.early_stopping {
-            training = training.early_stopping(StopEarly(log.clone(), patience));
+            training = training.early_stopping(StopEarly(watch.log.clone(), patience));
         }
-        if config.gradient_checkpointing && !config.recompute_layers {
-            training = training.gradient_checkpointing();
-        }
-        let mut model = FineTune::new(model.train(), config)
-            .watched(begun.step, saver, guard)
-            .measured(quantization);
-        if let Some((teacher, config)) = lesson {
-            model = model.taught_by(teacher, config);
-        }
-        let selection = Selection::new(&model, config)?;
-        let mut optimizer = selection.optimizer(adamw(config));
-        if let Some(restored) = &restored {
-            model = restored.model(model)?;
-            optimizer = restored.optimizer(optimizer)?;
-        }
-        let model = selection.freeze(model);
-        let schedule = WarmupSchedule::new(config).starting_at(begun.step);
-        let schedule = ModuleLrScheduler::new(schedule);
-        let result = training.launch(Learner::new(model, optimizer, schedule));
-
-        let (history, logged) = log.finish(&metrics_path);
-        let end = Ending {
-            stage,
-            dir,
-            config,
-            history,
-            best,
-            last: result.model,
-        };
-        let divergence = divergence
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(divergence) = divergence {
-            return Err(end.diverged(divergence));
-        }
-        match (result.error, logged) {
-            (Some(error), _) => Err(end.stopped(error.to_string())),
-            (None, Err(error)) => Err(end.stopped(error.to_string())),
-            (None, Ok(())) => end.outcome(),
+        match config.gradient_checkpointing && !config.recompute_layers {
+            true => training.gradient_checkpointing(),
+            false => training,
         }
     }
 }
