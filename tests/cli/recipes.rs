@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::example::{entries, error_of, mentions, run, text};
-use crate::recipe::results;
+use crate::recipe::{inputs, results};
 
 const SHORT: [&str; 5] = ["--smoke", "--prompts", "1", "--max-new-tokens", "2"];
 
@@ -108,8 +108,12 @@ fn options_and_overrides_reach_the_stages() {
     let recipe = "lora: {rank: 3}\nstages:\n  first: {method: sft, steps: 5}\n  sft: {from: first, steps: 6}\n  qat: {from: first, steps: 7}\n";
     std::fs::write(&file, recipe).expect("a file");
     let file = text(&file);
+    // The embedded dataset takes longer to generate than all this.
+    let inputs = inputs(dir.path());
+    let inputs = inputs.each_ref().map(String::as_str);
     let told = |args: &[&str]| {
-        let ended = run(&[&["--recipe", &file, "--dry-run"], args].concat());
+        let given = [&inputs[..], &["--recipe", &file, "--dry-run"]].concat();
+        let ended = run(&[&given, args].concat());
         assert!(ended.status.success(), "{ended:?}");
         String::from_utf8_lossy(&ended.stdout).into_owned()
     };
@@ -130,7 +134,7 @@ fn options_and_overrides_reach_the_stages() {
     let both = told(&["--batch-size", "4", "train.batch_size=2", "train.steps=11"]);
     mentions(&both, &["| first | 11 |", "| qat | 11 |", " | 2 | "]);
     mentions(&told(&["lora=null"]), &["(100.00 %)"]);
-    let refused = |args: &[&str]| error_of(&run(&[&["--dry-run"], args].concat()));
+    let refused = |args: &[&str]| error_of(&run(&[&inputs[..], &["--dry-run"], args].concat()));
     let sft = text(&recipes().join("sft_full.yaml"));
     mentions(
         &refused(&["--recipe", &sft, "--qat-lr", "1"]),
