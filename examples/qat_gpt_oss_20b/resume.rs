@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use burn_gpt_oss::{AdapterCheckpoint, GptOss};
 use burn_qat_train::{
-    History, Recipe, ResultTable, kept_record, load_record, round_adapters, saved_step,
+    History, Recipe, RecipeSource, ResultTable, kept_record, load_record, round_adapters,
+    saved_step,
 };
 use serde_json::Value;
 
@@ -18,10 +19,11 @@ use crate::terminal::say;
 /// Refuses to go on with a run that was told something else.
 pub fn check(out: &Path, recipe: &Recipe) -> Result<()> {
     let path = out.join(RECIPE);
-    let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
-    let saved: Value = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    // A key that the version of the run had not yet has its default.
+    let saved = RecipeSource::read(&path)?.resolve()?;
+    let [saved, now] = [&saved, recipe].map(serde_json::to_value);
     let mut differences = Vec::new();
-    compare("", &saved, &serde_json::to_value(recipe)?, &mut differences);
+    compare("", &saved?, &now?, &mut differences);
     if !differences.is_empty() {
         bail!(
             "{}: is of a run with other settings: {}; give those, or begin anew with --overwrite",
@@ -32,13 +34,16 @@ pub fn check(out: &Path, recipe: &Recipe) -> Result<()> {
     Ok(())
 }
 
-/// Lists the keys below which two recipes differ. Where the results are, and how often states are saved, may differ.
+/// Keys that say where and how often something is written, not what is trained.
+const OF_FILES: [&str; 3] = ["output", "save_steps", "report_to"];
+
+/// Lists the keys below which two recipes differ.
 fn compare(key: &str, saved: &Value, now: &Value, differences: &mut Vec<String>) {
     if let (Value::Object(saved), Value::Object(now)) = (saved, now) {
         let removed = saved.keys().filter(|name| !now.contains_key(*name));
         for name in now.keys().chain(removed) {
             let key = format!("{key}{}{name}", if key.is_empty() { "" } else { "." });
-            if key == "output" || key.ends_with(".save_steps") {
+            if OF_FILES.contains(&name.as_str()) {
                 continue;
             }
             let value = |map: &serde_json::Map<String, Value>| map.get(name).cloned();

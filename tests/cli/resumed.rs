@@ -198,4 +198,17 @@ fn only_the_same_run_goes_on() {
         &error_of(&output(&mut full)),
         &["`lora` was", "`stages.sft` was null"],
     );
+    // A recipe of before a key was there has its default; what is written may be chosen anew.
+    let saved = out.join("recipe.json");
+    let recipe = std::fs::read_to_string(&saved).expect("a recipe");
+    let mut recipe: serde_json::Value = serde_json::from_str(&recipe).expect("JSON");
+    for stage in ["lora_sft", "lora_qat"] {
+        let keys = recipe["stages"][stage].as_object_mut().expect("a stage");
+        keys.remove("learned_scales").expect("a key");
+    }
+    std::fs::write(&saved, recipe.to_string()).expect("a file");
+    let more = ["--resume", "train.report_to=[csv]"];
+    let ended = output(&mut command(dir.path(), &out, &[LORA, &more].concat()));
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(out.join("logs/lora_sft/metrics.csv").is_file());
 }
