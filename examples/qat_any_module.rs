@@ -11,7 +11,6 @@ use burn_qat_train::{Console, StageRun, TrainConfig, Trainable, mean_loss};
 struct Classifier {
     layers: [Linear; 3],
 }
-
 impl Trainable for Classifier {
     type Example = ([f32; 2], i32);
     type Batch = (Tensor<2>, Tensor<1, Int>);
@@ -35,12 +34,13 @@ fn main() -> anyhow::Result<()> {
         ([x, y], (5.0 * turns).rem_euclid(5.0) as i32)
     };
     let [train, valid]: [Vec<_>; 2] = [0..4000, 4000..5000].map(|i| i.map(point).collect());
-    let stage = |name, module, learning_rate| {
+    let stage = |name: &str, module, learning_rate| {
         let mut config = TrainConfig::default();
         (config.batch_size, config.micro_batch_size) = (100, 100);
         (config.steps, config.eval_steps, config.learning_rate) = (1000, 50, learning_rate);
-        let run = StageRun::new(name, "runs/any_module".as_ref(), &config);
+        let dir = format!("runs/any_module/{name}");
         let data = (train.clone(), valid.clone());
+        let run = StageRun::new(name, dir.as_ref(), &config);
         run.with_console(Console::Terminal).train(module, data)
     };
     let device = Device::flex();

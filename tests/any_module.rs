@@ -226,6 +226,12 @@ fn what_does_not_suit_the_module_is_refused() {
     assert!(message.contains("`teacher` is none"), "{message}");
     let message = refused(&config(), (data().0, Vec::new()));
     assert!(message.contains("`validation data` is empty"), "{message}");
+    let recomputed = TrainConfig {
+        recompute_layers: true,
+        ..config()
+    };
+    let message = refused(&recomputed, data());
+    assert!(message.contains("`recompute_layers` is true"), "{message}");
     let frozen = TrainConfig {
         frozen: vec!["middle*".into()],
         ..config()

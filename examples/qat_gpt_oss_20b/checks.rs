@@ -93,8 +93,13 @@ fn stage_estimate(
     if !settings.keeps_weights() {
         estimate.control = 0;
     }
+    let scales = 4 * stage.n_learned_scales(config);
+    estimate.weights += scales;
+    estimate.gradients += scales;
+    estimate.optimizer += 2 * scales;
+    estimate.update += scales;
     // A checkpoint in BF16, whose experts are decoded; packed ones stay in the file.
-    if stage.method == Method::Qad && stage.teacher.is_some() {
+    if stage.method == Method::Qad && (stage.teacher.is_some() || !packed) {
         estimate.teacher = 4 * config.num_expert_weights();
     }
     Ok(estimate)

@@ -21,7 +21,8 @@ pub fn print(
         // Stages may train different parameters: the largest number is what counts.
         None => {
             let stages = settings.stages.iter();
-            let trained = stages.map(|stage| stage.config.n_trained(config));
+            let trained =
+                stages.map(|stage| stage.config.n_trained(config) + stage.n_learned_scales(config));
             trained.max().unwrap_or(weights)
         }
     };

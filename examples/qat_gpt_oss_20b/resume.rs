@@ -34,8 +34,13 @@ pub fn check(out: &Path, recipe: &Recipe) -> Result<()> {
     Ok(())
 }
 
-/// Keys that say where and how often something is written, not what is trained.
-const OF_FILES: [&str; 3] = ["output", "save_steps", "report_to"];
+/// Whether a key says where or how often something is written, not what is trained.
+fn is_of_files(key: &str) -> bool {
+    let mut of_stage = key.strip_prefix("stages.").unwrap_or(key).split('.');
+    let name = of_stage.next_back();
+    let depth = of_stage.count();
+    key == "output" || depth == 1 && matches!(name, Some("save_steps" | "report_to"))
+}
 
 /// Lists the keys below which two recipes differ.
 fn compare(key: &str, saved: &Value, now: &Value, differences: &mut Vec<String>) {
@@ -43,7 +48,7 @@ fn compare(key: &str, saved: &Value, now: &Value, differences: &mut Vec<String>)
         let removed = saved.keys().filter(|name| !now.contains_key(*name));
         for name in now.keys().chain(removed) {
             let key = format!("{key}{}{name}", if key.is_empty() { "" } else { "." });
-            if OF_FILES.contains(&name.as_str()) {
+            if is_of_files(&key) {
                 continue;
             }
             let value = |map: &serde_json::Map<String, Value>| map.get(name).cloned();

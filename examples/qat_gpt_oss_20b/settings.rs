@@ -57,6 +57,16 @@ impl StagePlan {
         first.unwrap_or(PtqMethod::Nearest)
     }
 
+    /// Block scales that train: one for each block of the expert matrices.
+    pub fn n_learned_scales(&self, config: &GptOssConfig) -> u64 {
+        let learns = self.is_qat() && self.quantizers.learned_scales;
+        let mut schemes = self.policy.rules.iter().filter_map(|rule| rule.scheme);
+        let scheme = schemes.next().filter(|_| learns);
+        scheme.map_or(0, |scheme| {
+            config.num_expert_weights() / scheme.block_size() as u64
+        })
+    }
+
     /// The form of its checkpoints with rounded weights.
     pub fn packed_form(&self) -> CheckpointForm {
         let mut schemes = self.policy.rules.iter().filter_map(|rule| rule.scheme);

@@ -121,18 +121,13 @@ impl Run {
                 .source
                 .load(&self.device, master, |p| bar.checkpoint(&p))?;
             bar.finish();
-            if model.activation_quantizers().next().is_some() {
-                say(
-                    "the checkpoint rounds the inputs of its experts (W4A4); stages calibrate them anew, if they do so",
-                );
-            }
-            return Ok(model.without_activation_quantizers());
+            return Ok(unrounded_inputs(model));
         };
         let base = self
             .source
             .load_stored(&self.device, master, |p| bar.checkpoint(&p))?;
         bar.finish();
-        let (model, adapted) = insert_adapters(base, lora)?;
+        let (model, adapted) = insert_adapters(unrounded_inputs(base), lora)?;
         say(format_args!(
             "\nadapters of rank {} on {} weights:\n{}\n",
             lora.rank,
@@ -145,7 +140,8 @@ impl Run {
     /// The model as it lies in its file, without adapters.
     pub fn base(&self) -> Result<GptOss> {
         let master = self.settings.stages[0].config.element_types.master;
-        Ok(self.source.load_stored(&self.device, master, |_| {})?)
+        let base = self.source.load_stored(&self.device, master, |_| {})?;
+        Ok(base.without_activation_quantizers())
     }
 
     /// Quantizers on the weights, or on the sums of weights and adapters, that train rounded.
@@ -284,4 +280,14 @@ impl Run {
         let ptq = row.map(|row| (row.name.as_str(), row.report.loss.loss));
         write_plot(self.out(), curves, ptq)
     }
+}
+
+/// A model whose inputs are rounded by the stages that calibrate them, whatever its checkpoint says.
+fn unrounded_inputs(model: GptOss) -> GptOss {
+    if model.activation_quantizers().next().is_some() {
+        say(
+            "the checkpoint rounds the inputs of its experts (W4A4); stages that do so calibrate them anew",
+        );
+    }
+    model.without_activation_quantizers()
 }

@@ -129,6 +129,23 @@ fn what_is_loaded_computes_what_was_exported() {
     }
 }
 
+/// Scales of FP8 are of another kind: the magnitude is that of calibration all the same.
+#[test]
+fn inputs_in_fp8_have_the_magnitudes_of_calibration() {
+    let go_on = |_| ControlFlow::Continue(());
+    let format = burn_fp4::ActivationFormat::Fp8;
+    let model = calibrate_activations(moved(), format, &rows(), go_on);
+    let model = model.unwrap().unwrap();
+    let pairs = calibrated();
+    let pairs = model
+        .activation_quantizers()
+        .zip(pairs.activation_quantizers());
+    for ((path, fp8), (_, nvfp4)) in pairs {
+        let [fp8, nvfp4] = [fp8, nvfp4].map(|of| of.amax().into_scalar::<f32>());
+        assert!((fp8 / nvfp4 - 1.0).abs() < 1e-6, "{path}: {fp8}, {nvfp4}");
+    }
+}
+
 #[test]
 fn gptq_rounds_for_rounded_inputs() {
     let go_on = |_| ControlFlow::Continue(());

@@ -105,6 +105,11 @@ fn mistakes_are_answered_with_what_to_do() {
             &["`stages.sft.ptq`", "`nearest`, `mse`, `gptq`"],
         ),
         (
+            "stages:\n  qat: {}\n  more:\n    method: qat\n    from: qat\n    learned_scales: true\n",
+            &[],
+            &["my.yaml:5", "`learned_scales`", "those of `qat`"],
+        ),
+        (
             "train: {report_to: [tensorbord]}\nstages: {sft: {}}\n",
             &[],
             &["`stages.sft.report_to[0]`", "`csv`", "`tensorboard`"],

@@ -1,7 +1,7 @@
 //! Quantizers on the inputs of the experts, switched in all blocks at once.
 
 use burn::tensor::Device;
-use burn_fp4::{ActivationFormat, ActivationQuantizer, Calibration};
+use burn_fp4::{ActivationFormat, ActivationQuantizer, Calibration, Fp4Error};
 
 use super::GptOss;
 use crate::error::GptOssError;
@@ -85,7 +85,7 @@ impl GptOss {
         Ok(scales)
     }
 
-    /// Sets the magnitudes of NVFP4 quantizers from scales of this kind and quantizes with them from now on, as a
+    /// Sets the magnitudes of quantizers from scales of this kind and quantizes with them from now on, as a
     /// model does that is loaded from a checkpoint with these scales.
     ///
     /// # Errors
@@ -101,8 +101,7 @@ impl GptOss {
                 what: format!("a model without `{name}`"),
                 hint: "calibrate its inputs".into(),
             })?;
-            let set = found.with_amax(scale * NVFP4_AMAX_OVER_SCALE);
-            let set = set.and_then(ActivationQuantizer::enable);
+            let set = with_input_scale(found, *scale).and_then(ActivationQuantizer::enable);
             *quantizer = Some(set.map_err(GptOssError::fp4(&name))?);
             Ok(())
         })?;
@@ -170,8 +169,17 @@ impl GptOss {
     }
 }
 
-/// The largest magnitude over the global scale in NVFP4: the largest code times the largest block scale.
-const NVFP4_AMAX_OVER_SCALE: f32 = 6.0 * 448.0;
+/// A quantizer with the magnitude that has this scale in its format: 2688 or 1536 times the scale in NVFP4, 448 in FP8.
+fn with_input_scale(
+    quantizer: ActivationQuantizer,
+    scale: f32,
+) -> Result<ActivationQuantizer, Fp4Error> {
+    let of_one = quantizer.with_amax(1.0)?;
+    match of_one.input_scale()? {
+        Some(of_magnitude_one) => of_one.with_amax(scale * (1.0 / of_magnitude_one).round()),
+        None => Ok(of_one),
+    }
+}
 
 /// The name of the tensor that holds the scale of a quantizer.
 fn scale_name(path: &str) -> String {

@@ -27,7 +27,11 @@ pub(super) fn check_adapted(
                 "`stages.{name}` has `learned_scales` or another `gradient`, which go with the training of all parameters \
                  alone; leave them out, or `lora`"
             );
-            return Err((format!("stages.{name}.learned_scales"), message));
+            let key = match stage.learned_scales {
+                true => "learned_scales",
+                false => "gradient",
+            };
+            return Err((format!("stages.{name}.{key}"), message));
         }
         let policy = stage.quantize.policy().ok();
         let rounds = stage.method != Method::Sft || !stage.ptq.is_empty();

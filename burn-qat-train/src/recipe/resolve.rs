@@ -240,6 +240,13 @@ fn check_from((name, stage): (&str, &Stage), before: &[(String, Stage)]) -> Resu
             );
             Err(("quantize", message))
         }
+        (true, true) if earlier.quantizer_options() != stage.quantizer_options() => {
+            let message = format!(
+                "`gradient`, `learned_scales` and `global_refresh` of `stages.{name}` have to be those of `{from}`, whose \
+                 quantizers it goes on with"
+            );
+            Err(("from", message))
+        }
         _ => Ok(()),
     }
 }

@@ -31,12 +31,10 @@ fn one() -> f64 {
     1.0
 }
 
-/// The names of parameters that have no weight decay in the trainer of transformers: biases and norms; and what there
-/// is besides here, sinks and learned scales.
+/// The names of parameters that have no weight decay in the trainer of transformers: biases and norms; and what gpt-oss
+/// has besides, sinks.
 pub(super) fn without_decay() -> Vec<String> {
-    ["*bias", "*norm*", "*sinks", "*learned_scales"]
-        .map(String::from)
-        .to_vec()
+    ["*bias", "*norm*", "*sinks"].map(String::from).to_vec()
 }
 
 impl TrainConfig {
@@ -92,6 +90,9 @@ impl TrainConfig {
     }
 }
 
+/// Block scales that train; decay would draw them to zero.
+const LEARNED_SCALES: &str = "*learned_scales";
+
 /// The settings of parameters as sets of them.
 pub(super) struct Selection {
     frozen: Vec<String>,
@@ -144,7 +145,8 @@ impl Selection {
         }
         let mut groups = Vec::new();
         if config.weight_decay != 0.0 {
-            for pattern in &config.no_weight_decay {
+            let scales = LEARNED_SCALES.to_owned();
+            for pattern in config.no_weight_decay.iter().chain([&scales]) {
                 let optimizer = FusedAdamW::new(config).with_weight_decay(0.0);
                 groups.push((matching("no_weight_decay", pattern)?, optimizer));
             }

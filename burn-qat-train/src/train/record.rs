@@ -36,6 +36,8 @@ pub(super) enum Record<'a> {
 
 /// A file of records.
 trait RecordFile: Send {
+    /// What an error calls it.
+    fn name(&self) -> &'static str;
     fn write(&mut self, record: Record<'_>) -> io::Result<()>;
     fn flush(&mut self) -> io::Result<()>;
 }
@@ -43,7 +45,7 @@ trait RecordFile: Send {
 /// All files of a stage. After the first error nothing more is written.
 pub(super) struct RecordFiles {
     files: Vec<Box<dyn RecordFile>>,
-    error: Option<io::Error>,
+    error: Option<(&'static str, io::Error)>,
 }
 
 impl RecordFiles {
@@ -54,7 +56,16 @@ impl RecordFiles {
         formats: &[ReportTo],
     ) -> Result<Self, QatError> {
         let mut files: Vec<Box<dyn RecordFile>> = vec![Box::new(jsonl::Jsonl::new(stage, jsonl))];
-        for format in formats {
+        for format in [ReportTo::Csv, ReportTo::Tensorboard] {
+            if !formats.contains(&format) {
+                // An earlier run may have left what is not of this one.
+                let removed = match format {
+                    ReportTo::Csv => csv::remove(dir),
+                    ReportTo::Tensorboard => tensorboard::remove(dir),
+                };
+                removed.map_err(QatError::io(dir, "remove earlier metrics from"))?;
+                continue;
+            }
             let file = match format {
                 ReportTo::Csv => csv::create(stage, dir),
                 ReportTo::Tensorboard => tensorboard::create(dir),
@@ -67,16 +78,20 @@ impl RecordFiles {
     pub fn write(&mut self, record: Record<'_>) {
         for file in &mut self.files {
             if self.error.is_none() {
-                self.error = file.write(record).err();
+                let error = file.write(record).err();
+                self.error = error.map(|error| (file.name(), error));
             }
         }
     }
 
-    /// Whether all that was written is in the files.
-    pub fn finish(&mut self) -> io::Result<()> {
+    /// Whether all that was written is in the files; the name of the first that has not.
+    pub fn finish(&mut self) -> Result<(), (&'static str, io::Error)> {
         match self.error.take() {
             Some(error) => Err(error),
-            None => self.files.iter_mut().try_for_each(|file| file.flush()),
+            None => self
+                .files
+                .iter_mut()
+                .try_for_each(|file| file.flush().map_err(|error| (file.name(), error))),
         }
     }
 }

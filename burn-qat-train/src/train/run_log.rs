@@ -111,7 +111,10 @@ impl RunLog {
     pub fn finish(&self, path: &Path) -> (History, Result<(), QatError>) {
         let mut state = self.lock();
         let written = state.files.finish();
-        let written = written.map_err(QatError::io(path, "write"));
+        let written = written.map_err(|(name, error)| {
+            let path = path.with_file_name(name);
+            QatError::io(path, "write")(error)
+        });
         (state.history.clone(), written)
     }
 }

@@ -38,12 +38,22 @@ pub trait Trainable: Module + Sync + 'static {
         1
     }
 
-    /// What must hold of the module before it trains.
+    /// What must hold of the module before it trains. Unless a module says otherwise, its layers are not known, and
+    /// [`TrainConfig::recompute_layers`] is refused.
     ///
     /// # Errors
     /// Settings that do not suit it.
-    fn check(&self, _config: &TrainConfig) -> Result<(), QatError> {
-        Ok(())
+    fn check(&self, config: &TrainConfig) -> Result<(), QatError> {
+        match config.recompute_layers {
+            true => Err(QatError::Setting {
+                key: "recompute_layers",
+                expected: "false: this module does not say what its layers are; \
+                           `gradient_checkpointing` is for any module"
+                    .into(),
+                found: "true".into(),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// Whether the module can learn from a teacher.

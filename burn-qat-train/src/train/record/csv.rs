@@ -35,7 +35,19 @@ pub(super) fn create(stage: &str, dir: &Path) -> io::Result<Box<dyn RecordFile>>
     }))
 }
 
+/// Removes the rows of an earlier run.
+pub(super) fn remove(dir: &Path) -> io::Result<()> {
+    match std::fs::remove_file(dir.join(NAME)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 impl RecordFile for Csv {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn write(&mut self, record: Record<'_>) -> io::Result<()> {
         let empty = String::new;
         let (split, step, loss) = match record {

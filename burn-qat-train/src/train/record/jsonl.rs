@@ -40,6 +40,10 @@ impl Jsonl {
 }
 
 impl RecordFile for Jsonl {
+    fn name(&self) -> &'static str {
+        "metrics.jsonl"
+    }
+
     fn write(&mut self, record: Record<'_>) -> io::Result<()> {
         let object = self.object(record)?;
         writeln!(self.file, "{object}")

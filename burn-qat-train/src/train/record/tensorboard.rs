@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{Record, RecordFile};
 
 const PREFIX: &str = "events.out.tfevents.";
+const SUFFIX: &str = ".burn-qat";
 /// What the first event of a file says.
 const VERSION: &str = "brain.Event:2";
 
@@ -22,16 +23,10 @@ struct Events {
 
 /// A new event file, in the place of those of an earlier run, whose curves it repeats.
 pub(super) fn create(dir: &Path) -> io::Result<Box<dyn RecordFile>> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(PREFIX) {
-            fs::remove_file(&path)?;
-        }
-    }
+    remove(dir)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let started = now.unwrap_or_default().as_secs_f64();
-    let name = format!("{PREFIX}{started:.0}.burn-qat");
+    let name = format!("{PREFIX}{started:.0}{SUFFIX}");
     let mut events = Events {
         file: File::create(dir.join(name))?,
         started,
@@ -41,6 +36,18 @@ pub(super) fn create(dir: &Path) -> io::Result<Box<dyn RecordFile>> {
     text(&mut event, 3, VERSION);
     events.record(&event)?;
     Ok(Box::new(events))
+}
+
+/// Removes the event files of earlier runs, not those of other programs.
+pub(super) fn remove(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 impl Events {
@@ -72,6 +79,10 @@ impl Events {
 }
 
 impl RecordFile for Events {
+    fn name(&self) -> &'static str {
+        "TensorBoard's event file"
+    }
+
     fn write(&mut self, record: Record<'_>) -> io::Result<()> {
         match record {
             Record::Start(loss) => self.scalars(0, &[("eval/loss", loss)]),

@@ -55,6 +55,7 @@ fn of_data<E: Serialize>(key: &'static str, examples: &[E]) -> Result<String, Qa
     let mut hash = Fnv::default();
     for example in examples {
         let written = serde_json::to_writer(&mut hash, example);
+        hash.add(b"\n");
         written.map_err(|error| QatError::Setting {
             key,
             expected: "examples that can be written as JSON, to tell data apart".into(),
