@@ -94,6 +94,7 @@ fn example(vocabulary: usize, n_tokens: usize) -> TokenizedExample {
     TokenizedExample {
         tokens: (0..=n_tokens).map(token).collect(),
         loss_mask: vec![true; n_tokens + 1],
+        starts: Vec::new(),
     }
 }
 
@@ -116,6 +117,7 @@ impl Run {
         let valid = TokenizedExample {
             tokens: self.example.tokens[..65.min(self.example.tokens.len())].to_vec(),
             loss_mask: vec![true; 65.min(self.example.tokens.len())],
+            starts: Vec::new(),
         };
         let data = (vec![self.example.clone()], vec![valid]);
         let (start, first, interrupter) = (Instant::now(), n_steps(self.dir()), Interrupter::new());

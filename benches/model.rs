@@ -57,6 +57,7 @@ fn batch(device: &Device) -> StepBatch {
         .map(|seed| TokenizedExample {
             tokens: tokens(seed),
             loss_mask: vec![true; LEN + 1],
+            starts: Vec::new(),
         })
         .collect();
     StepBatch::new(&examples.iter().collect::<Vec<_>>(), SEQUENCES, device)

@@ -16,8 +16,8 @@ use anyhow::{Context, Error, Result};
 use burn::module::Module;
 use burn::tensor::Device;
 use burn_gpt_oss::{
-    CheckpointForm, CheckpointWriter, GptOss, GptOssConfig, LayerType, LossMask, RopeConfig,
-    Tokenizer,
+    AnalysisPolicy, CheckpointForm, CheckpointWriter, GptOss, GptOssConfig, LayerType, LossMask,
+    RenderOptions, RopeConfig, Tokenizer,
 };
 use burn_qat_train::{
     ChatFormat, ChatRecord, Console, DataNotes, QuantPolicy, StageRun, TokenizedExample,
@@ -98,6 +98,7 @@ fn pretrain(
 ) -> Result<GptOss> {
     let format = ChatFormat {
         system: None,
+        rendering: RenderOptions::library().with_analysis(AnalysisPolicy::Keep),
         loss_mask: LossMask::default(),
         max_length: 160,
     };

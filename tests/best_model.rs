@@ -37,6 +37,7 @@ fn data() -> (Vec<TokenizedExample>, Vec<TokenizedExample>) {
     let example = |seed: usize, step: usize| TokenizedExample {
         tokens: (0..16).map(|i| ((i * step + seed) % 32) as u32).collect(),
         loss_mask: vec![true; 16],
+        starts: Vec::new(),
     };
     let train = (0..4).map(|seed| example(seed, 3)).collect();
     let valid = (0..4).map(|seed| example(seed + 1, 5)).collect();

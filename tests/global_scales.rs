@@ -163,6 +163,7 @@ fn batch(device: &Device) -> StepBatch {
             .map(|i| ((i * 31 + seed * 17) % 100) as u32)
             .collect(),
         loss_mask: vec![true; 9],
+        starts: Vec::new(),
     };
     let examples = [example(1), example(2)];
     StepBatch::new(&examples.iter().collect::<Vec<_>>(), 2, device)

@@ -33,6 +33,7 @@ fn example(seed: u32, n_tokens: u32, vocab_size: usize) -> TokenizedExample {
     TokenizedExample {
         tokens: (0..n_tokens).map(token).collect(),
         loss_mask: vec![true; n_tokens as usize],
+        starts: Vec::new(),
     }
 }
 

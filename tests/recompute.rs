@@ -47,6 +47,7 @@ fn batch(device: &Device) -> StepBatch {
                 .map(|i| ((i * 7 + seed * 31) % 128) as u32)
                 .collect(),
             loss_mask: (0..len).map(|i| i % 4 != seed % 2).collect(),
+            starts: Vec::new(),
         }
     };
     let examples: Vec<_> = (0..4).map(example).collect();

@@ -49,6 +49,7 @@ fn peaks(n_layers: usize, recompute_layers: bool) -> [usize; 3] {
         let example = TokenizedExample {
             tokens: (0..=len).map(|i| (i * 7 % VOCABULARY) as u32).collect(),
             loss_mask: vec![true; len + 1],
+            starts: Vec::new(),
         };
         let batch = StepBatch::new(&[&example], 1, &device);
         peak_of(|| TrainStep::step(&stage, batch).grads)

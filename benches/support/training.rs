@@ -47,6 +47,7 @@ pub fn batch_of(vocabulary: usize, n_sequences: usize, len: usize, device: &Devi
         .map(|seed| TokenizedExample {
             tokens: tokens(seed),
             loss_mask: vec![true; len + 1],
+            starts: Vec::new(),
         })
         .collect();
     let batch = StepBatch::new(&examples.iter().collect::<Vec<_>>(), n_sequences, device);

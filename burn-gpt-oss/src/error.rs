@@ -237,6 +237,21 @@ pub enum GptOssError {
         /// The absent tokens.
         tokens: Vec<String>,
     },
+    /// A tokenizer is not that of the model.
+    #[error(
+        "{}: `{token}` is token {id}, expected {expected}; use the tokenizer.json of the checkpoint",
+        path.display()
+    )]
+    WrongTokenizer {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// The special token.
+        token: String,
+        /// Its id in the file.
+        id: u32,
+        /// Which id was expected, and who says so.
+        expected: String,
+    },
     /// A spelling that was given as a special token is none.
     #[error("{}: there is no special token `{token}`, only {}", path.display(), listed(known))]
     UnknownSpecialToken {
@@ -253,6 +268,20 @@ pub enum GptOssError {
         /// Index of the message in the conversation.
         message: usize,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// A function of a conversation cannot be described to the model.
+    #[error("{reason}")]
+    Tool {
+        /// Which one, and why.
+        reason: String,
+    },
+    /// Tokens are no harmony messages.
+    #[error("token {token}: {reason}")]
+    Harmony {
+        /// Index of the token.
+        token: usize,
+        /// What is wrong.
         reason: String,
     },
     /// A device failed.

@@ -29,9 +29,10 @@ pub use adapter::{AdapterCheckpoint, AdapterDialect, AdapterRounding, AdapterSet
 pub use attention::Attention;
 pub use chat::{
     AnalysisPolicy, BuiltinTool, Completion, CompletionEvent, CompletionPart, CompletionStream,
-    Conversation, FunctionTool, HarmonyDecoder, HarmonyEncoder, LossMask, Message, MessageSpan,
-    ReasoningEffort, Rendered, Role, SpanSource, SystemContent, parse_completion,
-    parse_completion_until, render_completion, render_training, stop_tokens,
+    Content, Conversation, FunctionTool, HarmonyDecoder, HarmonyEncoder, HarmonyParser,
+    HarmonyVariant, LossMask, Message, MessageSpan, ParserState, ReasoningEffort, RenderOptions,
+    Rendered, Role, SpanSource, Strictness, SystemContent, ToolCall, parse_completion,
+    parse_completion_until, parse_messages, render_completion, render_training, stop_tokens,
 };
 pub use checkpoint::{
     CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, OutputDirectory,

@@ -1,10 +1,12 @@
 //! Text to tokens and back with the `tokenizer.json` of a checkpoint.
 
 mod byte_alphabet;
+mod check;
 #[cfg(test)]
 pub(crate) mod small;
 #[cfg(test)]
 mod tests;
+mod tiktoken;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,20 @@ impl Tokenizer {
     /// `<|message|>`, `<|channel|>` or `<|return|>` are absent.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, GptOssError> {
         Self::parse(bytes, PathBuf::from("tokenizer.json"))
+    }
+
+    /// Loads a vocabulary in tiktoken's form, `o200k_base.tiktoken`, with harmony's special tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`GptOssError::Io`] if the file cannot be read, [`GptOssError::Tokenizer`] if it is not the
+    /// vocabulary of gpt-oss.
+    pub fn from_tiktoken(path: impl AsRef<Path>) -> Result<Self, GptOssError> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(GptOssError::io(path, "read"))?;
+        let json =
+            tiktoken::tokenizer_json(&text).map_err(|reason| tokenizer_error(path, reason))?;
+        Self::parse(json.to_string().as_bytes(), path.to_owned())
     }
 
     fn parse(bytes: &[u8], path: PathBuf) -> Result<Self, GptOssError> {
@@ -233,6 +249,10 @@ impl HarmonyEncoder for Tokenizer {
 impl HarmonyDecoder for Tokenizer {
     fn decode(&self, tokens: &[u32]) -> String {
         Self::decode(self, tokens)
+    }
+
+    fn token_bytes(&self, token: u32) -> Option<Vec<u8>> {
+        Self::token_bytes(self, token)
     }
 }
 

@@ -23,8 +23,9 @@ pub use adapt::{
     insert_adapters, round_adapters, unround_adapters,
 };
 pub use data::{
-    BadRows, ChatDataset, ChatFormat, ChatRecord, DataNote, DataNotes, MicroBatch, Tokenized,
-    TokenizedExample, read_jsonl,
+    BadRows, ChatDataset, ChatFormat, ChatRecord, ColumnMap, DataNote, DataNotes, DataStatistics,
+    MicroBatch, PackedExamples, ReadOptions, Split, Tokenized, TokenizedExample, dataset_files,
+    for_each_record, read_dataset,
 };
 pub use disk::check_disk;
 pub use distill::{DistillConfig, Divergence, Teacher};

@@ -8,6 +8,7 @@ mod config;
 #[cfg(feature = "tui")]
 mod dashboard;
 mod discard;
+pub(crate) mod documents;
 mod early_stopping;
 mod ending;
 mod gpt_oss;

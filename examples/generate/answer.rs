@@ -170,6 +170,8 @@ impl Reader<'_> {
                     answer.stopped |= pushed.stopped;
                 }
                 CompletionEvent::Text(text) => answer.add(&text, screen),
+                // Its text was shown as it came; nothing is called here.
+                CompletionEvent::Call(_) => {}
                 CompletionEvent::End => {
                     self.release(answer, screen);
                     screen.end();

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Error, Result, ensure};
 use burn::tensor::Device;
 use burn_gpt_oss::{
-    AnalysisPolicy, CheckpointReader, Conversation, ElementTypes, GenerateOptions, Generation,
-    GptOss, GptOssError, Message, PromptCache, SystemContent, Tokenizer, render_completion,
+    CheckpointReader, Conversation, ElementTypes, GenerateOptions, Generation, GptOss, GptOssError,
+    Message, PromptCache, RenderOptions, SystemContent, Tokenizer, render_completion,
 };
 use tempfile::TempDir;
 
@@ -52,6 +52,7 @@ impl<'a> Chat<'a> {
     fn with(dir: &Path, args: &'a Args, cancel: Cancel) -> Result<Self> {
         let reader = CheckpointReader::open(dir)?;
         let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json"))?;
+        tokenizer.check(reader.config())?;
         let options = args.options(&tokenizer, &reader.eos_token_ids()?)?;
         args.stop_strings()?;
         let device = args.device.open();
@@ -145,7 +146,11 @@ impl<'a> Chat<'a> {
             system.with_date(self.args.date.as_str())
         });
         let chat = Conversation::from_chat(messages.to_vec(), system)?;
-        let policy = AnalysisPolicy::DropBeforeFinal;
-        Ok(render_completion(&chat, &self.tokenizer, policy)?)
+        // The embedded model was made with the library's rendering.
+        let options = match self.args.model.is_some() {
+            true => RenderOptions::template(),
+            false => RenderOptions::library(),
+        };
+        Ok(render_completion(&chat, &self.tokenizer, options)?)
     }
 }

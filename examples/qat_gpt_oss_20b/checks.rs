@@ -166,7 +166,9 @@ pub fn prompts(
         "--max-new-tokens {answer} leaves no room for a prompt in the context of {context} tokens"
     );
     let (mut prompts, mut notes) = (Vec::new(), DataNotes::default());
-    for record in &data.valid_records {
+    // A plain text asks nothing.
+    let asks = |record: &&ChatRecord| record.text.is_none();
+    for record in data.valid_records.iter().filter(asks) {
         if prompts.len() == settings.recipe.evaluation.prompts {
             break;
         }

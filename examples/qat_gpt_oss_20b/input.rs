@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use burn_gpt_oss::{CheckpointReader, GptOssConfig, OutputDirectory, Tokenizer};
 use burn_qat_train::{
-    BadRows, ChatFormat, ChatRecord, DataNotes, QatError, Recipe, TokenizedExample, read_jsonl,
+    ChatFormat, ChatRecord, DataNotes, PackedExamples, QatError, Recipe, Split, TokenizedExample,
+    read_dataset,
 };
-use rand::seq::SliceRandom;
-use rand::{SeedableRng, rngs::StdRng};
 
-use crate::dataset::{Example, Split, sft_examples, write_jsonl};
+use crate::dataset::{self, Example, sft_examples, write_jsonl};
 use crate::embedded;
-use crate::terminal::{visible, warn};
+use crate::terminal::{say, visible, warn};
 
 /// Conversations of the embedded dataset.
 const EMBEDDED_TRAIN: usize = 14_400;
@@ -23,8 +22,8 @@ const SHORT_CALIBRATION: usize = 8;
 /// Training and validation data.
 pub struct Data {
     pub train: Vec<TokenizedExample>,
-    /// Lines of a file that the training data is from.
-    lines: Vec<Option<usize>>,
+    /// Lines of the files that each training example is from.
+    lines: Vec<Vec<usize>>,
     pub valid: Vec<TokenizedExample>,
     /// What is neither trained on nor held out, where something is calibrated.
     pub calibration: Vec<TokenizedExample>,
@@ -49,14 +48,29 @@ impl Data {
         Ok(())
     }
 
+    /// Puts training conversations into rows, and tells how full they are.
+    fn pack(&mut self, max_length: usize) {
+        let packed = PackedExamples::new(&self.train, max_length);
+        say(format!(
+            "packed {} conversations into {} rows of {max_length} tokens, {:.1} % full",
+            self.train.len(),
+            packed.examples.len(),
+            100.0 * packed.efficiency()
+        ));
+        let lines = |row: &Vec<usize>| {
+            let lines = row.iter().filter_map(|i| self.lines.get(*i));
+            lines.flatten().copied().collect()
+        };
+        self.lines = packed.members.iter().map(lines).collect();
+        self.train = packed.examples;
+    }
+
     /// Where training examples are from, for messages.
     pub fn name(&self, examples: &[usize]) -> String {
-        let line = |example: &usize| self.lines.get(*example).copied().flatten();
-        let lines: Vec<String> = examples
+        let lines = examples
             .iter()
-            .filter_map(line)
-            .map(|n| n.to_string())
-            .collect();
+            .filter_map(|example| self.lines.get(*example));
+        let lines: Vec<String> = lines.flatten().map(ToString::to_string).collect();
         match lines.is_empty() {
             true => format!("training examples {examples:?}, counted from 0"),
             false => format!("lines {} of the data", lines.join(", ")),
@@ -130,6 +144,9 @@ pub fn data(
         Some(path) => {
             let mut data = given(path, recipe, format, tokenizer)?;
             data.keep_for_calibration(n_calibration)?;
+            if recipe.dataset.packing {
+                data.pack(format.max_length);
+            }
             Ok(data)
         }
         None if recipe.model.is_some() => {
@@ -139,7 +156,7 @@ pub fn data(
             let generated = generate(short, n_calibration);
             let [train, valid, calibration] = generated.each_ref().map(|list| records(list));
             let (train, valid, calibration) = (train?, valid?, calibration?);
-            Ok(Data {
+            let mut data = Data {
                 train: format.tokenize_all(&train, tokenizer)?.examples,
                 lines: Vec::new(),
                 valid: format.tokenize_all(&valid, tokenizer)?.examples,
@@ -149,18 +166,86 @@ pub fn data(
                 },
                 valid_records: valid,
                 generated: Some(generated),
-            })
+            };
+            if recipe.dataset.packing {
+                data.pack(format.max_length);
+            }
+            Ok(data)
         }
     }
 }
 
-/// The file, split at random. What cannot be used is told before anything is refused for want of it.
+/// The files, split at random or by file. What cannot be used is told before anything is refused for want
+/// of it.
 fn given(path: &Path, recipe: &Recipe, format: &ChatFormat, tokenizer: &Tokenizer) -> Result<Data> {
-    let bad_rows = match recipe.dataset.skip_bad_rows {
-        true => BadRows::Skip,
-        false => BadRows::Refuse,
+    let mut rows = tokenized(path, recipe, format, tokenizer)?;
+    let n_train = rows.examples.len();
+    let mut split = match &recipe.eval_data {
+        None => Split::random(n_train, recipe.dataset.eval_fraction, recipe.seed),
+        Some(path) => {
+            let valid = tokenized(path, recipe, format, tokenizer)?;
+            rows.records.extend(valid.records);
+            rows.examples.extend(valid.examples);
+            Split {
+                train: (0..n_train).collect(),
+                valid: (n_train..rows.examples.len()).collect(),
+            }
+        }
     };
-    let dataset = read_jsonl(path, bad_rows).map_err(|error| match error {
+    let both = split.remove_overlap(&rows.examples);
+    let mut notes = DataNotes::default();
+    for index in both {
+        let text = "conversations that are held out, too, token for token: not trained";
+        notes.add(text, rows.records[index].line);
+    }
+    tell(&notes);
+    if split.valid.is_empty() || split.train.is_empty() {
+        bail!(
+            "{}: {} usable conversations leave nothing for {}; use more data or another --eval-fraction",
+            path.display(),
+            rows.examples.len(),
+            match split.valid.is_empty() {
+                true => "validation",
+                false => "training",
+            }
+        );
+    }
+    let line = |index: &usize| rows.records[*index].line.into_iter().collect();
+    Ok(Data {
+        train: split
+            .train
+            .iter()
+            .map(|i| rows.examples[*i].clone())
+            .collect(),
+        lines: split.train.iter().map(line).collect(),
+        valid: split
+            .valid
+            .iter()
+            .map(|i| rows.examples[*i].clone())
+            .collect(),
+        calibration: Vec::new(),
+        valid_records: split
+            .valid
+            .iter()
+            .map(|i| rows.records[*i].clone())
+            .collect(),
+        generated: None,
+    })
+}
+
+/// Conversations that can be used, and their tokens.
+struct Rows {
+    records: Vec<ChatRecord>,
+    examples: Vec<TokenizedExample>,
+}
+
+fn tokenized(
+    path: &Path,
+    recipe: &Recipe,
+    format: &ChatFormat,
+    tokenizer: &Tokenizer,
+) -> Result<Rows> {
+    let dataset = read_dataset(path, &recipe.dataset.reading()).map_err(|error| match error {
         QatError::DatasetLine { .. } => {
             anyhow!("{error} (--skip-bad-rows leaves such rows out and counts them)")
         }
@@ -169,31 +254,10 @@ fn given(path: &Path, recipe: &Recipe, format: &ChatFormat, tokenizer: &Tokenize
     tell(&dataset.notes);
     let tokenized = format.tokenize_all(&dataset.records, tokenizer)?;
     tell(&tokenized.notes);
-    let records = tokenized
-        .indices
-        .iter()
-        .map(|i| dataset.records[*i].clone());
-    let mut rows: Vec<_> = records.zip(tokenized.examples).collect();
-    rows.shuffle(&mut StdRng::seed_from_u64(recipe.seed));
-    let valid = (rows.len() as f64 * recipe.dataset.eval_fraction).ceil() as usize;
-    if valid == 0 || valid >= rows.len() {
-        bail!(
-            "{}: {} usable conversations leave nothing for {}; use more data or another --eval-fraction",
-            path.display(),
-            rows.len(),
-            if valid == 0 { "validation" } else { "training" }
-        );
-    }
-    let train = rows.split_off(valid);
-    let lines = train.iter().map(|(record, _)| record.line).collect();
-    let (valid_records, valid) = rows.into_iter().unzip();
-    Ok(Data {
-        train: train.into_iter().map(|(_, example)| example).collect(),
-        lines,
-        valid,
-        calibration: Vec::new(),
-        valid_records,
-        generated: None,
+    let record = |i: &usize| dataset.records[*i].clone();
+    Ok(Rows {
+        records: tokenized.indices.iter().map(record).collect(),
+        examples: tokenized.examples,
     })
 }
 
@@ -210,9 +274,13 @@ fn generate(short: bool, n_calibration: usize) -> [Vec<Example>; 3] {
     } else {
         (EMBEDDED_TRAIN, EMBEDDED_VALID)
     };
-    let mut all = sft_examples(Split::Train, train + n_calibration, 7);
+    let mut all = sft_examples(dataset::Split::Train, train + n_calibration, 7);
     let calibration = all.split_off(all.len().saturating_sub(n_calibration));
-    [all, sft_examples(Split::HeldOut, valid, 7), calibration]
+    [
+        all,
+        sft_examples(dataset::Split::HeldOut, valid, 7),
+        calibration,
+    ]
 }
 
 fn records(examples: &[Example]) -> Result<Vec<ChatRecord>> {

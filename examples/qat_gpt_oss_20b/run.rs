@@ -55,6 +55,7 @@ impl Run {
             .transpose()?;
         let config = input::config(given.as_ref())?;
         let tokenizer = input::tokenizer(&recipe)?;
+        tokenizer.check(&config)?;
         let format = format_of(&recipe.dataset, &config);
         let data = input::data(&recipe, args.smoke, &format, &tokenizer)?;
         let settings = Settings::new(recipe, format, data.train.len())?;

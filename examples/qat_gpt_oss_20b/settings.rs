@@ -1,10 +1,10 @@
 //! A recipe as this program runs it: the stages with their titles, policies and numbers of steps.
 
 use anyhow::Result;
-use burn_gpt_oss::{CheckpointForm, GptOssConfig, SystemContent};
+use burn_gpt_oss::{CheckpointForm, GptOssConfig};
 use burn_qat_train::{
     ChatFormat, DatasetSettings, EvalOptions, Method, PtqMethod, PtqMethods, QuantPolicy,
-    QuantizerOptions, Recipe, Stage, SystemBlock, TrainConfig,
+    QuantizerOptions, Recipe, Stage, TrainConfig,
 };
 
 /// What a run does, all values decided.
@@ -181,13 +181,9 @@ impl Settings {
 
 /// How conversations become tokens that a model with this context can be trained on.
 pub fn format_of(dataset: &DatasetSettings, config: &GptOssConfig) -> ChatFormat {
-    let system = match dataset.system {
-        SystemBlock::Published => Some(SystemContent::default().with_date(dataset.date.as_str())),
-        SystemBlock::None => None,
-    };
+    let format = ChatFormat::new(dataset);
     ChatFormat {
-        system,
-        loss_mask: dataset.loss_mask,
-        max_length: dataset.max_length.min(config.max_position_embeddings),
+        max_length: format.max_length.min(config.max_position_embeddings),
+        ..format
     }
 }

@@ -266,6 +266,7 @@ fn dropout_in_layers_that_run_again() {
     let example = TokenizedExample {
         tokens: (0..8).collect(),
         loss_mask: vec![true; 8],
+        starts: Vec::new(),
     };
     let (dir, data) = (
         tempfile::tempdir().unwrap(),

@@ -20,6 +20,7 @@ pub fn examples(n: usize) -> Vec<TokenizedExample> {
     let example = |seed| TokenizedExample {
         tokens: tokens(seed),
         loss_mask: vec![true; 20],
+        starts: Vec::new(),
     };
     (0..n).map(example).collect()
 }

@@ -20,6 +20,7 @@ fn rows() -> Vec<TokenizedExample> {
     let row = |seed: u32| TokenizedExample {
         tokens: (0..9 + seed).map(|i| (i * 7 + seed * 13) % 60).collect(),
         loss_mask: vec![true; 9 + seed as usize],
+        starts: Vec::new(),
     };
     (0..4).map(row).collect()
 }

@@ -39,6 +39,7 @@ fn batch(device: &Device) -> MicroBatch {
     let example = |len: usize, step: usize| TokenizedExample {
         tokens: (0..len).map(|i| ((i * step + 3) % 50) as u32).collect(),
         loss_mask: (0..len).map(|i| i % 3 > 0).collect(),
+        starts: Vec::new(),
     };
     MicroBatch::new(&[&example(14, 11), &example(9, 7)], device)
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use burn::tensor::FloatDType;
 use burn_gpt_oss::{
-    AnalysisPolicy, CheckpointReader, Conversation, Finish, GenerateOptions, GeneratedText, GptOss,
-    Message, Sampling, StopStrings, Tokenizer, generate_text, render_completion, stop_tokens,
+    CheckpointReader, Conversation, Finish, GenerateOptions, GeneratedText, GptOss, Message,
+    RenderOptions, Sampling, StopStrings, Tokenizer, generate_text, render_completion, stop_tokens,
 };
 
 use crate::model::device;
@@ -26,7 +26,7 @@ fn chat() -> (GptOss, Tokenizer, Vec<u32>) {
         Message::user(question),
     ];
     let chat = Conversation::from_chat(messages, None).expect("a conversation");
-    let prompt = render_completion(&chat, &tokenizer, AnalysisPolicy::Keep).expect("a prompt");
+    let prompt = render_completion(&chat, &tokenizer, RenderOptions::library()).expect("a prompt");
     (model, tokenizer, prompt)
 }
 

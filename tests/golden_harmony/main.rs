@@ -1,9 +1,10 @@
 //! Compares chat rendering, loss masks, parsing and tokenization with openai-harmony 0.0.8.
 //!
-//! The data is in `golden/harmony` next to this file, or in the directory `GOLDEN_DIR`. Everything in
-//! it is visited: what this version does not offer is listed by name, and anything that is neither
-//! compared nor listed fails.
+//! The data is in `golden/harmony` next to this file, or in the directory `GOLDEN_DIR`. Names, counts and
+//! expectations come from its files, and everything in them is visited. What differs on purpose is told
+//! apart by what the data says, not by its name.
 
+mod completions;
 mod conversations;
 mod golden;
 #[path = "../support/o200k.rs"]
@@ -13,7 +14,7 @@ mod template;
 mod tokens;
 mod vocabulary;
 
-use vocabulary::{Reference, tokenizer};
+use vocabulary::{Reference, tiktoken_file, tokenizer};
 
 #[test]
 fn conversations_equal_the_library() {
@@ -36,8 +37,13 @@ fn chats_equal_the_published_template() {
 }
 
 #[test]
-fn completions_are_read_like_the_library_does() {
+fn messages_are_parsed_like_the_library_does() {
     parse::check(&Reference::new());
+}
+
+#[test]
+fn completions_hold_the_messages_of_the_library() {
+    completions::check(&Reference::new());
 }
 
 #[test]
@@ -49,4 +55,9 @@ fn tokens_equal_the_library() {
 #[test]
 fn tokens_equal_the_library_with_a_tokenizer_file() {
     tokens::check("tokenizer.json", &tokenizer());
+}
+
+#[test]
+fn tokens_equal_the_library_with_a_tiktoken_file() {
+    tokens::check("tiktoken file", &tiktoken_file());
 }

@@ -17,6 +17,7 @@ pub fn examples(seed: u32) -> Vec<TokenizedExample> {
         TokenizedExample {
             tokens: (0..10 + n % 3).map(token).collect(),
             loss_mask: vec![true; (10 + n % 3) as usize],
+            starts: Vec::new(),
         }
     };
     (0..8).map(example).collect()

@@ -1,5 +1,6 @@
 use super::encoder::HarmonyDecoder;
-use super::header::CompletionPart;
+use super::header::{CompletionPart, Header, Unframed};
+use super::tool::ToolCall;
 use super::turn::{Step, Turn};
 
 /// What a model answered to a prompt of [`render_completion`](crate::render_completion).
@@ -7,16 +8,23 @@ use super::turn::{Step, Turn};
 pub struct Completion {
     /// The reasoning: messages in channel `analysis`, joined by a newline.
     pub thinking: Option<String>,
+    /// What the person is told before tools are called: messages in channel `commentary`, joined by a
+    /// newline.
+    pub preamble: Option<String>,
     /// The answer: messages in channel `final` or without channel, joined by a newline.
     pub content: Option<String>,
+    /// The calls of tools.
+    pub tool_calls: Vec<ToolCall>,
     /// Whether the model ended its turn, usually with `<|return|>` or `<|call|>`.
     pub finished: bool,
 }
 
 /// Reads what a model generated after `<|start|>assistant`, up to the end of its turn.
 ///
-/// Accepts every token sequence: a message that breaks off is kept as far as it goes. Tool calls, other
-/// channels, messages in the name of other roles and text that is no message are left out;
+/// Accepts every token sequence: a message that breaks off is kept as far as it goes, and what models do
+/// wrong is mended where it can be: no `<|message|>` behind a channel, no stop token before the next
+/// message, the name of a tool behind the channel or in its place. Unknown channels, messages in the name
+/// of other roles and text that is no message are left out;
 /// [`CompletionStream`](crate::CompletionStream) tells them, too.
 pub fn parse_completion<D: HarmonyDecoder + ?Sized>(tokens: &[u32], decoder: &D) -> Completion {
     parse_completion_until(tokens, decoder, &[])
@@ -32,44 +40,90 @@ pub fn parse_completion_until<D: HarmonyDecoder + ?Sized>(
     let mut completion = Completion::default();
     let mut turn = Turn::new(decoder);
     turn.add_turn_ends(stop_tokens);
-    let mut open = None;
-    for (index, &token) in tokens.iter().enumerate() {
+    let mut open: Option<Open> = None;
+    for &token in tokens {
         match turn.step(token) {
-            Step::Start(header) => open = Some((header.part, index + 1)),
-            Step::End => {
-                if let Some((part, start)) = open.take() {
-                    completion.add(part, &decoder.decode(&tokens[start..index]));
-                }
-            }
-            Step::Content | Step::None | Step::Unframed(_) | Step::UnframedStart(_) => {}
+            Step::Start(header) => open = Some(header.into()),
+            Step::UnframedStart(text) => open = Some(text.into()),
+            Step::Unframed(text) => completion.add(text.into(), decoder),
+            Step::Content => open.iter_mut().for_each(|open| open.tokens.push(token)),
+            Step::End => open
+                .take()
+                .into_iter()
+                .for_each(|open| completion.add(open, decoder)),
+            Step::None => {}
         }
     }
-    if let Some((part, start)) = open {
-        completion.add(part, &decoder.decode(&tokens[start..]));
+    if let Step::Unframed(text) = turn.finish() {
+        open = Some(text.into());
+    }
+    // A call that breaks off is none: its arguments are not all there.
+    if let Some(open) = open.filter(|open| open.part != CompletionPart::Call) {
+        completion.add(open, decoder);
     }
     completion.finished = turn.is_finished();
     completion
 }
 
+/// A message whose end is not read yet.
+struct Open {
+    part: CompletionPart,
+    recipient: Option<String>,
+    /// Text that stood where a header was expected.
+    before: String,
+    tokens: Vec<u32>,
+}
+
+impl From<Header> for Open {
+    fn from(header: Header) -> Self {
+        Self {
+            part: header.part,
+            recipient: header.recipient,
+            before: String::new(),
+            tokens: Vec::new(),
+        }
+    }
+}
+
+impl From<Unframed> for Open {
+    fn from(text: Unframed) -> Self {
+        Self {
+            part: text.part(),
+            recipient: text.recipient,
+            before: text.text,
+            tokens: Vec::new(),
+        }
+    }
+}
+
 impl Completion {
-    fn add(&mut self, part: CompletionPart, text: &str) {
-        let target = match part {
+    fn add<D: HarmonyDecoder + ?Sized>(&mut self, message: Open, decoder: &D) {
+        let text = message.before + &decoder.decode(&message.tokens);
+        let target = match message.part {
             CompletionPart::Thinking => &mut self.thinking,
+            CompletionPart::Preamble => &mut self.preamble,
             CompletionPart::Answer => &mut self.content,
+            CompletionPart::Call => {
+                let recipient = message.recipient.unwrap_or_default();
+                self.tool_calls.push(ToolCall::generated(&recipient, &text));
+                return;
+            }
             CompletionPart::Other => return,
         };
         match target {
             Some(earlier) => {
                 earlier.push('\n');
-                earlier.push_str(text);
+                earlier.push_str(&text);
             }
-            None => *target = Some(text.to_owned()),
+            None => *target = Some(text),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::chat::HarmonyEncoder;
     use crate::chat::encoder::{CALL, CHANNEL, CONSTRAIN, END, MESSAGE, RETURN, START};
@@ -105,6 +159,10 @@ mod tests {
             }
             String::from_utf8_lossy(&bytes).into_owned()
         }
+
+        fn token_bytes(&self, token: u32) -> Option<Vec<u8>> {
+            Some(self.decode(&[token]).into_bytes())
+        }
     }
 
     fn parse(text: &str) -> Completion {
@@ -128,6 +186,7 @@ mod tests {
             thinking: owned(thinking),
             content: owned(content),
             finished,
+            ..Completion::default()
         }
     }
 
@@ -149,13 +208,43 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_calls_and_other_roles() {
-        let call = "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>";
-        assert_eq!(parse(call), completion(None, None, true));
-        let call = " to=python<|channel|>analysis<|message|>1<|call|>";
-        assert_eq!(parse(call), completion(None, None, true));
+    fn calls_and_preambles_have_places_of_their_own() {
+        let read = parse(
+            "<|channel|>commentary<|message|>Plan.<|end|><|start|>assistant<|channel|>commentary \
+            to=functions.f <|constrain|>json<|message|>{\"a\": 1}<|call|>",
+        );
+        assert_eq!(read.preamble.as_deref(), Some("Plan."));
+        assert_eq!(read.tool_calls, [ToolCall::new("f", json!({"a": 1}))]);
+        assert!(read.finished);
+        let python = parse(" to=python<|channel|>analysis code<|message|>print(1)<|call|>");
+        assert_eq!(
+            python.tool_calls,
+            [ToolCall::new("python", json!("print(1)"))]
+        );
         let user = "<|message|>a<|end|><|start|>user<|message|>b<|end|>";
         assert_eq!(parse(user), completion(None, Some("a"), false));
+    }
+
+    /// As models were seen to write.
+    #[test]
+    fn what_models_do_wrong_is_mended() {
+        let call = [ToolCall::new("f", json!({}))];
+        for text in [
+            "<|channel|>commentary functions.f json<|message|>{}<|call|>",
+            "<|channel|>commentary functions.f<|message|>{}<|call|>",
+            "<|channel|>functions.f<|message|>{}<|call|>",
+            "<|channel|>commentary to=functions.f {}<|call|>",
+        ] {
+            assert_eq!(parse(text).tool_calls, call, "{text}");
+        }
+        let both = completion(Some("hm"), Some("4"), true);
+        for text in [
+            "<|channel|>analysis hm<|end|><|start|>assistant<|channel|>final<|message|>4<|return|>",
+            "<|channel|>analysis<|message|>hm<|start|>assistant<|channel|>final<|message|>4<|return|>",
+            "<|channel|>analysis<|message|>hm<|channel|>final<|message|>4<|return|>",
+        ] {
+            assert_eq!(parse(text), both, "{text}");
+        }
     }
 
     #[test]

@@ -1,29 +1,18 @@
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::message::{Message, Role};
 use super::system::SystemContent;
+use super::tool::FunctionTool;
 use crate::error::GptOssError;
 
-/// A function that the model may call. Refused by the renderer in this version.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FunctionTool {
-    /// The name within the namespace `functions`.
-    pub name: String,
-    /// What the function does.
-    pub description: String,
-    /// JSON schema of the arguments; the order of its keys matters.
-    #[serde(default)]
-    pub parameters: Option<Value>,
-}
-
-/// A conversation as harmony sees it: nothing is added, moved or renamed when it is rendered.
+/// A conversation: a system message, functions, and the messages of a chat or of harmony.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Conversation {
     /// The system message; `None` renders none.
     #[serde(default)]
     pub system: Option<SystemContent>,
-    /// Function tools; anything but an empty list is refused in this version.
+    /// Functions that the model may call. They are described in the first developer message; without one
+    /// they get a developer message of their own behind the system message.
     #[serde(default)]
     pub tools: Vec<FunctionTool>,
     /// The messages after the system message.
@@ -38,17 +27,13 @@ impl Conversation {
     ///   [`Role::Developer`]. The harmony system message is `system`, whatever the dataset says.
     /// - Assistant messages without channel go to channel `final`; their `thinking` is rendered in
     ///   channel `analysis`.
-    ///
-    /// Developer text is rendered as in the harmony library: `# Instructions`, an empty line and the text.
-    /// The chat template differs in two ways. It adds two newlines after the text; append them to the
-    /// content to get the same tokens. And it leaves out empty instructions.
+    /// - `tool_calls` go to channel `commentary`, results of tools belong to the call before them.
     ///
     /// # Errors
     ///
     /// [`GptOssError::Conversation`] for a system message after the first position, which the template
     /// would drop without a word, for an assistant message with a recipient but no channel, where the
-    /// right channel depends on the tool, for a channel that harmony does not have, and for a tool
-    /// message without recipient and channel, which the template derives from the call before it.
+    /// right channel depends on the tool, and for a channel that harmony does not have.
     pub fn from_chat(
         messages: Vec<Message>,
         system: Option<SystemContent>,
@@ -63,6 +48,12 @@ impl Conversation {
             tools: Vec::new(),
             messages,
         })
+    }
+
+    /// Sets the functions that the model may call.
+    pub fn with_tools(mut self, tools: Vec<FunctionTool>) -> Self {
+        self.tools = tools;
+        self
     }
 }
 
@@ -85,13 +76,7 @@ fn chat_message(index: usize, mut message: Message) -> Result<Message, GptOssErr
                 "a second system message; join it with the first one, or give it role developer",
             ));
         }
-        Role::Tool if message.recipient.is_none() || message.channel.is_none() => {
-            return Err(error(
-                "a tool result needs its harmony header: name `functions.NAME`, recipient `assistant`, \
-                channel `commentary`",
-            ));
-        }
-        Role::Assistant if message.channel.is_none() => {
+        Role::Assistant if message.channel.is_none() && message.tool_calls.is_empty() => {
             if message.recipient.is_some() {
                 return Err(error("a tool call must name its channel"));
             }
@@ -140,10 +125,8 @@ mod tests {
         };
         let unknown = reason(Message::assistant("b").with_channel("thoughts"));
         assert!(unknown.contains("thoughts") && unknown.contains("commentary"));
-        let bare = reason(Message::new(Role::Tool, "b").with_name("add"));
-        assert!(bare.contains("functions.NAME"), "{bare}");
-        let whole = vec![Message::user("a"), Message::tool("functions.add", "6")];
-        assert!(Conversation::from_chat(whole, None).is_ok());
+        let bare = reason(Message::assistant("b").with_recipient("functions.add"));
+        assert!(bare.contains("channel"), "{bare}");
     }
 
     #[test]

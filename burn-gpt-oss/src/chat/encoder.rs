@@ -30,6 +30,9 @@ pub trait HarmonyDecoder: HarmonyEncoder {
     /// The text of `tokens`; special tokens appear in their spelling, and whatever is not valid
     /// UTF-8 or not in the vocabulary as U+FFFD.
     fn decode(&self, tokens: &[u32]) -> String;
+
+    /// The bytes that a token adds to a text, the spelling of a special one; `None` if the id has no text.
+    fn token_bytes(&self, token: u32) -> Option<Vec<u8>>;
 }
 
 /// The tokens that end the turn of the model: `<|return|>` and `<|call|>`, those present.

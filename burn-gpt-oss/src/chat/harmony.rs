@@ -1,8 +1,9 @@
 use super::conversation::Conversation;
 use super::encoder::{CALL, CONSTRAIN, HarmonyEncoder, Markers, optional_marker};
-use super::harmony_message::{AnalysisPolicy, HarmonyMessage, harmony_messages};
+use super::harmony_message::{HarmonyMessage, Purpose, harmony_messages};
 use super::mask::LossMask;
 use super::message::Role;
+use super::render_options::RenderOptions;
 use super::span::MessageSpan;
 use crate::error::GptOssError;
 
@@ -20,21 +21,21 @@ pub struct Rendered {
 /// Renders a complete conversation for training.
 ///
 /// A final answer at the end gets `<|return|>`, as the model has to emit it; every other message ends
-/// with `<|end|>`, or `<|call|>` if the assistant addresses a recipient. Source: openai/harmony 0.0.8,
-/// `render_conversation_for_training`.
+/// with `<|end|>`, or `<|call|>` if the assistant addresses a recipient. Sources: openai/harmony 0.0.8,
+/// `render_conversation_for_training`; `chat_template.jinja` of the checkpoints without generation prompt.
 ///
 /// # Errors
 ///
-/// [`GptOssError::Conversation`] names a message that cannot be rendered, [`GptOssError::Unsupported`]
-/// a construct that this version does not offer (tools), [`GptOssError::MissingSpecialTokens`] what the
-/// vocabulary lacks, and [`GptOssError::Tokenizer`] a failure of the encoder.
+/// [`GptOssError::Conversation`] names a message that cannot be rendered, [`GptOssError::Tool`] a function
+/// that cannot be described, [`GptOssError::MissingSpecialTokens`] what the vocabulary lacks, and
+/// [`GptOssError::Tokenizer`] a failure of the encoder.
 pub fn render_training<E: HarmonyEncoder + ?Sized>(
     conversation: &Conversation,
     encoder: &E,
     mask: LossMask,
-    policy: AnalysisPolicy,
+    options: RenderOptions,
 ) -> Result<Rendered, GptOssError> {
-    let messages = harmony_messages(conversation, policy)?;
+    let messages = harmony_messages(conversation, options, Purpose::Training)?;
     let mut renderer = Renderer::new(encoder)?;
     for message in &messages {
         renderer.message(message)?;
@@ -47,7 +48,6 @@ pub fn render_training<E: HarmonyEncoder + ?Sized>(
     } = renderer;
     if messages.last().is_some_and(HarmonyMessage::is_final_answer)
         && let Some(last) = tokens.last_mut()
-        && *last == markers.end
     {
         *last = markers.turn_end;
     }
@@ -61,8 +61,9 @@ pub fn render_training<E: HarmonyEncoder + ?Sized>(
 
 /// Renders a conversation as a prompt: it ends with `<|start|>assistant`, and the model goes on.
 ///
-/// Source: openai/harmony 0.0.8, `render_conversation_for_completion`, whose default is
-/// [`AnalysisPolicy::DropBeforeFinal`].
+/// Sources: openai/harmony 0.0.8, `render_conversation_for_completion`; `chat_template.jinja` of the
+/// checkpoints with generation prompt. What they give are [`RenderOptions::library`] and
+/// [`RenderOptions::template`].
 ///
 /// # Errors
 ///
@@ -70,10 +71,10 @@ pub fn render_training<E: HarmonyEncoder + ?Sized>(
 pub fn render_completion<E: HarmonyEncoder + ?Sized>(
     conversation: &Conversation,
     encoder: &E,
-    policy: AnalysisPolicy,
+    options: RenderOptions,
 ) -> Result<Vec<u32>, GptOssError> {
     let mut renderer = Renderer::new(encoder)?;
-    for message in &harmony_messages(conversation, policy)? {
+    for message in &harmony_messages(conversation, options, Purpose::Prompt)? {
         renderer.message(message)?;
     }
     renderer.push(renderer.markers.start);
@@ -114,7 +115,9 @@ impl<'a, E: HarmonyEncoder + ?Sized> Renderer<'a, E> {
         let head_end = self.header(message)?;
         self.push(self.markers.message);
         let content_start = self.tokens.len();
-        self.text(&message.text)?;
+        for text in &message.texts {
+            self.text(text)?;
+        }
         let content_end = self.tokens.len();
         let stop = self.stop(message)?;
         self.push(stop);
@@ -135,7 +138,7 @@ impl<'a, E: HarmonyEncoder + ?Sized> Renderer<'a, E> {
         self.push(self.markers.start);
         let head_end = self.author(message)?;
         // Harmony addresses every message to `all` unless it says otherwise.
-        if let Some(recipient) = message.recipient.filter(|&recipient| recipient != "all") {
+        if let Some(recipient) = message.recipient.as_ref().filter(|name| *name != "all") {
             self.text(&format!(" to={recipient}"))?;
         }
         if let Some(channel) = message.channel {
@@ -149,13 +152,13 @@ impl<'a, E: HarmonyEncoder + ?Sized> Renderer<'a, E> {
     }
 
     fn author(&mut self, message: &HarmonyMessage<'_>) -> Result<usize, GptOssError> {
-        if let (Role::Tool, Some(name)) = (message.role, message.name) {
+        if let (Role::Tool, Some(name)) = (message.role, &message.name) {
             self.text(name)?;
             return Ok(self.tokens.len());
         }
         self.text(message.role.as_str())?;
         let head_end = self.tokens.len();
-        if let Some(name) = message.name {
+        if let Some(name) = &message.name {
             self.text(&format!(":{name}"))?;
         }
         Ok(head_end)
@@ -171,7 +174,7 @@ impl<'a, E: HarmonyEncoder + ?Sized> Renderer<'a, E> {
     }
 
     fn stop(&self, message: &HarmonyMessage<'_>) -> Result<u32, GptOssError> {
-        match (message.role, message.recipient) {
+        match (message.role, &message.recipient) {
             (Role::Assistant, Some(_)) => optional_marker(self.encoder, CALL),
             _ => Ok(self.markers.end),
         }

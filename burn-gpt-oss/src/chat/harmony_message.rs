@@ -1,40 +1,39 @@
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
 use super::conversation::Conversation;
 use super::message::{Message, Role};
+use super::render_options::{AnalysisPolicy, HarmonyVariant, RenderOptions};
 use super::span::SpanSource;
 use super::system::SystemContent;
+use super::tools::function_section;
+use super::{chat_message, reasoning};
 use crate::error::GptOssError;
 
-/// Which reasoning of a conversation is rendered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AnalysisPolicy {
-    /// All of it. The policy for training data: the other one would drop the reasoning of every
-    /// one-turn example.
-    #[default]
-    Keep,
-    /// If the last assistant message is in channel `final`, the messages in channel `analysis` before
-    /// the first `final` message are left out; later ones stay. The default of openai-harmony 0.0.8.
-    DropBeforeFinal,
-}
-
 /// One harmony message before it becomes tokens.
+#[derive(Debug)]
 pub(crate) struct HarmonyMessage<'a> {
     pub(crate) source: SpanSource,
     pub(crate) message: Option<usize>,
     pub(crate) role: Role,
-    pub(crate) name: Option<&'a str>,
+    pub(crate) name: Option<Cow<'a, str>>,
     pub(crate) channel: Option<&'a str>,
-    pub(crate) recipient: Option<&'a str>,
+    pub(crate) recipient: Option<Cow<'a, str>>,
     pub(crate) content_type: Option<&'a str>,
-    pub(crate) text: Cow<'a, str>,
+    /// Each is encoded on its own.
+    pub(crate) texts: Vec<Cow<'a, str>>,
+}
+
+/// What a conversation is rendered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is complete.
+    Training,
+    /// The model goes on.
+    Prompt,
 }
 
 impl<'a> HarmonyMessage<'a> {
-    fn new(source: SpanSource, role: Role, text: Cow<'a, str>) -> Self {
+    pub(crate) fn new(source: SpanSource, role: Role, text: impl Into<Cow<'a, str>>) -> Self {
         Self {
             source,
             message: None,
@@ -43,40 +42,12 @@ impl<'a> HarmonyMessage<'a> {
             channel: None,
             recipient: None,
             content_type: None,
-            text,
+            texts: vec![text.into()],
         }
     }
 
-    fn system(system: &SystemContent) -> Self {
-        Self::new(SpanSource::System, Role::System, Cow::Owned(system.text()))
-    }
-
-    fn thinking(index: usize, thinking: &'a str) -> Self {
-        let message = Self::new(
-            SpanSource::Thinking,
-            Role::Assistant,
-            Cow::Borrowed(thinking),
-        );
-        Self {
-            message: Some(index),
-            channel: Some("analysis"),
-            ..message
-        }
-    }
-
-    fn content(index: usize, message: &'a Message) -> Self {
-        let text = match message.role {
-            Role::Developer => Cow::Owned(format!("# Instructions\n\n{}", message.content)),
-            _ => Cow::Borrowed(message.content.as_str()),
-        };
-        Self {
-            message: Some(index),
-            name: message.name.as_deref(),
-            channel: message.channel.as_deref(),
-            recipient: message.recipient.as_deref(),
-            content_type: message.content_type.as_deref(),
-            ..Self::new(SpanSource::Content, message.role, text)
-        }
+    fn system(system: &SystemContent, has_functions: bool) -> Self {
+        Self::new(SpanSource::System, Role::System, system.text(has_functions))
     }
 
     pub(crate) fn is_final_answer(&self) -> bool {
@@ -87,23 +58,44 @@ impl<'a> HarmonyMessage<'a> {
 /// The harmony messages of a conversation in order, without those that the policy drops.
 pub(crate) fn harmony_messages(
     conversation: &Conversation,
-    policy: AnalysisPolicy,
+    options: RenderOptions,
+    purpose: Purpose,
 ) -> Result<Vec<HarmonyMessage<'_>>, GptOssError> {
-    refuse_tools(conversation)?;
-    let system = conversation.system.iter().map(HarmonyMessage::system);
-    let mut messages: Vec<HarmonyMessage<'_>> = system.collect();
-    for (index, message) in conversation.messages.iter().enumerate() {
-        check(message).map_err(|reason| GptOssError::Conversation {
-            message: index,
-            reason: reason.to_owned(),
-        })?;
-        if let Some(thinking) = thinking_of(message) {
-            messages.push(HarmonyMessage::thinking(index, thinking));
-        }
-        messages.push(HarmonyMessage::content(index, message));
+    let has_functions = !conversation.tools.is_empty();
+    let system = conversation.system.iter();
+    let mut messages: Vec<HarmonyMessage<'_>> = system
+        .map(|system| HarmonyMessage::system(system, has_functions))
+        .collect();
+    let is_developer = |message: &Message| message.role == Role::Developer;
+    let mut tools = functions(conversation, options.variant)?;
+    if !conversation.messages.iter().any(is_developer) {
+        let message = tools
+            .take()
+            .map(|tools| HarmonyMessage::new(SpanSource::Tools, Role::Developer, tools));
+        messages.extend(message);
     }
-    if policy == AnalysisPolicy::DropBeforeFinal {
-        drop_analysis(&mut messages);
+    let mut call = None;
+    for (index, message) in conversation.messages.iter().enumerate() {
+        let error = |reason: String| GptOssError::Conversation {
+            message: index,
+            reason,
+        };
+        chat_message::check(message, index, options.variant)
+            .map_err(|reason| error(reason.into()))?;
+        if is_developer(message) {
+            messages.extend(developer(index, message, tools.take(), options.variant));
+            continue;
+        }
+        let keeps = reasoning::is_kept(&conversation.messages, index, options.analysis, purpose);
+        let expanded =
+            chat_message::expand(message, options.variant, keeps, &mut call).map_err(error)?;
+        messages.extend(expanded.into_iter().map(|expanded| HarmonyMessage {
+            message: Some(index),
+            ..expanded
+        }));
+    }
+    if options.analysis == AnalysisPolicy::DropBeforeFinal {
+        reasoning::drop_before_final(&mut messages);
     }
     Ok(messages)
 }
@@ -112,108 +104,55 @@ impl Conversation {
     /// Whether it can be rendered.
     ///
     /// # Errors
-    /// [`GptOssError::Conversation`] for the first message that cannot, [`GptOssError::Unsupported`] for
-    /// tools.
-    pub fn check(&self) -> Result<(), GptOssError> {
-        harmony_messages(self, AnalysisPolicy::Keep).map(drop)
+    /// [`GptOssError::Conversation`] for the first message that cannot, [`GptOssError::Tool`] for a tool
+    /// that cannot be described.
+    pub fn check(&self, variant: HarmonyVariant) -> Result<(), GptOssError> {
+        let options = RenderOptions {
+            variant,
+            analysis: AnalysisPolicy::Keep,
+        };
+        harmony_messages(self, options, Purpose::Training).map(drop)
     }
 }
 
-fn refuse_tools(conversation: &Conversation) -> Result<(), GptOssError> {
-    let builtin = conversation
-        .system
-        .as_ref()
-        .is_some_and(|system| !system.builtin_tools.is_empty());
-    let what = match (conversation.tools.is_empty(), builtin) {
-        (true, false) => return Ok(()),
-        (false, _) => "rendering function tools",
-        (true, true) => "rendering built-in tools",
+fn functions(
+    conversation: &Conversation,
+    variant: HarmonyVariant,
+) -> Result<Option<String>, GptOssError> {
+    if conversation.tools.is_empty() {
+        return Ok(None);
+    }
+    let section = function_section(&conversation.tools, variant);
+    section
+        .map(Some)
+        .map_err(|reason| GptOssError::Tool { reason })
+}
+
+/// Instructions and functions; the template leaves out a message without either.
+fn developer<'a>(
+    index: usize,
+    message: &'a Message,
+    tools: Option<String>,
+    variant: HarmonyVariant,
+) -> Option<HarmonyMessage<'a>> {
+    let instructions = message.content.text();
+    let ends = match variant {
+        HarmonyVariant::Template => "\n\n",
+        HarmonyVariant::Library if tools.is_some() => "\n\n",
+        HarmonyVariant::Library => "",
     };
-    Err(GptOssError::Unsupported {
-        what: what.to_owned(),
-        hint: "leave the tools out or drop the conversation".to_owned(),
+    let told = variant == HarmonyVariant::Library || !instructions.is_empty();
+    let instructions = told.then(|| format!("# Instructions\n\n{instructions}{ends}"));
+    if instructions.is_none() && tools.is_none() {
+        return None;
+    }
+    let text = instructions.unwrap_or_default() + tools.as_deref().unwrap_or_default();
+    Some(HarmonyMessage {
+        message: Some(index),
+        name: message.name.as_deref().map(Cow::Borrowed),
+        channel: message.channel.as_deref(),
+        recipient: message.recipient.as_deref().map(Cow::Borrowed),
+        content_type: message.content_type.as_deref(),
+        ..HarmonyMessage::new(SpanSource::Content, Role::Developer, text)
     })
-}
-
-fn check(message: &Message) -> Result<(), &'static str> {
-    match message.role {
-        Role::System => Err("harmony writes the system message itself: describe it in \
-            `Conversation::system`, or build the conversation with `Conversation::from_chat`"),
-        Role::Tool if message.name.is_none() => Err("a tool message needs the name of the tool"),
-        Role::Assistant => Ok(()),
-        _ if message
-            .thinking
-            .as_deref()
-            .is_some_and(|thinking| !thinking.is_empty()) =>
-        {
-            Err("only assistant messages can have `thinking`")
-        }
-        _ => Ok(()),
-    }
-}
-
-fn thinking_of(message: &Message) -> Option<&str> {
-    // Datasets fill the column of other roles with empty texts.
-    message
-        .thinking
-        .as_deref()
-        .filter(|_| message.role == Role::Assistant)
-}
-
-fn drop_analysis(messages: &mut Vec<HarmonyMessage<'_>>) {
-    let last_assistant = messages
-        .iter()
-        .rfind(|message| message.role == Role::Assistant);
-    if !last_assistant.is_some_and(HarmonyMessage::is_final_answer) {
-        return;
-    }
-    let first_final = messages
-        .iter()
-        .position(|message| message.channel == Some("final"));
-    let mut index = 0;
-    messages.retain(|message| {
-        let dropped =
-            first_final.is_some_and(|end| index < end) && message.channel == Some("analysis");
-        index += 1;
-        !dropped
-    });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reason(message: Message) -> String {
-        let messages = vec![Message::user("a"), message];
-        let conversation = Conversation {
-            messages,
-            ..Conversation::default()
-        };
-        match harmony_messages(&conversation, AnalysisPolicy::Keep) {
-            Err(GptOssError::Conversation { message: 1, reason }) => reason,
-            other => panic!("{:?}", other.map(|messages| messages.len())),
-        }
-    }
-
-    #[test]
-    fn messages_that_harmony_cannot_express_are_refused() {
-        assert!(reason(Message::system("b")).contains("from_chat"));
-        assert!(reason(Message::new(Role::Tool, "b")).contains("name"));
-        assert!(reason(Message::user("b").with_thinking("c")).contains("thinking"));
-    }
-
-    #[test]
-    fn empty_thinking_of_other_roles_is_no_reasoning() {
-        let messages = vec![Message::user("a").with_thinking("")];
-        let conversation = Conversation {
-            messages,
-            ..Conversation::default()
-        };
-        assert_eq!(
-            harmony_messages(&conversation, AnalysisPolicy::Keep)
-                .unwrap()
-                .len(),
-            1
-        );
-    }
 }

@@ -8,8 +8,11 @@ pub enum CompletionPart {
     Thinking,
     /// The answer: channel `final`, or no channel.
     Answer,
-    /// A tool call, another channel, a message in the name of another role, or text outside of all
-    /// messages.
+    /// What the model tells the person before it calls tools: channel `commentary`.
+    Preamble,
+    /// A call of a tool, whatever its channel.
+    Call,
+    /// Another channel, a message in the name of another role, or text outside of all messages.
     Other,
 }
 
@@ -56,7 +59,6 @@ impl Header {
             let (name, _) = cut(channel, decoder.special_token(CONSTRAIN));
             decoder.decode(name)
         });
-        let recipient = recipient(&author).or_else(|| recipient(channel.as_deref()?));
         let role = match begun {
             Begun::ByStart => author
                 .split([' ', ':'])
@@ -65,11 +67,19 @@ impl Header {
             Begun::ByPrompt | Begun::WithoutStart => None,
         };
         let name = channel.as_deref().and_then(channel_name);
-        let part = match (channel.is_some(), name) {
-            _ if role.is_some() || recipient.is_some() => CompletionPart::Other,
-            (false, _) | (_, Some("final")) => CompletionPart::Answer,
-            (_, Some("analysis")) => CompletionPart::Thinking,
-            _ => CompletionPart::Other,
+        let addressed = recipient(&author).or_else(|| recipient(channel.as_deref()?));
+        // Models put the name of a tool behind the channel, or in its place.
+        let misplaced = channel
+            .as_deref()
+            .and_then(tool_name)
+            .filter(|_| addressed.is_none());
+        let recipient = addressed.or(misplaced);
+        let name = name.filter(|name| misplaced != Some(*name));
+        let part = match recipient {
+            _ if role.is_some() => CompletionPart::Other,
+            Some(_) => CompletionPart::Call,
+            None if channel.is_none() => CompletionPart::Answer,
+            None => part_of(name),
         };
         let stray = stray_words(&author, begun, channel.as_deref());
         let in_channel = channel.is_none() || name.is_some_and(is_channel);
@@ -80,6 +90,7 @@ impl Header {
             part,
             well_formed: begun != Begun::WithoutStart
                 && role.is_none()
+                && misplaced.is_none()
                 && in_channel
                 && stray.is_none(),
             stray,
@@ -97,10 +108,33 @@ fn stray_words(author: &str, begun: Begun, channel: Option<&str>) -> Option<Unfr
         before.retain(|word| *word != Role::Assistant.as_str());
     }
     let behind = channel.unwrap_or_default().split_whitespace();
-    let behind: Vec<&str> = behind.filter(is_word).skip(1).collect();
+    let behind = behind.filter(is_word).skip(1);
+    let behind: Vec<&str> = behind.filter(|word| !is_tool(word)).collect();
     // One word may be the type of the content, as the chat template writes it.
     let behind = if behind.len() > 1 { behind } else { Vec::new() };
     Unframed::new(None, None, &[before, behind].concat().join(" "))
+}
+
+/// What a message without recipient is, by its channel.
+pub(crate) fn part_of(channel: Option<&str>) -> CompletionPart {
+    match channel {
+        Some("final") => CompletionPart::Answer,
+        Some("analysis") => CompletionPart::Thinking,
+        Some("commentary") => CompletionPart::Preamble,
+        _ => CompletionPart::Other,
+    }
+}
+
+/// The first word that names a tool.
+fn tool_name(text: &str) -> Option<&str> {
+    text.split_whitespace().find(|word| is_tool(word))
+}
+
+fn is_tool(word: &str) -> bool {
+    ["functions.", "browser."]
+        .iter()
+        .any(|namespace| word.starts_with(namespace))
+        || word == "python"
 }
 
 /// Text where a header was expected, as a model writes that does not follow the format.
@@ -115,6 +149,14 @@ pub(crate) struct Unframed {
 }
 
 impl Unframed {
+    /// What it is to the reader.
+    pub(crate) fn part(&self) -> CompletionPart {
+        match &self.recipient {
+            Some(_) => CompletionPart::Call,
+            None => part_of(self.channel.as_deref()),
+        }
+    }
+
     /// Reads tokens that no `<|message|>` follows; `None` if they are a header, or the beginning of one,
     /// and nothing more.
     pub(crate) fn read<D: HarmonyDecoder + ?Sized>(
@@ -141,7 +183,8 @@ impl Unframed {
         };
         let (word, rest) = first_word(behind);
         let (recipient, behind) = match word.strip_prefix("to=") {
-            Some(recipient) => (Some(recipient), rest),
+            // The type of the content belongs to the header.
+            Some(recipient) => (Some(recipient), without_type(rest)),
             None => (None, behind),
         };
         let text = [before.trim(), behind];
@@ -164,6 +207,11 @@ fn is_channel(name: &str) -> bool {
     CHANNELS.contains(&name)
 }
 
+fn without_type(text: &str) -> &str {
+    let text = text.strip_prefix(CONSTRAIN).unwrap_or(text);
+    text.strip_prefix("json").unwrap_or(text).trim_start()
+}
+
 /// The first word, and the text behind the space that follows it.
 fn first_word(text: &str) -> (&str, &str) {
     let (word, behind) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
@@ -179,14 +227,7 @@ fn cut(tokens: &[u32], marker: Option<u32>) -> (&[u32], Option<&[u32]>) {
 }
 
 fn without_role(author: &str) -> &str {
-    const ROLES: [Role; 5] = [
-        Role::Assistant,
-        Role::User,
-        Role::Developer,
-        Role::System,
-        Role::Tool,
-    ];
-    let stripped = ROLES
+    let stripped = Role::ALL
         .iter()
         .find_map(|role| author.strip_prefix(role.as_str()));
     stripped.unwrap_or(author)

@@ -1,4 +1,7 @@
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::content::Content;
+use super::tool::ToolCall;
 
 /// Who wrote a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,6 +21,14 @@ pub enum Role {
 }
 
 impl Role {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::System,
+        Self::Developer,
+        Self::User,
+        Self::Assistant,
+        Self::Tool,
+    ];
+
     /// The spelling in message headers and datasets, such as `assistant`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,15 +50,22 @@ pub struct Message {
     /// Who wrote the message.
     pub role: Role,
     /// The text; for [`Role::Developer`] the instructions.
-    pub content: String,
+    #[serde(default, alias = "contents")]
+    pub content: Content,
     /// The reasoning before an assistant message, rendered as a message of its own in channel
     /// `analysis`. An empty text is an empty message, not an absent one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "reasoning_content",
+        alias = "reasoning",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub thinking: Option<String>,
     /// `analysis`, `commentary` or `final`; `None` renders no channel at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
-    /// The name of the author; required for [`Role::Tool`], where it replaces the role.
+    /// The name of the author. For [`Role::Tool`] it replaces the role; without it the result belongs to
+    /// the call that `tool_call_id` names, or to the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Whom the message is addressed to, such as `functions.get_weather`.
@@ -57,11 +75,25 @@ pub struct Message {
     /// becomes the special token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// Calls of functions, each rendered as a message of its own to `functions.NAME`.
+    #[serde(
+        default,
+        deserialize_with = "null_as_empty",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub tool_calls: Vec<ToolCall>,
+    /// The call that this message is the result of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+}
+
+fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ToolCall>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl Message {
     /// A message with a role and a text and nothing else.
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
+    pub fn new(role: Role, content: impl Into<Content>) -> Self {
         Self {
             role,
             content: content.into(),
@@ -70,35 +102,45 @@ impl Message {
             name: None,
             recipient: None,
             content_type: None,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
         }
     }
 
     /// A system text of a chat dataset; see [`Conversation::from_chat`](crate::Conversation::from_chat).
-    pub fn system(content: impl Into<String>) -> Self {
+    pub fn system(content: impl Into<Content>) -> Self {
         Self::new(Role::System, content)
     }
 
     /// Instructions of the application.
-    pub fn developer(content: impl Into<String>) -> Self {
+    pub fn developer(content: impl Into<Content>) -> Self {
         Self::new(Role::Developer, content)
     }
 
     /// A message of the person.
-    pub fn user(content: impl Into<String>) -> Self {
+    pub fn user(content: impl Into<Content>) -> Self {
         Self::new(Role::User, content)
     }
 
     /// A message of the model, without channel.
-    pub fn assistant(content: impl Into<String>) -> Self {
+    pub fn assistant(content: impl Into<Content>) -> Self {
         Self::new(Role::Assistant, content)
     }
 
     /// The result of a tool call, addressed to the assistant in channel `commentary`.
-    pub fn tool(name: impl Into<String>, content: impl Into<String>) -> Self {
+    pub fn tool(name: impl Into<String>, content: impl Into<Content>) -> Self {
         Self::new(Role::Tool, content)
             .with_name(name)
             .with_recipient("assistant")
             .with_channel("commentary")
+    }
+
+    /// A message of the model that calls functions and says nothing.
+    pub fn calls(calls: impl IntoIterator<Item = ToolCall>) -> Self {
+        Self {
+            tool_calls: calls.into_iter().collect(),
+            ..Self::new(Role::Assistant, Content::absent())
+        }
     }
 
     /// Sets the reasoning that precedes the message.

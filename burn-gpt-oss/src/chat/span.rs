@@ -7,9 +7,11 @@ use super::message::Role;
 pub enum SpanSource {
     /// [`Conversation::system`](crate::Conversation::system).
     System,
+    /// [`Conversation::tools`](crate::Conversation::tools), where no developer message has them.
+    Tools,
     /// The `thinking` of a message.
     Thinking,
-    /// The `content` of a message.
+    /// The `content` of a message, or its call of a tool.
     Content,
 }
 
@@ -18,7 +20,8 @@ pub enum SpanSource {
 pub struct MessageSpan {
     /// What the message was made of.
     pub source: SpanSource,
-    /// Index in [`Conversation::messages`](crate::Conversation::messages); `None` for the system message.
+    /// Index in [`Conversation::messages`](crate::Conversation::messages); `None` for the system message and
+    /// that of the tools.
     pub message: Option<usize>,
     /// The role.
     pub role: Role,

@@ -2,6 +2,7 @@
 mod tests;
 
 use super::header::{CompletionPart, Unframed};
+use super::tool::ToolCall;
 use super::turn::{Step, Turn};
 use crate::text_stream::TextStream;
 use crate::tokenizer::Tokenizer;
@@ -12,7 +13,8 @@ use crate::tokenizer::Tokenizer;
 /// Accepts every token sequence and gives the same texts as
 /// [`parse_completion`](crate::parse_completion): the messages of one part, joined by newlines, are the
 /// text of that part. Text that does not follow the format (no `<|message|>`, no header at all) becomes a
-/// message of [`CompletionPart::Other`] that is not `well_formed`, so no text of the model is lost.
+/// message that is not `well_formed`, of the part that its channel says or [`CompletionPart::Other`], so no
+/// text of the model is lost.
 ///
 /// ```no_run
 /// # use burn_gpt_oss::{CompletionEvent, CompletionPart, CompletionStream, Tokenizer};
@@ -24,6 +26,7 @@ use crate::tokenizer::Tokenizer;
 ///         match event {
 ///             CompletionEvent::Start { part, .. } => shown = part == CompletionPart::Answer,
 ///             CompletionEvent::Text(text) if shown => print!("{text}"),
+///             CompletionEvent::Call(call) => println!("{}({})", call.name, call.arguments),
 ///             CompletionEvent::Text(_) | CompletionEvent::End => {}
 ///         }
 ///     }
@@ -34,6 +37,8 @@ use crate::tokenizer::Tokenizer;
 pub struct CompletionStream<'a> {
     turn: Turn<'a, Tokenizer>,
     text: TextStream<'a>,
+    /// The recipient of the call that is being read, and its text so far.
+    call: Option<(String, String)>,
 }
 
 /// Something that a [`CompletionStream`] read.
@@ -56,6 +61,8 @@ pub enum CompletionEvent {
     },
     /// More of the message: whole characters, never empty.
     Text(String),
+    /// The message was a call of a tool, and its text is complete: [`End`](Self::End) follows.
+    Call(ToolCall),
     /// The message ends with `<|end|>` or the end of the turn. One that breaks off has no end.
     End,
 }
@@ -66,6 +73,7 @@ impl<'a> CompletionStream<'a> {
         Self {
             turn: Turn::new(tokenizer),
             text: TextStream::new(tokenizer),
+            call: None,
         }
     }
 
@@ -79,7 +87,10 @@ impl<'a> CompletionStream<'a> {
     /// the turn.
     pub fn push(&mut self, token: u32) -> Vec<CompletionEvent> {
         match self.turn.step(token) {
-            Step::Content => texts(self.text.push(token)),
+            Step::Content => {
+                let text = self.text.push(token);
+                self.texts(text)
+            }
             step => self.events(step),
         }
     }
@@ -87,9 +98,32 @@ impl<'a> CompletionStream<'a> {
     /// Ends the stream after a generation that breaks off. Returns U+FFFD as text if a character is
     /// incomplete, and text that belongs to no message; otherwise nothing.
     pub fn finish(&mut self) -> Vec<CompletionEvent> {
-        let mut events = texts(self.text.finish());
-        let step = self.turn.finish();
-        events.extend(self.events(step));
+        let text = self.text.finish();
+        let mut events = self.texts(text);
+        // A call that breaks off is none: its arguments are not all there.
+        if let Step::Unframed(unframed) = self.turn.finish() {
+            events.extend(whole(unframed));
+        }
+        events
+    }
+
+    fn texts(&mut self, text: String) -> Vec<CompletionEvent> {
+        if let Some((_, call)) = &mut self.call {
+            call.push_str(&text);
+        }
+        texts(text)
+    }
+
+    fn open(&mut self, part: CompletionPart, recipient: Option<&str>, text: &str) {
+        let recipient = recipient.filter(|_| part == CompletionPart::Call);
+        self.call = recipient.map(|recipient| (recipient.to_owned(), text.to_owned()));
+    }
+
+    fn end(&mut self) -> Vec<CompletionEvent> {
+        let call = self.call.take();
+        let call = call.map(|(recipient, text)| ToolCall::generated(&recipient, &text));
+        let mut events: Vec<_> = call.into_iter().map(CompletionEvent::Call).collect();
+        events.push(CompletionEvent::End);
         events
     }
 
@@ -97,6 +131,7 @@ impl<'a> CompletionStream<'a> {
         match step {
             Step::None | Step::Content => Vec::new(),
             Step::Start(header) => {
+                self.open(header.part, header.recipient.as_deref(), "");
                 let mut events = header.stray.map(whole).unwrap_or_default();
                 events.push(CompletionEvent::Start {
                     part: header.part,
@@ -107,11 +142,28 @@ impl<'a> CompletionStream<'a> {
                 });
                 events
             }
-            Step::UnframedStart(unframed) => begun(unframed),
-            Step::Unframed(unframed) => whole(unframed),
+            Step::UnframedStart(unframed) => {
+                self.open(
+                    unframed.part(),
+                    unframed.recipient.as_deref(),
+                    &unframed.text,
+                );
+                begun(unframed)
+            }
+            Step::Unframed(unframed) => {
+                self.open(
+                    unframed.part(),
+                    unframed.recipient.as_deref(),
+                    &unframed.text,
+                );
+                let mut events = begun(unframed);
+                events.extend(self.end());
+                events
+            }
             Step::End => {
-                let mut events = texts(self.text.finish());
-                events.push(CompletionEvent::End);
+                let text = self.text.finish();
+                let mut events = self.texts(text);
+                events.extend(self.end());
                 events
             }
         }
@@ -131,7 +183,7 @@ fn whole(unframed: Unframed) -> Vec<CompletionEvent> {
 
 fn begun(unframed: Unframed) -> Vec<CompletionEvent> {
     let start = CompletionEvent::Start {
-        part: CompletionPart::Other,
+        part: unframed.part(),
         role: None,
         channel: unframed.channel,
         recipient: unframed.recipient,

@@ -1,5 +1,10 @@
 use serde::{Deserialize, Serialize};
 
+use super::tools::builtin_section;
+
+/// What follows the channels if there are functions.
+const FUNCTIONS: &str = "\nCalls to these tools must go to the commentary channel: 'functions'.";
+
 /// How much a model reasons before it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,7 +57,7 @@ pub struct SystemContent {
     pub reasoning_effort: Option<ReasoningEffort>,
     /// The channels that the model may use; the section is absent if empty.
     pub valid_channels: Vec<String>,
-    /// Built-in tools; anything but an empty list is refused in this version.
+    /// Built-in tools; their order and repetitions do not matter.
     pub builtin_tools: Vec<BuiltinTool>,
 }
 
@@ -86,8 +91,8 @@ impl SystemContent {
         self
     }
 
-    /// The text of the system message: up to three sections with an empty line between them.
-    pub(crate) fn text(&self) -> String {
+    /// The text of the system message: up to four sections with an empty line between them.
+    pub(crate) fn text(&self, has_functions: bool) -> String {
         let about = [
             self.model_identity.clone(),
             self.knowledge_cutoff
@@ -102,9 +107,11 @@ impl SystemContent {
             (!about.is_empty()).then(|| about.join("\n")),
             self.reasoning_effort
                 .map(|effort| format!("Reasoning: {}", effort.as_str())),
+            builtin_section(&self.builtin_tools),
             (!self.valid_channels.is_empty()).then(|| {
                 let channels = self.valid_channels.join(", ");
-                format!("# Valid channels: {channels}. Channel must be included for every message.")
+                let functions = if has_functions { FUNCTIONS } else { "" };
+                format!("# Valid channels: {channels}. Channel must be included for every message.{functions}")
             }),
         ];
         let sections: Vec<String> = sections.into_iter().flatten().collect();
@@ -118,9 +125,9 @@ mod tests {
 
     #[test]
     fn default_states_no_date() {
-        let text = SystemContent::default().text();
+        let text = SystemContent::default().text(false);
         assert!(!text.contains("Current date"), "{text}");
-        let dated = SystemContent::default().with_date("2025-06-28").text();
+        let dated = SystemContent::default().with_date("2025-06-28").text(false);
         assert!(
             dated.contains("2024-06\nCurrent date: 2025-06-28\n\nReasoning: medium"),
             "{dated}"
@@ -132,7 +139,7 @@ mod tests {
         let json = r#"{"knowledge_cutoff": null, "valid_channels": []}"#;
         let system: SystemContent = serde_json::from_str(json).unwrap();
         assert_eq!(
-            system.text(),
+            system.text(false),
             "You are ChatGPT, a large language model trained by OpenAI.\n\nReasoning: medium"
         );
     }

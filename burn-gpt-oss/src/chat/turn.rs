@@ -1,4 +1,4 @@
-use super::encoder::{CALL, END, HarmonyDecoder, MESSAGE, RETURN, START};
+use super::encoder::{CALL, CHANNEL, END, HarmonyDecoder, MESSAGE, RETURN, START};
 use super::header::{Begun, Header, Unframed};
 
 /// Tokens after which a header without `<|message|>` is taken for text.
@@ -48,6 +48,7 @@ enum State {
 struct Markers {
     start: Option<u32>,
     message: Option<u32>,
+    channel: Option<u32>,
     end: Option<u32>,
     turn_ends: Vec<u32>,
 }
@@ -61,6 +62,7 @@ impl<'a, D: HarmonyDecoder + ?Sized> Turn<'a, D> {
             markers: Markers {
                 start: special(START),
                 message: special(MESSAGE),
+                channel: special(CHANNEL),
                 end: special(END),
                 turn_ends: turn_ends.collect(),
             },
@@ -91,11 +93,15 @@ impl<'a, D: HarmonyDecoder + ?Sized> Turn<'a, D> {
         if self.finished || id == self.markers.end {
             return self.leave(State::Between);
         }
-        if matches!(self.state, State::Content) {
-            return Step::Content;
-        }
+        // No text spells a marker: within a content it begins a message whose stop token is missing.
         if id == self.markers.start {
             return self.leave(header(Vec::new(), Begun::ByStart));
+        }
+        if matches!(self.state, State::Content) {
+            return match id == self.markers.channel {
+                true => self.leave(header(vec![token], Begun::WithoutStart)),
+                false => Step::Content,
+            };
         }
         match &mut self.state {
             State::Header { tokens, begun } if id == self.markers.message => {

@@ -8,6 +8,21 @@ pub(crate) fn spelled_bytes(token: &str) -> Vec<u8> {
     bytes.unwrap_or_else(|| token.as_bytes().to_vec())
 }
 
+/// Bytes in the alphabet.
+pub(crate) fn spelled(bytes: &[u8]) -> String {
+    let symbol = |byte: &u8| {
+        let byte = u32::from(*byte);
+        let code = match byte {
+            0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff => byte,
+            0..=0x20 => 0x100 + byte,
+            0x7f..=0xa0 => 0x121 + byte - 0x7f,
+            _ => 0x143,
+        };
+        char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+    };
+    bytes.iter().map(symbol).collect()
+}
+
 /// The byte that a character of the alphabet stands for.
 fn byte(symbol: char) -> Option<u8> {
     match symbol {
@@ -29,6 +44,7 @@ mod tests {
         let mut bytes: Vec<u8> = ('\0'..='\u{200}').filter_map(byte).collect();
         bytes.sort_unstable();
         assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        assert_eq!(spelled_bytes(&spelled(&bytes)), bytes);
     }
 
     #[test]

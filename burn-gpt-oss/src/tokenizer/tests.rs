@@ -1,5 +1,6 @@
 use super::small::{HARMONY, load, small_tokenizer, tokenizer_json};
 use super::*;
+use crate::config::GptOssConfig;
 use serde_json::json;
 
 #[test]
@@ -142,4 +143,29 @@ fn unknown_special_tokens_are_refused_with_those_that_exist() {
         assert!(text.starts_with("tokenizer.json: ") && text.contains(&named));
         assert!(text.contains("`<|return|>`, `<|constrain|>`"), "{text}");
     }
+}
+
+/// The markers of the small tokenizer have the ids 257 to 263.
+#[test]
+fn a_tokenizer_of_another_model_is_refused_with_both_ids() {
+    let tokenizer = small_tokenizer();
+    let check = |vocab_size, eos_token_id| {
+        let config = GptOssConfig {
+            vocab_size,
+            eos_token_id,
+            ..GptOssConfig::gpt_oss_20b()
+        };
+        tokenizer.check(&config).map_err(|error| error.to_string())
+    };
+    assert_eq!(check(264, Some(257)), Ok(()));
+    assert_eq!(check(264, None), Ok(()));
+    let error = check(264, Some(511)).unwrap_err();
+    assert!(
+        error.contains("`<|return|>` is token 257, expected 511"),
+        "{error}"
+    );
+    let error = check(201_088, None).unwrap_err();
+    assert!(error.contains("is token 257, expected 200002"), "{error}");
+    let error = check(260, None).unwrap_err();
+    assert!(error.contains("below `vocab_size` = 260"), "{error}");
 }

@@ -1,30 +1,43 @@
 use burn_gpt_oss::{
-    AnalysisPolicy, Conversation, GptOssError, HarmonyEncoder, LossMask, Message, Role,
-    SystemContent, render_completion, render_training,
+    GptOssError, HarmonyEncoder, LossMask, Message, RenderOptions, Role, SystemContent,
+    render_completion, render_training,
 };
 use serde::Serialize;
 
 use super::{ChatRecord, DataNotes};
 use crate::error::QatError;
+use crate::recipe::{DatasetSettings, SystemBlock};
 
 /// How chat records become tokens.
 #[derive(Clone, Debug)]
 pub struct ChatFormat {
     /// The system block in front of every conversation, none to leave it out.
     pub system: Option<SystemContent>,
+    /// How conversations are rendered.
+    pub rendering: RenderOptions,
     /// Which tokens are trained.
     pub loss_mask: LossMask,
     /// Longest sequence in tokens; longer conversations are cut at the end.
     pub max_length: usize,
 }
 
+impl Default for ChatFormat {
+    /// What a recipe has where it says nothing: the published system block and chat template.
+    fn default() -> Self {
+        Self::new(&DatasetSettings::default())
+    }
+}
+
 /// A conversation as tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TokenizedExample {
     /// Token ids.
     pub tokens: Vec<u32>,
     /// Which of them are training targets, same length.
     pub loss_mask: Vec<bool>,
+    /// Where conversations begin behind the first one, if there are several in the row.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub starts: Vec<usize>,
 }
 
 impl TokenizedExample {
@@ -50,6 +63,20 @@ pub struct Tokenized {
 }
 
 impl ChatFormat {
+    /// What the settings of a recipe say.
+    pub fn new(settings: &DatasetSettings) -> Self {
+        let date = settings.date.as_str();
+        Self {
+            system: match settings.system {
+                SystemBlock::Published => Some(SystemContent::default().with_date(date)),
+                SystemBlock::None => None,
+            },
+            rendering: settings.rendering(),
+            loss_mask: settings.loss_mask,
+            max_length: settings.max_length,
+        }
+    }
+
     /// Tokens and loss mask of a record, up to `max_length`; it may have no target.
     ///
     /// # Errors
@@ -70,9 +97,11 @@ impl ChatFormat {
         record: &ChatRecord,
         encoder: &impl HarmonyEncoder,
     ) -> Result<TokenizedExample, GptOssError> {
-        let conversation = self.conversation(record, record.messages.clone())?;
-        let policy = AnalysisPolicy::Keep;
-        let rendered = render_training(&conversation, encoder, self.loss_mask, policy)?;
+        if let Some(text) = &record.text {
+            return plain_text(text, encoder);
+        }
+        let conversation = record.conversation(record.messages.clone(), self.system.clone())?;
+        let rendered = render_training(&conversation, encoder, self.loss_mask, self.rendering)?;
         let mut loss_mask = rendered.loss_mask;
         for span in rendered.spans {
             let untrained = |index| record.untrained.binary_search(&index).is_ok();
@@ -83,6 +112,7 @@ impl ChatFormat {
         Ok(TokenizedExample {
             tokens: rendered.tokens,
             loss_mask,
+            starts: Vec::new(),
         })
     }
 
@@ -108,8 +138,9 @@ impl ChatFormat {
                     .into(),
                     message: error.to_string(),
                 })?;
-            if self.system.is_none() && record.reasoning_effort.is_some() {
-                let text = "`reasoning_effort` has no place without a system block";
+            if self.system.is_none() && record.speaks_of_system() {
+                let text = "`reasoning_effort`, `model_identity` and `builtin_tools` have no place without a \
+                     system block";
                 tokenized.notes.add(text, record.line);
             }
             let example = self.cut(example, record.line, &mut tokenized.notes);
@@ -185,19 +216,19 @@ impl ChatFormat {
             .iter()
             .rposition(is_answer)
             .unwrap_or(messages.len());
-        let before = self.conversation(record, messages[..end].to_vec())?;
-        render_completion(&before, encoder, AnalysisPolicy::Keep)
+        let before = record.conversation(messages[..end].to_vec(), self.system.clone())?;
+        render_completion(&before, encoder, self.rendering)
     }
+}
 
-    fn conversation(
-        &self,
-        record: &ChatRecord,
-        messages: Vec<Message>,
-    ) -> Result<Conversation, GptOssError> {
-        let mut system = self.system.clone();
-        if let (Some(system), Some(effort)) = (&mut system, record.reasoning_effort) {
-            system.reasoning_effort = Some(effort);
-        }
-        Conversation::from_chat(messages, system)
-    }
+/// A text of a plain language model: all of it is trained, and that it ends.
+fn plain_text(text: &str, encoder: &impl HarmonyEncoder) -> Result<TokenizedExample, GptOssError> {
+    const END: &str = "<|endoftext|>";
+    let mut tokens = encoder.encode_ordinary(text)?;
+    tokens.extend(encoder.special_token(END));
+    Ok(TokenizedExample {
+        loss_mask: vec![true; tokens.len()],
+        tokens,
+        starts: Vec::new(),
+    })
 }

@@ -1,58 +1,33 @@
-//! Rows in the shapes of other programs: what they are, and how they become conversations.
+//! What a row or a file is that cannot be read, and what to do with it.
 
 use serde_json::{Map, Value};
 
-/// Why a row without `messages` cannot be read.
+/// Why a row of no known shape cannot be read.
 pub(super) fn describe(row: &Map<String, Value>) -> String {
     let has = |key: &str| row.contains_key(key);
-    if has("conversations") {
-        return "this is the ShareGPT shape (`conversations` with `from` and `value`), `messages` is \
-             needed; convert: jq -c '{messages: [.conversations[] | {role: ({human: \"user\", gpt: \
-             \"assistant\"}[.from] // .from), content: .value}]}' FILE > NEW"
-            .into();
-    }
     if has("chosen") && has("rejected") {
-        return "this is a preference pair (`chosen`, `rejected`), `messages` is needed; to train on \
+        return "this is a preference pair (`chosen`, `rejected`), one conversation is needed; to train on \
              the chosen answers: jq -c '{messages: .chosen}' FILE > NEW"
             .into();
     }
-    if has("prompt") && has("completion") {
-        let convert = match row["prompt"].is_array() {
-            true => "{messages: (.prompt + .completion)}",
-            false => {
-                "{messages: [{role: \"user\", content: .prompt}, {role: \"assistant\", content: \
-                 .completion}]}"
-            }
-        };
-        return format!(
-            "this is the prompt/completion shape, `messages` is needed; convert: jq -c '{convert}' \
-             FILE > NEW"
-        );
-    }
-    if has("instruction") && has("output") {
-        return "this is the Alpaca shape (`instruction`, `input`, `output`), `messages` is needed; \
-             convert: jq -c '{messages: [{role: \"user\", content: ([.instruction, .input] | \
-             map(select(. != null and . != \"\")) | join(\"\\n\\n\"))}, {role: \"assistant\", \
-             content: .output}]}' FILE > NEW"
+    if has("role") && has("content") {
+        return "this is a message, a conversation is needed: `messages` with a list of them"
             .into();
     }
-    let keys: Vec<String> = row.keys().take(8).map(|key| format!("`{key}`")).collect();
-    match keys.is_empty() {
-        true => "`messages` is missing, the object is empty".into(),
-        false => format!("`messages` is missing, there are only {}", keys.join(", ")),
+    if row.is_empty() {
+        return "`messages` is missing, the object is empty".into();
     }
+    format!(
+        "no columns that are known: `messages`, `conversations`, `prompt` and `completion`, `instruction` \
+         and `output`, `user` and `final`, or `text`; there are only {}. `dataset.columns` renames them",
+        listed(row.keys())
+    )
 }
 
-/// Why a content that is not a text cannot be read.
-pub(super) fn describe_content(content: &Value) -> String {
-    match content {
-        Value::Array(_) => "`content` is a list of parts, a text is needed; for parts of text convert: jq \
-             -c '.messages[].content |= (if type == \"array\" then map(.text) | join(\"\") else . end)' \
-             FILE > NEW"
-            .into(),
-        Value::Null => "`content` is null, a text is needed".into(),
-        other => format!("`content` is {}, a text is needed", kind_of(other)),
-    }
+/// The first names of many.
+pub(super) fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<String> = names.take(8).map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 /// The type of a JSON value in words.
@@ -69,17 +44,15 @@ pub(super) fn kind_of(value: &Value) -> &'static str {
 
 /// What a file is that is no JSON in UTF-8, from its first bytes.
 pub(super) fn describe_file(start: &[u8]) -> Option<String> {
-    const MAGIC: [(&[u8], &str, &str); 10] = [
-        (b"\x1f\x8b", "gzip", "gunzip it first"),
-        (
-            b"\x28\xb5\x2f\xfd",
-            "Zstandard",
-            "decompress it first (zstd -d)",
-        ),
+    const MAGIC: [(&[u8], &str, &str); 8] = [
         (b"BZh", "bzip2", "decompress it first (bunzip2)"),
         (b"\xfd7zXZ", "xz", "decompress it first (unxz)"),
         (b"PK\x03\x04", "a ZIP archive", "unpack it first"),
-        (b"PAR1", "Parquet", "docs/data.md says how it becomes JSONL"),
+        (
+            b"PAR1",
+            "Parquet",
+            "build with the feature `parquet`, or convert it as docs/data.md says",
+        ),
         (
             b"\xff\xfe\0\0",
             "UTF-32",

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -11,6 +12,35 @@ pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
     let value = Unique.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
+}
+
+/// Gives each element of an array to `take`, which says whether to go on.
+pub(super) fn each_element(
+    text: impl std::io::Read,
+    take: impl FnMut(Value) -> bool,
+) -> Result<(), serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_reader(text);
+    (&mut deserializer).deserialize_seq(Elements(take))?;
+    deserializer.end()
+}
+
+struct Elements<F>(F);
+
+impl<'de, F: FnMut(Value) -> bool> Visitor<'de> for Elements<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(value) = list.next_element_seed(Unique)? {
+            if !(self.0)(value) {
+                return Err(A::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Unique;

@@ -1,14 +1,10 @@
 //! One message of a row.
 
-use burn_gpt_oss::{Message, Role};
-use serde_json::{Map, Value};
+use burn_gpt_oss::{Content, Message, Role, ToolCall};
+use serde_json::{Map, Value, json};
 
 use super::DataNotes;
-use super::foreign::{describe_content, kind_of};
-
-/// Why tools are refused.
-pub(super) const TOOLS: &str = "cannot be used: tools and their calls are not rendered yet, and without \
-    them another answer would be trained";
+use super::foreign::kind_of;
 
 /// What datasets call the reasoning before an answer.
 const THINKING: [&str; 4] = ["thinking", "reasoning_content", "reasoning", "thought"];
@@ -41,16 +37,14 @@ impl MessageJson {
         let Value::Object(json) = json else {
             return Err(format!("is {}, an object is needed", kind_of(json)));
         };
-        refuse_tools(json)?;
         let role = role(json)?;
-        let content = json.get("content").unwrap_or(&Value::Null);
-        let content = content.as_str().ok_or_else(|| describe_content(content))?;
+        let content = content(role, json.get("content").unwrap_or(&Value::Null))?;
         let mut read = Self {
             message: Message::new(role, content),
             trained: true,
         };
         for (key, value) in json {
-            if !read.take(key, value)? && !is_empty(value) {
+            if !read.take(key, value, notes, line)? && !is_empty(value) {
                 notes.add(format!("key `{key}` of the messages is not used"), line);
             }
         }
@@ -58,10 +52,27 @@ impl MessageJson {
     }
 
     /// Whether the key is used.
-    fn take(&mut self, key: &str, value: &Value) -> Result<bool, String> {
+    fn take(
+        &mut self,
+        key: &str,
+        value: &Value,
+        notes: &mut DataNotes,
+        line: Option<usize>,
+    ) -> Result<bool, String> {
         let message = &mut self.message;
         match key {
             "role" | "content" => {}
+            "tool_calls" if !is_empty(value) => {
+                let calls = value.as_array().ok_or("`tool_calls` is no list")?;
+                for value in calls {
+                    message.tool_calls.push(call(value, notes, line)?);
+                }
+            }
+            // The shape of before there were several calls.
+            "function_call" if !is_empty(value) => {
+                message.tool_calls.push(call(value, notes, line)?);
+            }
+            "tool_call_id" => message.tool_call_id = text(key, value)?,
             "channel" => message.channel = text(key, value)?,
             "name" => message.name = text(key, value)?,
             "recipient" => message.recipient = text(key, value)?,
@@ -109,20 +120,58 @@ impl MessageJson {
     }
 }
 
-fn refuse_tools(json: &Map<String, Value>) -> Result<(), String> {
-    for key in ["tool_calls", "function_call", "tool_call_id"] {
-        if json.get(key).is_some_and(|value| !is_empty(value)) {
-            return Err(format!("`{key}` {TOOLS}"));
+/// The text of a content, or what a tool returned.
+fn content(role: Role, value: &Value) -> Result<Content, String> {
+    match value {
+        Value::Null => Ok(Content::absent()),
+        Value::Object(_) if role == Role::Tool => Ok(Content::Json(value.clone())),
+        Value::String(text) => Ok(text.as_str().into()),
+        Value::Array(_) => {
+            let parts: Content =
+                serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
+            // What programs make of parts before they render them.
+            Ok(parts.text().as_ref().into())
         }
+        other => Err(format!("`content` is {}, a text is needed", kind_of(other))),
     }
-    match json.get("role").and_then(Value::as_str) {
-        Some("function") => Err(format!("role `function` {TOOLS}")),
-        _ => Ok(()),
+}
+
+/// A call; arguments that are the text of an object, as in answers of OpenAI's API, are that object.
+fn call(value: &Value, notes: &mut DataNotes, line: Option<usize>) -> Result<ToolCall, String> {
+    let mut call: ToolCall = serde_json::from_value(value.clone())
+        .map_err(|error| format!("a call of a tool: {error}"))?;
+    let arguments = match &call.arguments {
+        Value::Null => Some(json!({})),
+        Value::String(text) if text.trim().is_empty() => Some(json!({})),
+        Value::String(text) => {
+            notes.add("`arguments` of a call are a text, read as JSON", line);
+            let read = serde_json::from_str(text);
+            Some(read.map_err(|error| {
+                format!(
+                    "`arguments` of the call of `{}` are not JSON: {error}",
+                    call.name
+                )
+            })?)
+        }
+        _ => None,
+    };
+    call.arguments = arguments.unwrap_or(call.arguments);
+    match call.arguments.is_object() {
+        true => Ok(call),
+        false => Err(format!(
+            "`arguments` of the call of `{}` are {}, an object is needed",
+            call.name,
+            kind_of(&call.arguments)
+        )),
     }
 }
 
 fn role(json: &Map<String, Value>) -> Result<Role, String> {
     let role = json.get("role").ok_or("`role` is missing")?;
+    // The name of before there were several calls.
+    if role == "function" {
+        return Ok(Role::Tool);
+    }
     serde_json::from_value(role.clone()).map_err(|_| {
         format!(
             "unknown role {role}, expected `system`, `developer`, `user`, `assistant` or `tool`"

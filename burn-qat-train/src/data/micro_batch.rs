@@ -11,6 +11,8 @@ pub struct MicroBatch {
     pub target_rows: Tensor<1, Int>,
     /// Ids of the target tokens, `[targets]`, in the order of `target_rows`.
     pub targets: Tensor<1, Int>,
+    /// A number for the conversation of each token, `[batch, len]`, where rows hold several.
+    pub documents: Option<Tensor<2, Int>>,
     /// Tokens without padding.
     pub n_tokens: usize,
 }
@@ -49,9 +51,23 @@ impl MicroBatch {
                 .iter()
                 .map(|example| example.tokens.len() - 1)
                 .sum(),
+            documents: documents(examples, len).map(|numbers| {
+                Tensor::from_data(TensorData::new(numbers, [examples.len(), len]), device)
+            }),
             input_ids: Tensor::from_data(TensorData::new(ids, [examples.len(), len]), device),
             target_rows: list(rows),
             targets: list(targets),
+        }
+    }
+
+    /// The same on the device without autodiff.
+    pub fn without_autodiff(&self) -> Self {
+        Self {
+            input_ids: self.input_ids.clone().without_autodiff(),
+            documents: self.documents.clone().map(Tensor::without_autodiff),
+            target_rows: self.target_rows.clone().without_autodiff(),
+            targets: self.targets.clone().without_autodiff(),
+            n_tokens: self.n_tokens,
         }
     }
 
@@ -59,4 +75,23 @@ impl MicroBatch {
     pub fn n_targets(&self) -> usize {
         self.targets.dims()[0]
     }
+}
+
+/// The number of the document of each token, if a row holds several; padding goes on with the last.
+fn documents(examples: &[&TokenizedExample], len: usize) -> Option<Vec<i32>> {
+    if examples.iter().all(|example| example.starts.is_empty()) {
+        return None;
+    }
+    let mut numbers = Vec::with_capacity(examples.len() * len);
+    for example in examples {
+        let before = |position| {
+            example
+                .starts
+                .iter()
+                .filter(|start| **start <= position)
+                .count()
+        };
+        numbers.extend((0..len).map(|position| before(position) as i32));
+    }
+    Some(numbers)
 }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::Path;
 
 /// Something that a user should know about some rows of a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,15 @@ impl DataNotes {
         for note in other.notes {
             self.merge(note);
         }
+    }
+
+    /// The same notes with the file that they are about.
+    pub fn in_file(mut self, file: &Path) -> Self {
+        let name = file.file_name().unwrap_or(file.as_os_str());
+        for note in &mut self.notes {
+            note.text = format!("{}, in {}", note.text, name.to_string_lossy());
+        }
+        self
     }
 
     /// The notes, in the order in which they were first met.

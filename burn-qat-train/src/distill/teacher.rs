@@ -7,6 +7,7 @@ use super::DistillConfig;
 use super::head::{Head, distilled};
 use crate::data::MicroBatch;
 use crate::error::QatError;
+use crate::train::documents::hidden_states;
 
 /// A frozen model that a student learns from. Packed experts can stay in their file:
 /// [`load_stored`](burn_gpt_oss::CheckpointReader::load_stored).
@@ -56,13 +57,12 @@ impl Teacher {
         rows: Tensor<2>,
         batch: &MicroBatch,
     ) -> Tensor<1> {
-        let input_ids = batch.input_ids.clone().without_autodiff();
-        let target_rows = batch.target_rows.clone().without_autodiff();
-        let hidden = self.model.hidden_states(input_ids, None, |_| {});
+        let batch = batch.without_autodiff();
+        let hidden = hidden_states(&self.model, &batch, |_| {});
         let [sequences, len, width] = hidden.dims();
         let hidden = hidden.reshape([sequences * len, width]);
         let teacher = Head {
-            rows: hidden.select(0, target_rows),
+            rows: hidden.select(0, batch.target_rows),
             matrix: self.model.lm_head.weight.val(),
         };
         let head = &student.lm_head.weight;
@@ -70,8 +70,7 @@ impl Teacher {
             rows,
             matrix: head.val(),
         };
-        let targets = batch.targets.clone().without_autodiff();
-        distilled(config, &teacher, student, (targets, is_trained(head)))
+        distilled(config, &teacher, student, (batch.targets, is_trained(head)))
     }
 }
 

@@ -212,7 +212,7 @@ fn sample(record: &ChatRecord, completion: Completion, passed: bool) -> Sample {
     let asked = messages.find(|message| message.role == Role::User);
     Sample {
         prompt: asked
-            .map(|message| message.content.clone())
+            .map(|message| message.content.text().into_owned())
             .unwrap_or_default(),
         thinking: completion.thinking.unwrap_or_default(),
         content: completion.content.unwrap_or_default(),

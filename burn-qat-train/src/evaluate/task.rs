@@ -25,7 +25,7 @@ impl Verdict {
 pub fn judge(record: &ChatRecord, completion: &Completion) -> Verdict {
     let thinking = completion.thinking.as_deref().unwrap_or_default();
     let content = completion.content.as_deref().unwrap_or_default();
-    let is_language = |asked: &str| match asked.parse() {
+    let is_language = |asked: String| match asked.parse() {
         Ok(asked) => Language::of(thinking) == Some(asked),
         Err(()) => false,
     };
@@ -41,17 +41,15 @@ pub fn judge(record: &ChatRecord, completion: &Completion) -> Verdict {
 }
 
 /// The language a record asks for: its column, or `reasoning language: X` in its first message.
-fn asked_language(record: &ChatRecord) -> Option<&str> {
+fn asked_language(record: &ChatRecord) -> Option<String> {
     if let Some(name) = &record.reasoning_language {
-        return Some(name);
+        return Some(name.clone());
     }
     let instructs = |m: &&Message| matches!(m.role, Role::System | Role::Developer);
     let first = record.messages.first().filter(instructs)?;
-    first
-        .content
-        .lines()
-        .next()?
-        .strip_prefix("reasoning language:")
+    let text = first.content.text();
+    let language = text.lines().next()?.strip_prefix("reasoning language:");
+    language.map(str::to_owned)
 }
 
 /// Whether the words of `expected` occur in `text` one after the other, in any case.
@@ -89,6 +87,7 @@ mod tests {
             thinking: Some(thinking.into()),
             content: Some(content.into()),
             finished: true,
+            ..Completion::default()
         }
     }
 

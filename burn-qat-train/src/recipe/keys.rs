@@ -39,6 +39,7 @@ impl Known {
         for (key, known) in &mut keys {
             match key.as_str() {
                 "lora" => *known = Self::of(&lora),
+                "dataset" => known.set_key("columns", Self::Names(Box::new(Self::Value))),
                 "stages" => *known = Self::Names(Box::new(Self::of(stage))),
                 _ => {}
             }
@@ -46,6 +47,14 @@ impl Known {
         keys.push(("train".into(), Self::of(stage)));
         keys.push(("quantize".into(), Self::Value));
         Self::Keys(keys)
+    }
+
+    /// Says what one of the keys holds, where its default does not.
+    fn set_key(&mut self, name: &str, value: Self) {
+        if let Self::Keys(keys) = self {
+            keys.retain(|(key, _)| key != name);
+            keys.push((name.to_owned(), value));
+        }
     }
 
     /// Fails for the first key that does not exist.

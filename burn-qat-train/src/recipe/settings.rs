@@ -1,11 +1,12 @@
 use std::path::PathBuf;
 
-use burn_gpt_oss::LossMask;
+use burn_gpt_oss::{AnalysisPolicy, HarmonyVariant, LossMask, RenderOptions};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::stage::{self, StageMap};
 use super::{Method, Stage};
 use crate::adapt::LoraConfig;
+use crate::data::{BadRows, ColumnMap, ReadOptions};
 use crate::error::QatError;
 use crate::quantize::PtqMethod;
 
@@ -16,9 +17,12 @@ pub struct Recipe {
     /// The checkpoint directory to start from; none where a program brings its own model.
     #[serde(serialize_with = "as_text")]
     pub model: Option<PathBuf>,
-    /// The dataset; none where a program brings its own.
+    /// The dataset, a file, a directory or a pattern of files; none where a program brings its own.
     #[serde(serialize_with = "as_text")]
     pub data: Option<PathBuf>,
+    /// The validation data; none holds a share of `data` out.
+    #[serde(serialize_with = "as_text")]
+    pub eval_data: Option<PathBuf>,
     /// Where the results go; none leaves the choice to the program.
     #[serde(serialize_with = "as_text")]
     pub output: Option<PathBuf>,
@@ -41,6 +45,7 @@ impl Default for Recipe {
         Self {
             model: None,
             data: None,
+            eval_data: None,
             output: None,
             seed: 42,
             dataset: DatasetSettings::default(),
@@ -101,6 +106,7 @@ impl Recipe {
                 max_length.to_string(),
             );
         }
+        self.dataset.columns.check()?;
         if !(0.0..1.0).contains(&eval_fraction) {
             let expected = "a share from 0 to below 1, as 0.1 for 10 %";
             return refuse("dataset.eval_fraction", expected, eval_fraction.to_string());
@@ -135,6 +141,14 @@ pub struct DatasetSettings {
     pub eval_fraction: f64,
     /// Training conversations that are kept from training where something is calibrated, as GPTQ is.
     pub calibration_rows: usize,
+    /// Names that columns have in the dataset, by those that they have here.
+    pub columns: ColumnMap,
+    /// Whose rendering of harmony: the checkpoints' chat template, or OpenAI's library.
+    pub variant: HarmonyVariant,
+    /// Which reasoning is rendered.
+    pub analysis: AnalysisPolicy,
+    /// Put short conversations into one row of `max_length` tokens; a batch then counts rows.
+    pub packing: bool,
     /// Which tokens are trained.
     pub loss_mask: LossMask,
     /// The system block in front of every conversation.
@@ -151,10 +165,36 @@ impl Default for DatasetSettings {
             max_length: 4096,
             eval_fraction: 0.1,
             calibration_rows: 128,
+            columns: ColumnMap::default(),
+            variant: HarmonyVariant::default(),
+            analysis: AnalysisPolicy::default(),
+            packing: false,
             loss_mask: LossMask::default(),
             system: SystemBlock::Published,
             date: "2025-08-05".into(),
             skip_bad_rows: false,
+        }
+    }
+}
+
+impl DatasetSettings {
+    /// How conversations are rendered.
+    pub fn rendering(&self) -> RenderOptions {
+        RenderOptions {
+            variant: self.variant,
+            analysis: self.analysis,
+        }
+    }
+
+    /// How the files are read.
+    pub fn reading(&self) -> ReadOptions {
+        ReadOptions {
+            bad_rows: match self.skip_bad_rows {
+                true => BadRows::Skip,
+                false => BadRows::Refuse,
+            },
+            columns: self.columns.clone(),
+            variant: self.variant,
         }
     }
 }

@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, Tensor};
 use burn_fp4::{LowRankAdapter, PackedFp4, QuantStats};
 use burn_gpt_oss::{ExpertWeight, GptOss};
 
+use super::documents::hidden_states;
 use super::guard::is_finite;
 use super::loss::{micro_batch_loss, taught_loss};
 use super::quantized_experts::quantize_experts;
@@ -83,9 +84,9 @@ impl Trainable for GptOss {
 
     /// Runs the model again, since nothing of the forward pass is left.
     fn first_non_finite(&self, batch: &MicroBatch) -> Option<String> {
-        let ids = batch.input_ids.clone().without_autodiff();
+        let batch = batch.without_autodiff();
         let (mut layer, mut first) = (0, None);
-        self.valid().hidden_states(ids, None, |output| {
+        hidden_states(&self.valid(), &batch, |output| {
             if first.is_none() && !is_finite(&output.hidden) {
                 first = Some(layer);
             }

@@ -219,6 +219,7 @@ mod tests {
         TokenizedExample {
             tokens: vec![n as u32; n + 2],
             loss_mask: vec![true; n + 2],
+            starts: Vec::new(),
         }
     }
 

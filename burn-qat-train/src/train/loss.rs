@@ -2,6 +2,7 @@ use burn::tensor::{DType, Tensor};
 use burn_gpt_oss::ops::next_token_loss;
 use burn_gpt_oss::{GptOss, GptOssConfig, router_aux_loss};
 
+use super::documents::hidden_states;
 use crate::data::MicroBatch;
 use crate::distill::{DistillConfig, Teacher};
 
@@ -25,7 +26,7 @@ pub(super) fn taught_loss(
 ) -> (Tensor<1>, Option<Tensor<1>>) {
     let config = model.config();
     let mut router_logits = Vec::new();
-    let hidden = model.hidden_states(batch.input_ids.clone(), None, |block| {
+    let hidden = hidden_states(model, batch, |block| {
         if config.output_router_logits {
             router_logits.push(block.router.logits.clone());
         }

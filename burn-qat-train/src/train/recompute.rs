@@ -11,6 +11,7 @@ use burn_gpt_oss::ops::ordered_sum;
 use burn_gpt_oss::{Block, GptOss, SequenceContext};
 
 use super::GradientPass;
+use super::documents;
 use super::loss::{auxiliary_loss, head_loss};
 use crate::data::MicroBatch;
 
@@ -31,10 +32,9 @@ pub(super) fn recomputed_gradients(
 ) -> (Tensor<1>, GradientsParams) {
     let mut total = GradientsAccumulator::new();
     let mut kept = forward(model, batch);
-    let [_, len] = batch.input_ids.dims();
 
     let last = tracked(kept.hidden.pop().expect("the embedding at least"));
-    let context = model.context(len, None, &last);
+    let context = documents::context(model, batch, &last);
     let loss = head_loss(model, model.norm.forward(last.clone()), batch, pass.lesson);
     let loss = loss / pass.n_targets as f64;
     let reported = loss.clone().detach();
@@ -58,11 +58,10 @@ pub(super) fn recomputed_gradients(
 
 fn forward(model: &GptOss, batch: &MicroBatch) -> Kept {
     let model = model.valid();
-    let input_ids = batch.input_ids.clone().without_autodiff();
-    let [_, len] = input_ids.dims();
-    let mut hidden = vec![model.embedded(input_ids)];
+    let batch = batch.without_autodiff();
+    let mut hidden = vec![model.embedded(batch.input_ids.clone())];
     let mut router_logits = Vec::new();
-    let context = model.context(len, None, &hidden[0]);
+    let context = documents::context(&model, &batch, &hidden[0]);
     for (layer, block) in model.layers.iter().enumerate() {
         let output = block.forward(hidden[layer].clone(), &context);
         hidden.push(output.hidden);

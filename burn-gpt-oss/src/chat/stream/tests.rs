@@ -97,15 +97,15 @@ fn headers_say_whom_a_message_is_for() {
         ),
         (
             "<|channel|>commentary to=functions.f <|constrain|>json",
-            start(CompletionPart::Other, "commentary", "functions.f"),
+            start(CompletionPart::Call, "commentary", "functions.f"),
         ),
         (
             " to=python<|channel|>analysis",
-            start(CompletionPart::Other, "analysis", "python"),
+            start(CompletionPart::Call, "analysis", "python"),
         ),
         (
             "<|channel|>to=f final",
-            malformed(start(CompletionPart::Other, "", "f")),
+            malformed(start(CompletionPart::Call, "", "f")),
         ),
         (
             "<|channel|>final <|constrain|>json",
@@ -123,7 +123,7 @@ fn headers_say_whom_a_message_is_for() {
         ),
         (
             "<|channel|>commentary to=functions.f json",
-            start(CompletionPart::Other, "commentary", "functions.f"),
+            start(CompletionPart::Call, "commentary", "functions.f"),
         ),
     ] {
         let tokens = tokens(&tokenizer, &format!("{header}<|message|>"));
@@ -155,8 +155,12 @@ fn what_breaks_off_has_no_end() {
 #[test]
 fn text_outside_of_messages_is_told() {
     let tokenizer = small_tokenizer();
-    let other = |channel| malformed(start(CompletionPart::Other, channel, ""));
-    let said = |channel, said| vec![other(channel), text(said), CompletionEvent::End];
+    let part = |channel| match channel {
+        "final" => CompletionPart::Answer,
+        _ => CompletionPart::Other,
+    };
+    let begun = |channel| malformed(start(part(channel), channel, ""));
+    let said = |channel, said| vec![begun(channel), text(said), CompletionEvent::End];
     for (completion, expected) in [
         ("Hello.<|return|>", said("", "Hello.")),
         ("Hello.", said("", "Hello.")),
@@ -199,8 +203,9 @@ fn words_within_a_header_are_told_before_its_message() {
     }
     let call = "<|channel|>commentary to=f json{}<|call|>";
     let expected = [
-        malformed(start(CompletionPart::Other, "commentary", "f")),
-        text("json{}"),
+        malformed(start(CompletionPart::Call, "commentary", "f")),
+        text("{}"),
+        CompletionEvent::Call(ToolCall::new("f", serde_json::json!({}))),
         CompletionEvent::End,
     ];
     assert_eq!(events(&tokenizer, &tokens(&tokenizer, call)), expected);
@@ -297,12 +302,17 @@ fn collected(tokenizer: &Tokenizer, tokens: &[u32]) -> Completion {
                 (true, String::new())
             }
             CompletionEvent::Text(text) => (false, text),
+            CompletionEvent::Call(call) => {
+                completion.tool_calls.push(call);
+                continue;
+            }
             CompletionEvent::End => continue,
         };
         let target = match current {
             CompletionPart::Thinking => &mut completion.thinking,
             CompletionPart::Answer => &mut completion.content,
-            CompletionPart::Other => continue,
+            CompletionPart::Preamble => &mut completion.preamble,
+            CompletionPart::Call | CompletionPart::Other => continue,
         };
         let separator = if new && target.is_some() { "\n" } else { "" };
         *target.get_or_insert_default() += &(separator.to_owned() + &text);
@@ -319,6 +329,8 @@ fn equals_the_completion_read_at_once() {
         "analysis",
         "final",
         " to=f",
+        " functions.f",
+        "commentary",
         "user",
         "ß😀",
         " ",
