@@ -22,6 +22,14 @@ pub enum QatError {
         /// The error of the operating system.
         source: std::io::Error,
     },
+    /// A command that judges answers failed.
+    #[error("the judge `{command}`: {message}")]
+    Judge {
+        /// The command.
+        command: String,
+        /// How it ended.
+        message: String,
+    },
     /// A line of a dataset cannot be used.
     #[error("{}:{line}: {message}", path.display())]
     DatasetLine {

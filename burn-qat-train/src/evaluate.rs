@@ -12,4 +12,4 @@ pub use checkpoint::{
 pub use interval::PassRate;
 pub use language::Language;
 pub use loss::{LossReport, evaluate_loss};
-pub use task::{Verdict, judge};
+pub use task::{JudgeCommand, Multilingual, OverRefusal, Task};

@@ -31,8 +31,9 @@ pub use disk::check_disk;
 pub use distill::{DistillConfig, Divergence, Teacher};
 pub use error::QatError;
 pub use evaluate::{
-    EvalData, EvalOptions, EvalProgress, EvalReport, Language, LossReport, PassRate, Sample,
-    Verdict, evaluate_checkpoint, evaluate_loss, evaluate_model, judge,
+    EvalData, EvalOptions, EvalProgress, EvalReport, JudgeCommand, Language, LossReport,
+    Multilingual, OverRefusal, PassRate, Sample, Task, evaluate_checkpoint, evaluate_loss,
+    evaluate_model,
 };
 pub use export::{ExportReport, export_fp4};
 pub use memory::{MemoryEstimate, available_memory};
@@ -43,7 +44,7 @@ pub use quantize::{
 };
 pub use recipe::{
     DatasetSettings, EvaluationSettings, Method, PolicyChoice, PtqMethods, Recipe, RecipeSource,
-    Stage, SystemBlock,
+    Stage, SystemBlock, TaskName,
 };
 pub use report::{Curve, HtmlReport, ResultRow, ResultTable, loss_plot};
 pub use train::{

@@ -16,6 +16,6 @@ mod toml;
 mod yaml;
 
 pub use choices::{PolicyChoice, PtqMethods};
-pub use settings::{DatasetSettings, EvaluationSettings, Recipe, SystemBlock};
+pub use settings::{DatasetSettings, EvaluationSettings, Recipe, SystemBlock, TaskName};
 pub use source::RecipeSource;
 pub use stage::{Method, Stage};

@@ -14,12 +14,6 @@ pub fn table(
     let n = statistics.lengths.len();
     let tokens = statistics.n_tokens();
     let (n_cut, behind) = statistics.cut;
-    let languages: Vec<String> = statistics
-        .languages
-        .iter()
-        .take(8)
-        .map(|(name, count)| format!("{name} {:.0} %", percent(*count, n)))
-        .collect();
     vec![
         ("conversations", n.to_string()),
         ("tokens", tokens.to_string()),
@@ -50,8 +44,21 @@ pub fn table(
             ),
         ),
         ("copies", statistics.n_duplicates.to_string()),
-        ("languages", languages.join(", ")),
+        ("languages", shares(&statistics.languages)),
+        ("of reasoning", shares(&statistics.reasoning_languages)),
     ]
+}
+
+fn shares(languages: &[(String, usize)]) -> String {
+    let n = languages.iter().map(|(_, count)| count).sum();
+    let shares = languages.iter().take(8);
+    let shares: Vec<String> = shares
+        .map(|(name, count)| format!("{name} {:.0} %", percent(*count, n)))
+        .collect();
+    match shares.is_empty() {
+        true => "none".to_owned(),
+        false => shares.join(", "),
+    }
 }
 
 pub fn text(statistics: &DataStatistics, settings: &DatasetSettings) -> String {

@@ -55,7 +55,8 @@ pub fn of(inspected: &Inspected, title: &str, shown: usize, tokenizer: &Tokenize
         let example = &inspected.examples[index];
         let heading = spans::heading(index, &inspected.records[index], example);
         let heading = heading.trim_start_matches("=== ");
-        let _ = writeln!(page, "<h3>{}</h3>\n<div class=\"talk\">", escaped(heading));
+        let _ = writeln!(page, "<h3>{}</h3>", escaped(heading));
+        page.push_str("<div class=\"talk\">");
         for span in spans::of(example, tokenizer) {
             push(&mut page, &span);
         }

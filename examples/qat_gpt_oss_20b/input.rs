@@ -194,11 +194,17 @@ fn given(path: &Path, recipe: &Recipe, format: &ChatFormat, tokenizer: &Tokenize
     };
     let both = split.remove_overlap(&rows.examples);
     let mut notes = DataNotes::default();
-    for index in both {
+    for index in &both {
         let text = "conversations that are held out, too, token for token: not trained";
-        notes.add(text, rows.records[index].line);
+        notes.add(text, rows.records[*index].line);
     }
     tell(&notes);
+    if split.train.is_empty() && !both.is_empty() {
+        bail!(
+            "{}: the conversations to train on are copies of those that are held out; use other data",
+            path.display()
+        );
+    }
     if split.valid.is_empty() || split.train.is_empty() {
         bail!(
             "{}: {} usable conversations leave nothing for {}; use more data or another --eval-fraction",

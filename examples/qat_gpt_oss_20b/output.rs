@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use burn_gpt_oss::OutputDirectory;
-use burn_qat_train::{QatError, Recipe, ResultTable, Stage};
+use burn_qat_train::{QatError, Recipe, ResultTable, Sample, Stage};
 
 use crate::page::PAGE;
 use crate::timestamp;
@@ -18,7 +18,8 @@ pub const RESULTS: &str = "results.json";
 pub const RUN: &str = "run.json";
 
 /// Everything a run writes beside the directories of its stages; `--overwrite` removes both and nothing else.
-const CONTENTS: [&str; 9] = [
+const CONTENTS: [&str; 10] = [
+    "answers",
     "original",
     "train.jsonl",
     "valid.jsonl",
@@ -226,6 +227,26 @@ pub fn remove(path: &Path) -> Result<()> {
         false => Ok(()),
     };
     removed.with_context(|| format!("{}: cannot be replaced", path.display()))
+}
+
+/// Writes every answer to the held-out prompts, a line each; nothing where none was asked for.
+pub fn write_answers(out: &Path, row: &str, answers: &[Sample]) -> Result<()> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let dir = out.join("answers");
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let words = row.split(|c: char| !c.is_alphanumeric());
+    let words: Vec<String> = words
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let mut lines = String::new();
+    for answer in answers {
+        lines.push_str(&serde_json::to_string(answer)?);
+        lines.push('\n');
+    }
+    write(&dir.join(words.join("_")).with_extension("jsonl"), &lines)
 }
 
 /// Writes the table as Markdown and JSON.

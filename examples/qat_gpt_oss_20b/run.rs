@@ -105,6 +105,7 @@ impl Run {
             examples: data.valid.clone(),
             prompts,
             format: settings.format.clone(),
+            task: recipe.evaluation.judge(),
         };
         Ok(Some(Self {
             settings,
@@ -211,6 +212,7 @@ impl Run {
             "{name}: validation loss {:.4}, pass rate {} ({seconds:.0} s)",
             report.loss.loss, report.pass_rate
         ));
+        output::write_answers(self.out(), name, &report.answers)?;
         self.table.rows.push(ResultRow {
             name: name.into(),
             steps,

@@ -89,6 +89,13 @@ pub fn dataset(dir: &Path, lines: &[&str]) -> String {
     text(&path)
 }
 
+/// A dataset of so many conversations, no two alike.
+pub fn dataset_of(dir: &Path, n: usize) -> String {
+    let line = |i| LINE.replace("\"a\"", &format!("\"a{i}\""));
+    let lines: Vec<String> = (0..n).map(line).collect();
+    dataset(dir, &lines.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
 /// A good line of a dataset.
 pub const LINE: &str = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","thinking":"c"}]}"#;
 

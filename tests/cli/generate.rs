@@ -197,7 +197,10 @@ fn a_tokenizer_of_another_model_is_noticed() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let model = checkpoint(dir.path());
     let error = error_of(&run(&["--model", &text(&model), "--prompt", "a"], ""));
-    mentions(&error, &["outside the vocabulary of 512", "another model"]);
+    mentions(
+        &error,
+        &["`<|return|>` is token 1273", "below `vocab_size` = 512"],
+    );
 }
 
 /// The embedded model, which can no longer end its turn.

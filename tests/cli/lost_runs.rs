@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use burn_gpt_oss::CheckpointReader;
 use serde_json::Value;
 
-use crate::example::{binary, case, entries, error_of, mentions, text};
+use crate::example::{LINE, binary, entries, error_of, mentions, text};
 use crate::recipe::{loss_of, output, recipe, results, wait_for_lines};
 
 #[test]
@@ -114,7 +114,14 @@ fn the_source_is_not_needed_at_the_end() {
 fn a_bad_start_is_not_the_fault_of_the_training() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let out = dir.path().join("out");
-    let data = text(&case("data_markup").join("data.jsonl"));
+    // The model was not made with these markers.
+    let lines = (0..20).map(|i| {
+        LINE.replace("\"a\"", &format!("\"<|start|>{i}\""))
+            .replace("\"b\"", "\"漢字<|end|>\"")
+    });
+    let data = dir.path().join("markers.jsonl");
+    std::fs::write(&data, lines.collect::<Vec<_>>().join("\n")).expect("a file");
+    let data = text(&data);
     let mut command = recipe(dir.path(), &out, &["--smoke", "--data", &data]);
     let said = output(&mut command).stdout;
     let said = String::from_utf8_lossy(&said).into_owned();

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::example::{
-    LINE, binary, checkpoint, dataset, entries, error_of, mentions, refusal, text,
+    LINE, binary, checkpoint, dataset, dataset_of, entries, error_of, mentions, refusal, text,
 };
 
 const SHARD: &str = "model-00001-of-00001.safetensors";
@@ -12,7 +12,7 @@ fn refuse_model(damage: impl FnOnce(&Path)) -> String {
     let dir = tempfile::tempdir().expect("temporary directory");
     let model = checkpoint(dir.path());
     damage(&model);
-    let data = dataset(dir.path(), &[LINE; 20]);
+    let data = dataset_of(dir.path(), 20);
     let out = text(&dir.path().join("out"));
     let error = refusal(&[
         "--model",
@@ -88,7 +88,7 @@ fn missing_tokenizer() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let model = checkpoint(dir.path());
     std::fs::remove_file(model.join("tokenizer.json")).expect("a tokenizer");
-    let data = dataset(dir.path(), &[LINE; 20]);
+    let data = dataset_of(dir.path(), 20);
     let out = text(&dir.path().join("out"));
     let error = refusal(&["--model", &text(&model), "--data", &data, "--out", &out]);
     mentions(&error, &["tokenizer.json"]);
@@ -104,13 +104,13 @@ fn tokenizer_of_another_model() {
 #[test]
 fn unknown_role_in_the_dataset() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let model = text(&checkpoint(dir.path()));
+    let model = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny-gpt-oss"));
     let out = text(&dir.path().join("out"));
     let bad = r#"{"messages":[{"role":"robot","content":"x"}]}"#;
     let data = dataset(dir.path(), &[LINE, "", LINE, bad]);
     let error = refusal(&["--model", &model, "--data", &data, "--out", &out]);
     mentions(&error, &["data.jsonl:4", "robot", "assistant"]);
-    assert_eq!(entries(dir.path()), ["data.jsonl", "model"]);
+    assert_eq!(entries(dir.path()), ["data.jsonl"]);
 }
 
 #[test]
@@ -170,13 +170,18 @@ fn too_little_memory_for_the_20b() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let model = dir.path().join("model");
     std::fs::create_dir(&model).expect("temporary directory");
-    let config = burn_gpt_oss::GptOssConfig::gpt_oss_20b();
+    // With the embedded tokenizer, whose `<|return|>` has another number.
+    let config = burn_gpt_oss::GptOssConfig {
+        vocab_size: 201_000,
+        eos_token_id: Some(1273),
+        ..burn_gpt_oss::GptOssConfig::gpt_oss_20b()
+    };
     std::fs::write(model.join("config.json"), config.to_json().to_string()).expect("config");
     let tokenizer =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny-gpt-oss/tokenizer.json");
     std::fs::copy(tokenizer, model.join("tokenizer.json")).expect("tokenizer");
     sparse_checkpoint(&model.join("model.safetensors"), &config);
-    let data = dataset(dir.path(), &[LINE; 20]);
+    let data = dataset_of(dir.path(), 20);
     let out = text(&dir.path().join("out"));
     let error = refusal(&["--model", &text(&model), "--data", &data, "--out", &out]);
     mentions(

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::example::{binary, case, error_of, mentions, text};
+use crate::example::{LINE, binary, case, error_of, mentions, text};
 
 /// What the recipe says about a file: code, standard output, standard error.
 fn recipe(data: &Path, args: &[&str]) -> (Option<i32>, String, String) {
@@ -82,8 +82,7 @@ fn answers_that_are_not_to_be_trained_are_not() {
 #[test]
 fn what_is_allowed_and_hardly_meant_is_told_once() {
     for (name, args, part) in [
-        ("data_markup", &[][..], "harmony markup"),
-        ("data_empty_answer", &[], "empty answer"),
+        ("data_empty_answer", &[][..], "empty answer"),
         (
             "data_truncated",
             &["--max-length", "60"],
@@ -96,16 +95,42 @@ fn what_is_allowed_and_hardly_meant_is_told_once() {
     }
 }
 
+/// Shapes of other programs, calls of tools, contents in parts.
+#[test]
+fn what_other_programs_write_is_trained() {
+    let text = "`arguments` of a call are a text, read as JSON: 2 times (lines 1, 2)";
+    for (name, note) in [
+        ("data_array", ""),
+        ("data_parts", ""),
+        ("data_sharegpt", ""),
+        ("data_tool_calls_last", text),
+        ("data_tool_null", text),
+        ("data_tool_noname", text),
+    ] {
+        let (_, notes) = accepted(name, &[]);
+        assert!(
+            notes.contains(note) && notes.lines().count() == usize::from(!note.is_empty()),
+            "{name}: {notes}"
+        );
+    }
+}
+
+/// What was trained would be all that is measured.
+#[test]
+fn copies_of_one_conversation_are_no_dataset() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let data = dir.path().join("data.jsonl");
+    std::fs::write(&data, [LINE; 20].join("\n")).expect("a file");
+    let (code, _, error) = recipe(&data, &[]);
+    assert_eq!(code, Some(1));
+    mentions(&error, &["18 times", "copies of those that are held out"]);
+}
+
 #[test]
 fn what_cannot_be_used_is_refused_with_the_way_out() {
     for (name, parts) in [
-        ("data_array", ["an array of all rows", "jq -c '.[]'"]),
         ("data_latin1", ["data.jsonl:1", "0xe9"]),
-        ("data_parts", ["list of parts", "jq -c"]),
-        ("data_sharegpt", ["ShareGPT", "jq -c"]),
-        ("data_tool_calls_last", ["tools", "--skip-bad-rows"]),
-        ("data_tool_null", ["tools", "--skip-bad-rows"]),
-        ("data_tool_noname", ["tools", "--skip-bad-rows"]),
+        ("data_markup", ["rendered already", "--skip-bad-rows"]),
         ("data_two_systems", ["message 1", "second system message"]),
         (
             "data_long_prompt",
@@ -125,7 +150,10 @@ fn a_prompt_beyond_the_context_is_counted_and_left_out() {
     let data = dir.path().join("data.jsonl");
     let long = std::fs::read_to_string(case("data_long_prompt").join("data.jsonl")).expect("rows");
     let short = std::fs::read_to_string(case("data_bom").join("data.jsonl")).expect("rows");
-    let short = short.trim_start_matches('\u{feff}').repeat(4);
+    let short = short.trim_start_matches('\u{feff}');
+    let short: String = ["Lisa", "Anna", "Paul", "Omar"]
+        .map(|name| short.replace("Lisa", name))
+        .concat();
     std::fs::write(&data, format!("{short}{long}")).expect("a file");
     let (code, said, notes) = recipe(&data, &[]);
     assert_eq!(code, Some(0), "{notes}");
@@ -144,7 +172,7 @@ fn a_prompt_beyond_the_context_is_counted_and_left_out() {
 fn bad_rows_can_be_left_out_and_are_counted() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let data = dir.path().join("data.jsonl");
-    let bad = std::fs::read_to_string(case("data_tool_null").join("data.jsonl")).expect("rows");
+    let bad = std::fs::read_to_string(case("data_two_systems").join("data.jsonl")).expect("rows");
     let good = std::fs::read_to_string(case("data_bom").join("data.jsonl")).expect("rows");
     std::fs::write(&data, format!("{good}{bad}[1]\n{{\n")).expect("a file");
     let (code, said, notes) = recipe(&data, &["--skip-bad-rows"]);
@@ -153,7 +181,7 @@ fn bad_rows_can_be_left_out_and_are_counted() {
         &notes,
         &[
             "row skipped",
-            "tools",
+            "second system message",
             "2 times (lines 3, 4)",
             "(line 5)",
             "(line 6)",
@@ -165,10 +193,13 @@ fn bad_rows_can_be_left_out_and_are_counted() {
 /// If nothing is left, the reason is not left out, too.
 #[test]
 fn a_file_of_bad_rows_says_why() {
-    let data = case("data_sharegpt").join("data.jsonl");
+    let data = case("data_two_systems").join("data.jsonl");
     let (code, _, error) = recipe(&data, &["--skip-bad-rows"]);
     assert_eq!(code, Some(1));
-    mentions(&error, &["no conversation that can be used", "ShareGPT"]);
+    mentions(
+        &error,
+        &["no conversation that can be used", "second system message"],
+    );
 }
 
 /// Keys that would change the training and are not offered are not merely "not used".
@@ -176,11 +207,7 @@ fn a_file_of_bad_rows_says_why() {
 fn keys_that_would_change_the_training_are_refused() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let data = dir.path().join("data.jsonl");
-    for (key, value) in [
-        ("system", "\"Be brief.\""),
-        ("images", "[1]"),
-        ("weight", "0.5"),
-    ] {
+    for (key, value) in [("audio", "[1]"), ("images", "[1]"), ("weight", "0.5")] {
         let messages = r#"[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]"#;
         let row = format!("{{\"messages\":{messages},\"{key}\":{value}}}\n");
         std::fs::write(&data, row.repeat(4)).expect("a file");
@@ -211,7 +238,10 @@ fn keys_that_are_not_used_are_named_once_with_a_count() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let data = dir.path().join("data.jsonl");
     let row = r#"{"messages":[{"role":"user","content":"a","id":3},{"role":"assistant","content":"b","thinking":"c"}],"source":"x","empty":null}"#;
-    std::fs::write(&data, [row; 20].join("\n")).expect("a file");
+    let rows: Vec<String> = (0..20)
+        .map(|i| row.replace("\"a\"", &format!("\"a{i}\"")))
+        .collect();
+    std::fs::write(&data, rows.join("\n")).expect("a file");
     let (code, _, notes) = recipe(&data, &[]);
     assert_eq!(code, Some(0), "{notes}");
     let told: Vec<&str> = notes.lines().collect();
@@ -232,7 +262,7 @@ fn files_that_are_no_text_are_named() {
         .flat_map(u16::to_le_bytes)
         .collect();
     for (bytes, part) in [
-        (&b"\x1f\x8b\x08\x00rest"[..], "gzip"),
+        (&b"\x1f\x8b\x08\x00rest"[..], "decompress failed"),
         (b"PAR1rest", "Parquet"),
         (b"PK\x03\x04rest", "ZIP"),
         (&[&[0xff, 0xfe][..], &utf16].concat(), "UTF-16"),
@@ -243,16 +273,11 @@ fn files_that_are_no_text_are_named() {
             "`messages` stands twice",
         ),
         (b"{\n  \"messages\": []\n}\n", "jq -c ."),
-        (b"[\n  {\"messages\": []}\n]\n", "jq -c '.[]'"),
+        (b"[\n  {\"messages\": []}\n]\n", "at least one message"),
         (
             b"[{\"role\": \"user\", \"content\": \"a\"}]\n",
-            "the row is an array",
+            "this is a message",
         ),
-        (
-            b"{\"prompt\": \"a\", \"completion\": \"b\"}\n",
-            "prompt/completion",
-        ),
-        (b"{\"instruction\": \"a\", \"output\": \"b\"}\n", "Alpaca"),
         (b"\n \n", "no conversation"),
     ] {
         std::fs::write(&data, bytes).expect("a file");

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use burn_gpt_oss::{CheckpointForm, CheckpointReader};
 
-use crate::example::{LINE, binary, dataset, mentions, run, text};
+use crate::example::{binary, dataset_of, mentions, run, text};
 
 #[test]
 fn help_explains_every_option() {
@@ -125,7 +125,7 @@ fn short_run_on_the_embedded_model() {
 fn short_run_on_a_given_model() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny-gpt-oss");
-    let data = dataset(dir.path(), &[LINE; 20]);
+    let data = dataset_of(dir.path(), 20);
     let out = dir.path().join("out");
     let output = run(&[
         "--model",

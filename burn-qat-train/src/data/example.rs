@@ -2,6 +2,7 @@ use burn_gpt_oss::{
     GptOssError, HarmonyEncoder, LossMask, Message, RenderOptions, Role, SystemContent,
     render_completion, render_training,
 };
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{ChatRecord, DataNotes};
@@ -124,20 +125,23 @@ impl ChatFormat {
     pub fn tokenize_all(
         &self,
         records: &[ChatRecord],
-        encoder: &impl HarmonyEncoder,
+        encoder: &(impl HarmonyEncoder + Sync),
     ) -> Result<Tokenized, QatError> {
         let mut tokenized = Tokenized::default();
-        for (i, record) in records.iter().enumerate() {
-            let example = self
-                .render(record, encoder)
-                .map_err(|error| QatError::Dataset {
-                    path: match record.line {
-                        Some(line) => format!("dataset line {line}"),
-                        None => format!("conversation {}", i + 1),
-                    }
-                    .into(),
-                    message: error.to_string(),
-                })?;
+        // The first error by number, however the records are shared out.
+        let rendered: Vec<_> = records
+            .par_iter()
+            .map(|record| self.render(record, encoder))
+            .collect();
+        for (i, (record, example)) in records.iter().zip(rendered).enumerate() {
+            let example = example.map_err(|error| QatError::Dataset {
+                path: match record.line {
+                    Some(line) => format!("dataset line {line}"),
+                    None => format!("conversation {}", i + 1),
+                }
+                .into(),
+                message: error.to_string(),
+            })?;
             if self.system.is_none() && record.speaks_of_system() {
                 let text = "`reasoning_effort`, `model_identity` and `builtin_tools` have no place without a \
                      system block";

@@ -1,7 +1,9 @@
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 
-use burn_gpt_oss::Role;
+use burn_gpt_oss::{Message, Role};
 
 use super::{ChatRecord, TokenizedExample};
 
@@ -19,6 +21,8 @@ pub struct DataStatistics {
     /// Languages of the answers, the most frequent first, with the number of conversations. What is too
     /// short or unclear is `unknown`.
     pub languages: Vec<(String, usize)>,
+    /// Languages of the reasoning before the answers; conversations without are left out.
+    pub reasoning_languages: Vec<(String, usize)>,
 }
 
 impl DataStatistics {
@@ -37,23 +41,21 @@ impl DataStatistics {
         let cut = behind.filter(|tokens| *tokens > 0);
         let cut = cut.fold((0, 0), |(n, tokens), behind| (n + 1, tokens + behind));
         lengths.sort_unstable();
-        let mut seen = HashSet::new();
-        let mut languages: BTreeMap<&str, usize> = BTreeMap::new();
-        for (index, example) in examples.iter().enumerate() {
-            seen.insert(example.tokens.as_slice());
-            *languages.entry(language(records[index])).or_default() += 1;
-        }
-        let mut languages: Vec<_> = languages
-            .into_iter()
-            .map(|(name, n)| (name.to_owned(), n))
+        let seen: HashSet<&[u32]> = examples
+            .iter()
+            .map(|example| example.tokens.as_slice())
             .collect();
-        languages.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        let of_records = || records[..examples.len()].iter();
         Self {
             lengths,
             n_trained: examples.iter().map(TokenizedExample::n_targets).sum(),
             cut,
             n_duplicates: examples.len() - seen.len(),
-            languages,
+            languages: counted(of_records().map(|record| language(&answer(record)))),
+            reasoning_languages: counted(of_records().filter_map(|record| {
+                let thinking = last_answer(record)?.thinking.as_deref()?;
+                (!thinking.is_empty()).then(|| language(thinking))
+            })),
         }
     }
 
@@ -72,7 +74,13 @@ impl DataStatistics {
     /// Lengths in up to `n` ranges of the same width, with the number of conversations in each.
     pub fn histogram(&self, n: usize) -> Vec<(RangeInclusive<usize>, usize)> {
         let longest = self.lengths.last().copied().unwrap_or(0);
-        let width = rounded(longest.div_ceil(n.max(1)).max(1));
+        let shortest = self.lengths.first().copied().unwrap_or(0).max(1);
+        let width = rounded(
+            (longest.saturating_sub(shortest) + 1)
+                .div_ceil(n.max(1))
+                .max(1),
+        );
+        let first = (shortest - 1) / width;
         let bins = longest.div_ceil(width);
         let count = |range: &RangeInclusive<usize>| {
             self.lengths
@@ -81,7 +89,7 @@ impl DataStatistics {
                 .count()
         };
         let range = |bin: usize| bin * width + 1..=(bin + 1) * width;
-        (0..bins)
+        (first..bins)
             .map(range)
             .map(|range| (range.clone(), count(&range)))
             .collect()
@@ -103,22 +111,37 @@ fn rounded(width: usize) -> usize {
     }
 }
 
-/// The language of the last answer of a conversation, or of a plain text.
-fn language(record: &ChatRecord) -> &'static str {
-    let answers = record.messages.iter().rev();
-    let mut answers = answers.filter(|message| message.role == Role::Assistant);
-    let answer = answers
-        .next()
-        .map(|message| message.content.text().into_owned());
-    let text = record.text.clone().or(answer).unwrap_or_default();
-    let found = whatlang::detect(&text).filter(whatlang::Info::is_reliable);
+/// The last answer of a conversation, or a plain text.
+fn answer(record: &ChatRecord) -> Cow<'_, str> {
+    match &record.text {
+        Some(text) => Cow::Borrowed(text),
+        None => last_answer(record).map_or_else(Cow::default, |message| message.content.text()),
+    }
+}
+
+fn last_answer(record: &ChatRecord) -> Option<&Message> {
+    let mut answers = record.messages.iter().rev();
+    answers.find(|message| message.role == Role::Assistant)
+}
+
+fn language(text: &str) -> &'static str {
+    let found = whatlang::detect(text).filter(whatlang::Info::is_reliable);
     found.map_or("unknown", |found| found.lang().eng_name())
+}
+
+fn counted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<(String, usize)> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    names.for_each(|name| *counts.entry(name).or_default() += 1);
+    let mut counts: Vec<_> = counts
+        .into_iter()
+        .map(|(name, n)| (name.to_owned(), n))
+        .collect();
+    counts.sort_by_key(|(_, n)| Reverse(*n));
+    counts
 }
 
 #[cfg(test)]
 mod tests {
-    use burn_gpt_oss::Message;
-
     use super::*;
 
     fn example(n: usize) -> TokenizedExample {
@@ -149,5 +172,10 @@ mod tests {
         assert_eq!(statistics.languages, [("German".to_owned(), 4)]);
         let histogram = statistics.histogram(3);
         assert_eq!(histogram, [(1..=10, 3), (11..=20, 0), (21..=30, 1)]);
+        assert_eq!(
+            DataStatistics::of(&[&record; 2], &[30, 27].map(example), 99).histogram(3)[0].0,
+            27..=28
+        );
+        assert!(statistics.reasoning_languages.is_empty());
     }
 }

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Device;
 use burn_gpt_oss::{
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::loss::{LossReport, evaluate_loss};
-use super::{PassRate, judge};
+use super::{PassRate, Task};
 use crate::data::{ChatFormat, ChatRecord, TokenizedExample};
 use crate::error::QatError;
 
@@ -25,6 +25,8 @@ pub struct EvalData {
     pub prompts: Vec<ChatRecord>,
     /// How conversations become tokens.
     pub format: ChatFormat,
+    /// What a right answer is.
+    pub task: Arc<dyn Task>,
 }
 
 /// Limits of an evaluation.
@@ -54,6 +56,9 @@ pub struct EvalReport {
     /// The first answers.
     #[serde(default)]
     pub samples: Vec<Sample>,
+    /// All answers, in the order of the prompts; a report that was read from a file has none.
+    #[serde(skip)]
+    pub answers: Vec<Sample>,
 }
 
 /// An answer to a held-out prompt.
@@ -136,7 +141,7 @@ pub fn evaluate_model(
     let prompts = |done| observe(EvalProgress::Prompts(done));
     let mut stops = stop_tokens(&tokenizer);
     stops.extend(source.eos_token_ids()?);
-    let Some((pass_rate, samples)) =
+    let Some((pass_rate, answers)) =
         pass_rate(model, (&tokenizer, &stops), data, options, device, prompts)?
     else {
         return Ok(None);
@@ -147,7 +152,8 @@ pub fn evaluate_model(
         pass_rate,
         form,
         bytes_on_disk,
-        samples,
+        samples: answers.iter().take(SAMPLES).cloned().collect(),
+        answers,
     }))
 }
 
@@ -198,13 +204,12 @@ fn pass_rate(
     let answers: Vec<Generated> = answers.into_iter().flatten().collect();
     let judged = data.prompts.iter().zip(&answers).map(|(record, answer)| {
         let completion = parse_completion_until(&answer.tokens, tokenizer, stops);
-        let passed = judge(record, &completion).passed();
-        sample(record, completion, passed)
+        let passed = data.task.passes(record, &completion)?;
+        Ok(sample(record, completion, passed))
     });
-    let mut samples: Vec<Sample> = judged.collect();
-    let passed = samples.iter().filter(|sample| sample.passed).count();
-    samples.truncate(SAMPLES);
-    Ok(Some((PassRate::new(passed, prompts.len()), samples)))
+    let answers: Vec<Sample> = judged.collect::<Result<_, QatError>>()?;
+    let passed = answers.iter().filter(|sample| sample.passed).count();
+    Ok(Some((PassRate::new(passed, prompts.len()), answers)))
 }
 
 fn sample(record: &ChatRecord, completion: Completion, passed: bool) -> Sample {

@@ -56,6 +56,18 @@ impl Language {
         Self::Italian,
     ];
 
+    /// Whether a text is written in a language, by its English name: one of the five by its function words, any
+    /// other that `whatlang` knows by its letters. False for a language that nobody knows.
+    pub fn is(name: &str, text: &str) -> bool {
+        if let Ok(language) = name.parse() {
+            return Self::of(text) == Some(language);
+        }
+        let asked = whatlang::Lang::all().iter();
+        let mut asked = asked.filter(|lang| lang.eng_name().eq_ignore_ascii_case(name.trim()));
+        let found = whatlang::detect_lang(text);
+        asked.next().is_some_and(|asked| found == Some(*asked))
+    }
+
     /// The language of a text by its function words; `None` if fewer than two occur or two languages
     /// tie.
     pub fn of(text: &str) -> Option<Self> {
@@ -118,6 +130,15 @@ mod tests {
             assert_eq!(Language::of(text), Some(expected), "{text}");
         }
         assert_eq!(Language::of("7 + 4 = 11"), None);
+        let russian = "Пользователь спрашивает о сумме, поэтому ответ равен семи.";
+        assert!(
+            Language::is("Russian", russian) && !Language::is("russian", "The answer is seven.")
+        );
+        assert!(Language::is(
+            " french",
+            "Il faut donc additionner les deux, et la réponse est 7."
+        ));
+        assert!(!Language::is("Klingon", russian));
         assert_eq!(Language::of(""), None);
     }
 }

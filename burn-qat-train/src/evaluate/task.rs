@@ -1,114 +1,42 @@
-use burn_gpt_oss::{Completion, Message, Role};
+//! What a right answer is.
 
-use super::Language;
+mod command;
+mod multilingual;
+mod refusal;
+
+use std::fmt::Debug;
+
+use burn_gpt_oss::Completion;
+
+pub use command::JudgeCommand;
+pub use multilingual::Multilingual;
+pub use refusal::OverRefusal;
+
 use crate::data::ChatRecord;
+use crate::error::QatError;
 
-/// Whether a completion passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// The analysis is written in the asked language; true where none is asked, false for languages
-    /// that cannot be recognized.
-    pub language: bool,
-    /// The final answer contains the expected one; where none is given, it is not empty.
-    pub answer: bool,
-}
-
-impl Verdict {
-    /// Both.
-    pub fn passed(&self) -> bool {
-        self.language && self.answer
-    }
-}
-
-/// Judges a completion as the published experiment does: it must think in the asked language and
-/// still answer right. An answer that was not finished counts as wrong.
-pub fn judge(record: &ChatRecord, completion: &Completion) -> Verdict {
-    let thinking = completion.thinking.as_deref().unwrap_or_default();
-    let content = completion.content.as_deref().unwrap_or_default();
-    let is_language = |asked: String| match asked.parse() {
-        Ok(asked) => Language::of(thinking) == Some(asked),
-        Err(()) => false,
-    };
-    let language = asked_language(record).is_none_or(is_language);
-    let answer = match &record.answer {
-        Some(expected) => contains_words(content, expected),
-        None => !content.trim().is_empty(),
-    };
-    Verdict {
-        language,
-        answer: answer && completion.finished,
-    }
-}
-
-/// The language a record asks for: its column, or `reasoning language: X` in its first message.
-fn asked_language(record: &ChatRecord) -> Option<String> {
-    if let Some(name) = &record.reasoning_language {
-        return Some(name.clone());
-    }
-    let instructs = |m: &&Message| matches!(m.role, Role::System | Role::Developer);
-    let first = record.messages.first().filter(instructs)?;
-    let text = first.content.text();
-    let language = text.lines().next()?.strip_prefix("reasoning language:");
-    language.map(str::to_owned)
-}
-
-/// Whether the words of `expected` occur in `text` one after the other, in any case.
-fn contains_words(text: &str, expected: &str) -> bool {
-    let words = |text: &str| -> Vec<String> {
-        let text = text.to_lowercase();
-        text.split(|c: char| !c.is_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .map(str::to_string)
-            .collect()
-    };
-    let (text, expected) = (words(text), words(expected));
-    !expected.is_empty()
-        && text
-            .windows(expected.len())
-            .any(|window| window == expected)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(language: &str, answer: Option<&str>) -> ChatRecord {
-        ChatRecord {
-            messages: vec![Message::system(format!(
-                "reasoning language: {language}\n\nBe brief."
-            ))],
-            answer: answer.map(str::to_string),
-            ..ChatRecord::default()
-        }
-    }
-
-    fn completion(thinking: &str, content: &str) -> Completion {
-        Completion {
-            thinking: Some(thinking.into()),
-            content: Some(content.into()),
-            finished: true,
-            ..Completion::default()
-        }
-    }
-
-    #[test]
-    fn both_conditions_are_needed() {
-        let french = "Il y a 3 pommes et 4 de plus, donc la réponse est 7.";
-        let english = "There are 3 apples and 4 more, so the answer is 7.";
-        let record = record("French", Some("7"));
-        assert!(judge(&record, &completion(french, "Anna hat 7 Äpfel.")).passed());
-        assert!(!judge(&record, &completion(english, "Anna hat 7 Äpfel.")).passed());
-        assert!(!judge(&record, &completion(french, "Anna hat 17 Äpfel.")).passed());
-        let mut cut = completion(french, "Anna hat 7");
-        cut.finished = false;
-        assert!(!judge(&record, &cut).passed());
-    }
-
-    #[test]
-    fn without_a_reference_an_answer_is_enough() {
-        let record = record("English", None);
-        let thinking = "The user greets, so we greet.";
-        assert!(judge(&record, &completion(thinking, "Hello!")).passed());
-        assert!(!judge(&record, &completion(thinking, " ")).passed());
-    }
+/// Judges answers to held-out prompts.
+///
+/// ```
+/// use burn_gpt_oss::Completion;
+/// use burn_qat_train::{ChatRecord, QatError, Task};
+///
+/// /// Answers of at most ten words.
+/// #[derive(Debug)]
+/// struct Brief;
+///
+/// impl Task for Brief {
+///     fn passes(&self, _: &ChatRecord, completion: &Completion) -> Result<bool, QatError> {
+///         let content = completion.content.as_deref().unwrap_or_default();
+///         Ok(completion.finished && content.split_whitespace().count() <= 10)
+///     }
+/// }
+/// ```
+pub trait Task: Debug + Send + Sync {
+    /// Whether an answer passes; `record` is the conversation that it answers, with the answer that it has in
+    /// the dataset.
+    ///
+    /// # Errors
+    /// Why it could not be judged: the evaluation ends.
+    fn passes(&self, record: &ChatRecord, completion: &Completion) -> Result<bool, QatError>;
 }

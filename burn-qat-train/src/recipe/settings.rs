@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use burn_gpt_oss::{AnalysisPolicy, HarmonyVariant, LossMask, RenderOptions};
 use serde::{Deserialize, Serialize, Serializer};
@@ -8,6 +9,7 @@ use super::{Method, Stage};
 use crate::adapt::LoraConfig;
 use crate::data::{BadRows, ColumnMap, ReadOptions};
 use crate::error::QatError;
+use crate::evaluate::{JudgeCommand, Multilingual, OverRefusal, Task};
 use crate::quantize::PtqMethod;
 
 /// What a run does. [`RecipeSource`](super::RecipeSource) makes one of a file.
@@ -213,6 +215,10 @@ pub enum SystemBlock {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSettings {
+    /// What a right answer is.
+    pub task: TaskName,
+    /// A command that judges in place of the task's rules.
+    pub judge: Option<String>,
     /// Held-out prompts that are answered for the pass rate.
     pub prompts: usize,
     /// Most tokens of an answer.
@@ -224,9 +230,35 @@ pub struct EvaluationSettings {
 impl Default for EvaluationSettings {
     fn default() -> Self {
         Self {
+            task: TaskName::default(),
+            judge: None,
             prompts: 200,
             max_new_tokens: 512,
             batch_size: None,
+        }
+    }
+}
+
+/// The tasks that have rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskName {
+    /// Thinks in the asked language and answers right.
+    #[default]
+    Multilingual,
+    /// Answers, and does not refuse.
+    OverRefusal,
+}
+
+impl EvaluationSettings {
+    /// What judges the answers.
+    pub fn judge(&self) -> Arc<dyn Task> {
+        match (&self.judge, self.task) {
+            (Some(command), _) => Arc::new(JudgeCommand {
+                command: command.clone(),
+            }),
+            (None, TaskName::Multilingual) => Arc::new(Multilingual),
+            (None, TaskName::OverRefusal) => Arc::new(OverRefusal),
         }
     }
 }

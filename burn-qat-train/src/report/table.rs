@@ -151,6 +151,7 @@ mod tests {
                 form: CheckpointForm::Mxfp4,
                 bytes_on_disk: 1,
                 samples: Vec::new(),
+                answers: Vec::new(),
             },
         }
     }
