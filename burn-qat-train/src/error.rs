@@ -188,6 +188,16 @@ impl QatError {
     }
 }
 
+impl QatError {
+    /// Examples that cannot be fetched.
+    pub(crate) fn examples(name: &str, error: &dyn std::error::Error) -> Self {
+        Self::Dataset {
+            path: name.into(),
+            message: error.to_string(),
+        }
+    }
+}
+
 fn kept_words(step: Option<usize>) -> String {
     match step {
         Some(step) => format!("the weights of step {step} were kept"),

@@ -22,6 +22,11 @@ impl Fnv {
         }
     }
 
+    /// The hash so far.
+    pub fn value(&self) -> u64 {
+        self.0
+    }
+
     /// The hash so far, as 16 hexadecimal digits.
     pub fn text(&self) -> String {
         format!("{:016x}", self.0)

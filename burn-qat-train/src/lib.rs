@@ -23,9 +23,9 @@ pub use adapt::{
     insert_adapters, round_adapters, unround_adapters,
 };
 pub use data::{
-    BadRows, ChatDataset, ChatFormat, ChatRecord, ColumnMap, DataNote, DataNotes, DataStatistics,
-    MicroBatch, PackedExamples, ReadOptions, Split, Tokenized, TokenizedExample, dataset_files,
-    for_each_record, read_dataset,
+    BadRows, ChatDataset, ChatFormat, ChatRecord, ColumnMap, DataNote, DataNotes, DataSource,
+    DataStatistics, MicroBatch, PackedExamples, ReadOptions, Split, TokenCache, TokenFile,
+    TokenSubset, Tokenized, TokenizedExample, dataset_files, pack_rows, read_chunks, read_dataset,
 };
 pub use disk::check_disk;
 pub use distill::{DistillConfig, Divergence, Teacher};
@@ -48,10 +48,11 @@ pub use recipe::{
 };
 pub use report::{Curve, HtmlReport, ResultRow, ResultTable, loss_plot};
 pub use train::{
-    Console, FineTune, GradientPass, History, KeptOutcome, LearningRateDecay, NonFiniteStep,
-    ParameterGroup, QuantizationPoint, ReportTo, StageOutcome, StageProgress, StageRun, StepBatch,
-    StepLoader, StepOutput, TrainConfig, TrainPoint, Trainable, ValidPoint, WarmupSchedule, adamw,
-    clip_global_norm, kept_record, load_record, mean_loss, micro_batch_loss, saved_step,
+    Console, ExampleData, FineTune, GradientPass, History, KeptOutcome, LearningRateDecay,
+    NonFiniteStep, ParameterGroup, QuantizationPoint, ReportTo, StageOutcome, StageProgress,
+    StageRun, StepBatch, StepLoader, StepOutput, TrainConfig, TrainPoint, Trainable, ValidPoint,
+    WarmupSchedule, adamw, clip_global_norm, kept_record, load_record, mean_loss, micro_batch_loss,
+    saved_step,
 };
 
 /// Compiles the example of the workspace's README.

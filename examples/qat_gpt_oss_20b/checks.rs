@@ -14,12 +14,7 @@ pub fn usable(
     data: &Data,
     source: CheckpointForm,
 ) -> Result<()> {
-    let examples = || data.train.iter().chain(&data.valid);
-    let largest = examples()
-        .flat_map(|example| &example.tokens)
-        .max()
-        .copied()
-        .unwrap_or(0);
+    let largest = data.largest_token;
     ensure!(
         (largest as usize) < config.vocab_size,
         "tokenizer.json gives token {largest}, but `vocab_size` in config.json is {}; the files belong \
@@ -79,7 +74,7 @@ fn stage_estimate(
     stage: &StagePlan,
     (data, packed): (&Data, bool),
 ) -> Result<MemoryEstimate> {
-    let longest = longest(data);
+    let longest = data.longest();
     if let Some(lora) = &settings.recipe.lora {
         let train = &stage.config;
         return Ok(MemoryEstimate::adapters(
@@ -108,15 +103,6 @@ fn stage_estimate(
 /// Refuses a run that the machine's memory cannot hold.
 pub fn fits(estimate: &MemoryEstimate) -> Result<()> {
     Ok(available_memory().map_or(Ok(()), |available| estimate.check(available))?)
-}
-
-/// Tokens of the longest sequence.
-pub fn longest(data: &Data) -> usize {
-    let examples = data.train.iter().chain(&data.valid);
-    examples
-        .map(|example| example.tokens.len())
-        .max()
-        .unwrap_or(0)
 }
 
 /// Whether all parameters can be trained in the memory that is free now.

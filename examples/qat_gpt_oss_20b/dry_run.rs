@@ -32,23 +32,20 @@ pub fn print(
         trained as f64 / 1e6,
         100.0 * trained as f64 / weights as f64
     ));
-    let tokens = |data: &[burn_qat_train::TokenizedExample]| {
-        data.iter()
-            .map(|example| example.tokens.len())
-            .sum::<usize>()
-    };
+    let trained: usize = data.train_lengths.iter().sum();
+    let held_out = data.valid.iter().map(|example| example.tokens.len());
     say(format_args!(
         "data       {} conversations, {} tokens, the longest {}; held out {}, {} tokens",
         data.train.len(),
-        tokens(&data.train),
-        checks::longest(data),
+        trained,
+        data.longest(),
         data.valid.len(),
-        tokens(&data.valid)
+        held_out.sum::<usize>()
     ));
     say("\n| stage | steps | epochs | tokens | sequences per step | learning rate | rounded by |");
     say("|---|--:|--:|--:|--:|--:|---|");
     for stage in &settings.stages {
-        say(row(stage, data.train.len(), tokens(&data.train)));
+        say(row(stage, data.train.len(), trained));
     }
     say(format_args!("\nmemory, by estimate\n{estimate}"));
     let (needed, disk) = (estimate.total(), checks::bytes_on_disk(config, settings));

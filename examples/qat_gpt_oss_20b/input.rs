@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use burn_gpt_oss::{CheckpointReader, GptOssConfig, OutputDirectory, Tokenizer};
 use burn_qat_train::{
-    ChatFormat, ChatRecord, DataNotes, PackedExamples, QatError, Recipe, Split, TokenizedExample,
-    read_dataset,
+    ChatFormat, ChatRecord, DataNotes, DataSource, ExampleData, PackedExamples, QatError, Recipe,
+    Split, TokenCache, TokenFile, TokenSubset, TokenizedExample, dataset_files, pack_rows,
 };
 
+use crate::console::Bar;
 use crate::dataset::{self, Example, sft_examples, write_jsonl};
 use crate::embedded;
 use crate::terminal::{say, visible, warn};
@@ -19,50 +20,35 @@ const EMBEDDED_VALID: usize = 300;
 /// Most conversations that a short run calibrates with.
 const SHORT_CALIBRATION: usize = 8;
 
+/// Datasets from this size on are kept as tokens.
+const LARGE: u64 = 16 << 20;
+
 /// Training and validation data.
 pub struct Data {
-    pub train: Vec<TokenizedExample>,
+    pub train: ExampleData<TokenizedExample>,
+    /// Tokens of each training example.
+    pub train_lengths: Vec<usize>,
     /// Lines of the files that each training example is from.
     lines: Vec<Vec<usize>>,
     pub valid: Vec<TokenizedExample>,
     /// What is neither trained on nor held out, where something is calibrated.
     pub calibration: Vec<TokenizedExample>,
-    /// The validation conversations; the first of them are answered for the pass rate.
+    /// Validation conversations; the first of them are answered for the pass rate.
     pub valid_records: Vec<ChatRecord>,
+    /// The largest token id.
+    pub largest_token: u32,
     /// The embedded dataset, where it is used: training, validation, calibration.
     generated: Option<[Vec<Example>; 3]>,
 }
 
 impl Data {
-    /// Takes the last training examples for calibration.
-    fn keep_for_calibration(&mut self, rows: usize) -> Result<()> {
-        let left = self.train.len().checked_sub(rows).filter(|left| *left > 0);
-        let Some(left) = left else {
-            bail!(
-                "{} conversations to train on leave nothing for training beside \
-                 `dataset.calibration_rows` = {rows}; use more data or fewer rows",
-                self.train.len()
-            );
-        };
-        self.calibration = self.train.split_off(left);
-        Ok(())
-    }
-
-    /// Puts training conversations into rows, and tells how full they are.
-    fn pack(&mut self, max_length: usize) {
-        let packed = PackedExamples::new(&self.train, max_length);
-        say(format!(
-            "packed {} conversations into {} rows of {max_length} tokens, {:.1} % full",
-            self.train.len(),
-            packed.examples.len(),
-            100.0 * packed.efficiency()
-        ));
-        let lines = |row: &Vec<usize>| {
-            let lines = row.iter().filter_map(|i| self.lines.get(*i));
-            lines.flatten().copied().collect()
-        };
-        self.lines = packed.members.iter().map(lines).collect();
-        self.train = packed.examples;
+    /// Tokens of the longest sequence.
+    pub fn longest(&self) -> usize {
+        let valid = self.valid.iter().map(|example| example.tokens.len());
+        valid
+            .chain(self.train_lengths.iter().copied())
+            .max()
+            .unwrap_or(0)
     }
 
     /// Where training examples are from, for messages.
@@ -141,14 +127,7 @@ pub fn data(
         (true, true) => recipe.dataset.calibration_rows.min(SHORT_CALIBRATION),
     };
     match &recipe.data {
-        Some(path) => {
-            let mut data = given(path, recipe, format, tokenizer)?;
-            data.keep_for_calibration(n_calibration)?;
-            if recipe.dataset.packing {
-                data.pack(format.max_length);
-            }
-            Ok(data)
-        }
+        Some(path) => given(path, (recipe, n_calibration), format, tokenizer),
         None if recipe.model.is_some() => {
             bail!("--model needs --data: the embedded dataset is made for the embedded model")
         }
@@ -156,47 +135,175 @@ pub fn data(
             let generated = generate(short, n_calibration);
             let [train, valid, calibration] = generated.each_ref().map(|list| records(list));
             let (train, valid, calibration) = (train?, valid?, calibration?);
-            let mut data = Data {
-                train: format.tokenize_all(&train, tokenizer)?.examples,
+            let tokens = |records: &[ChatRecord]| match records.is_empty() {
+                true => Ok(Vec::new()),
+                false => format
+                    .tokenize_all(records, tokenizer)
+                    .map(|all| all.examples),
+            };
+            let (mut train, calibration) = (tokens(&train)?, tokens(&calibration)?);
+            if recipe.dataset.packing {
+                let lengths: Vec<usize> =
+                    train.iter().map(|example| example.tokens.len()).collect();
+                train = PackedExamples::new(&train, format.max_length).examples;
+                tell_packing(&lengths, train.len(), format.max_length);
+            }
+            let (all, valid_tokens) = (train.iter(), tokens(&valid)?);
+            let ids = all.chain(&valid_tokens).flat_map(|example| &example.tokens);
+            Ok(Data {
+                largest_token: ids.copied().max().unwrap_or(0),
+                train_lengths: train.iter().map(|example| example.tokens.len()).collect(),
+                train: train.into(),
                 lines: Vec::new(),
-                valid: format.tokenize_all(&valid, tokenizer)?.examples,
-                calibration: match calibration.is_empty() {
-                    true => Vec::new(),
-                    false => format.tokenize_all(&calibration, tokenizer)?.examples,
-                },
+                valid: valid_tokens,
+                calibration,
                 valid_records: valid,
                 generated: Some(generated),
-            };
-            if recipe.dataset.packing {
-                data.pack(format.max_length);
-            }
-            Ok(data)
+            })
         }
     }
 }
 
 /// The files, split at random or by file. What cannot be used is told before anything is refused for want
 /// of it.
-fn given(path: &Path, recipe: &Recipe, format: &ChatFormat, tokenizer: &Tokenizer) -> Result<Data> {
-    let mut rows = tokenized(path, recipe, format, tokenizer)?;
-    let n_train = rows.examples.len();
-    let mut split = match &recipe.eval_data {
-        None => Split::random(n_train, recipe.dataset.eval_fraction, recipe.seed),
-        Some(path) => {
-            let valid = tokenized(path, recipe, format, tokenizer)?;
-            rows.records.extend(valid.records);
-            rows.examples.extend(valid.examples);
-            Split {
-                train: (0..n_train).collect(),
-                valid: (n_train..rows.examples.len()).collect(),
-            }
-        }
+fn given(
+    path: &Path,
+    (recipe, n_calibration): (&Recipe, usize),
+    format: &ChatFormat,
+    tokenizer: &Tokenizer,
+) -> Result<Data> {
+    let files = Files {
+        data: tokens(path, recipe, format, tokenizer)?,
+        valid: match &recipe.eval_data {
+            Some(path) => Some(tokens(path, recipe, format, tokenizer)?),
+            None => None,
+        },
     };
-    let both = split.remove_overlap(&rows.examples);
+    let mut split = files.split(recipe);
+    drop_copies(&files, &mut split, path)?;
+    let calibration = for_calibration(&mut split.train, n_calibration)?;
+    let rows: Vec<Vec<usize>> = match recipe.dataset.packing {
+        true => packed(&split.train, &files, format.max_length),
+        false => split.train.iter().map(|index| vec![*index]).collect(),
+    };
+    let lengths = rows
+        .iter()
+        .map(|row| row.iter().map(|i| files.data.n_tokens(*i)).sum());
+    let lines = rows
+        .iter()
+        .map(|row| row.iter().filter_map(|i| files.data.line(*i)).collect());
+    let (lengths, lines) = (lengths.collect(), lines.collect());
+    let answered = split
+        .valid
+        .iter()
+        .take(recipe.evaluation.prompts.max(64) * 4);
+    Ok(Data {
+        train_lengths: lengths,
+        lines,
+        valid: split
+            .valid
+            .iter()
+            .map(|i| files.example(*i))
+            .collect::<Result<_>>()?,
+        calibration: calibration
+            .iter()
+            .map(|i| files.example(*i))
+            .collect::<Result<_>>()?,
+        valid_records: answered.map(|i| files.record(*i)).collect::<Result<_>>()?,
+        largest_token: files.largest_token(),
+        train: TokenSubset::new(files.data, rows).into_examples(),
+        generated: None,
+    })
+}
+
+/// Datasets as tokens; the numbers of validation data of its own follow those of the data.
+struct Files {
+    data: TokenFile,
+    valid: Option<TokenFile>,
+}
+
+impl Files {
+    fn of(&self, index: usize) -> (&TokenFile, usize) {
+        match (&self.valid, index.checked_sub(self.data.len())) {
+            (Some(valid), Some(index)) => (valid, index),
+            _ => (&self.data, index),
+        }
+    }
+
+    fn example(&self, index: usize) -> Result<TokenizedExample> {
+        let (file, index) = self.of(index);
+        Ok(file.example(index)?)
+    }
+
+    fn record(&self, index: usize) -> Result<ChatRecord> {
+        let (file, index) = self.of(index);
+        Ok(file.record(index)?)
+    }
+
+    fn largest_token(&self) -> u32 {
+        let valid = self.valid.as_ref().map_or(0, TokenFile::largest_token);
+        valid.max(self.data.largest_token())
+    }
+
+    fn split(&self, recipe: &Recipe) -> Split {
+        let n = self.data.len();
+        match &self.valid {
+            None => Split::random(n, recipe.dataset.eval_fraction, recipe.seed),
+            Some(valid) => Split {
+                train: (0..n).collect(),
+                valid: (n..n + valid.len()).collect(),
+            },
+        }
+    }
+}
+
+/// Reads and tokenizes a dataset, or finds its tokens where they were kept.
+fn tokens(
+    path: &Path,
+    recipe: &Recipe,
+    format: &ChatFormat,
+    tokenizer: &Tokenizer,
+) -> Result<TokenFile> {
+    let files = dataset_files(path)?;
+    let bytes: u64 = files
+        .iter()
+        .filter_map(|file| Some(file.metadata().ok()?.len()))
+        .sum();
+    let cache = match &recipe.dataset.cache {
+        Some(dir) => TokenCache::new(dir),
+        None if bytes < LARGE => TokenCache::temporary(),
+        None => TokenCache::of_user().unwrap_or(TokenCache::temporary()),
+    };
+    let reading = recipe.dataset.reading();
+    let source = DataSource {
+        path,
+        reading: &reading,
+        format,
+        tokenizer,
+    };
+    let bar = Bar::new("reading data");
+    let tokens = cache.tokens(source, |done| bar.rows(done, done));
+    bar.finish();
+    let tokens = tokens.map_err(|error| match error {
+        QatError::DatasetLine { .. } => {
+            anyhow!("{error} (--skip-bad-rows leaves such rows out and counts them)")
+        }
+        other => other.into(),
+    })?;
+    tell(tokens.notes());
+    Ok(tokens)
+}
+
+/// Leaves out of the training data what is held out, too; refuses data of which nothing is left.
+fn drop_copies(files: &Files, split: &mut Split, path: &Path) -> Result<()> {
+    let both = split.remove_overlap(|index| {
+        let (file, index) = files.of(index);
+        (file.content_hash(index), file.n_tokens(index))
+    });
     let mut notes = DataNotes::default();
     for index in &both {
         let text = "conversations that are held out, too, token for token: not trained";
-        notes.add(text, rows.records[*index].line);
+        notes.add(text, files.data.line(*index));
     }
     tell(&notes);
     if split.train.is_empty() && !both.is_empty() {
@@ -205,66 +312,47 @@ fn given(path: &Path, recipe: &Recipe, format: &ChatFormat, tokenizer: &Tokenize
             path.display()
         );
     }
-    if split.valid.is_empty() || split.train.is_empty() {
+    let missing = match (split.valid.is_empty(), split.train.is_empty()) {
+        (true, _) => "validation",
+        (_, true) => "training",
+        _ => return Ok(()),
+    };
+    bail!(
+        "{}: {} usable conversations leave nothing for {missing}; use more data or another --eval-fraction",
+        path.display(),
+        files.data.len()
+    )
+}
+
+/// Takes the last training conversations for calibration.
+fn for_calibration<T>(train: &mut Vec<T>, rows: usize) -> Result<Vec<T>> {
+    let left = train.len().checked_sub(rows).filter(|left| *left > 0);
+    let Some(left) = left else {
         bail!(
-            "{}: {} usable conversations leave nothing for {}; use more data or another --eval-fraction",
-            path.display(),
-            rows.examples.len(),
-            match split.valid.is_empty() {
-                true => "validation",
-                false => "training",
-            }
+            "{} conversations to train on leave nothing for training beside \
+             `dataset.calibration_rows` = {rows}; use more data or fewer rows",
+            train.len()
         );
-    }
-    let line = |index: &usize| rows.records[*index].line.into_iter().collect();
-    Ok(Data {
-        train: split
-            .train
-            .iter()
-            .map(|i| rows.examples[*i].clone())
-            .collect(),
-        lines: split.train.iter().map(line).collect(),
-        valid: split
-            .valid
-            .iter()
-            .map(|i| rows.examples[*i].clone())
-            .collect(),
-        calibration: Vec::new(),
-        valid_records: split
-            .valid
-            .iter()
-            .map(|i| rows.records[*i].clone())
-            .collect(),
-        generated: None,
-    })
+    };
+    Ok(train.split_off(left))
 }
 
-/// Conversations that can be used, and their tokens.
-struct Rows {
-    records: Vec<ChatRecord>,
-    examples: Vec<TokenizedExample>,
+/// Puts training conversations into rows, and tells how full they are.
+fn packed(train: &[usize], files: &Files, max_length: usize) -> Vec<Vec<usize>> {
+    let lengths: Vec<usize> = train.iter().map(|i| files.data.n_tokens(*i)).collect();
+    let rows = pack_rows(&lengths, max_length);
+    tell_packing(&lengths, rows.len(), max_length);
+    let of_file = |row: Vec<usize>| row.into_iter().map(|at| train[at]).collect();
+    rows.into_iter().map(of_file).collect()
 }
 
-fn tokenized(
-    path: &Path,
-    recipe: &Recipe,
-    format: &ChatFormat,
-    tokenizer: &Tokenizer,
-) -> Result<Rows> {
-    let dataset = read_dataset(path, &recipe.dataset.reading()).map_err(|error| match error {
-        QatError::DatasetLine { .. } => {
-            anyhow!("{error} (--skip-bad-rows leaves such rows out and counts them)")
-        }
-        other => other.into(),
-    })?;
-    tell(&dataset.notes);
-    let tokenized = format.tokenize_all(&dataset.records, tokenizer)?;
-    tell(&tokenized.notes);
-    let record = |i: &usize| dataset.records[*i].clone();
-    Ok(Rows {
-        records: tokenized.indices.iter().map(record).collect(),
-        examples: tokenized.examples,
-    })
+fn tell_packing(lengths: &[usize], n_rows: usize, max_length: usize) {
+    let tokens: usize = lengths.iter().sum();
+    say(format!(
+        "packed {} conversations into {n_rows} rows of {max_length} tokens, {:.1} % full",
+        lengths.len(),
+        100.0 * tokens as f64 / (n_rows * max_length).max(1) as f64
+    ));
 }
 
 /// Prints what a user should know about the rows.

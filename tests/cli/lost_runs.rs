@@ -114,12 +114,13 @@ fn the_source_is_not_needed_at_the_end() {
 fn a_bad_start_is_not_the_fault_of_the_training() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let out = dir.path().join("out");
-    // The model was not made with these markers.
-    let lines = (0..20).map(|i| {
-        LINE.replace("\"a\"", &format!("\"<|start|>{i}\""))
-            .replace("\"b\"", "\"漢字<|end|>\"")
-    });
-    let data = dir.path().join("markers.jsonl");
+    let noise = r"ZqXjKv~^|`{}#@% ÿþœ‡ ﷽ ꙮ ".repeat(3);
+    let line = |i| {
+        LINE.replace("\"a\"", &format!("\"a{i}\""))
+            .replace("\"b\"", &format!("\"{noise}{i}\""))
+    };
+    let lines = (0..20).map(line);
+    let data = dir.path().join("noise.jsonl");
     std::fs::write(&data, lines.collect::<Vec<_>>().join("\n")).expect("a file");
     let data = text(&data);
     let mut command = recipe(dir.path(), &out, &["--smoke", "--data", &data]);

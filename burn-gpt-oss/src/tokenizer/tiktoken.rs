@@ -155,7 +155,7 @@ mod tests {
         for (text, bytes) in [
             ("", ""),
             ("Zg==", "f"),
-            ("Zm8=", "fo"),
+            ("TWE=", "Ma"),
             ("Zm9v", "foo"),
             ("Zm9vYmE=", "fooba"),
         ] {

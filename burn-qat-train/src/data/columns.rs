@@ -101,9 +101,12 @@ mod tests {
             error.contains("`question`") && error.contains("`a`"),
             "{error}"
         );
-        let error = map(&[("promt", "a")]).check().unwrap_err().to_string();
+        let error = map(&[("question_text", "a")])
+            .check()
+            .unwrap_err()
+            .to_string();
         assert!(
-            error.contains("`promt`") && error.contains("prompt"),
+            error.contains("`question_text`") && error.contains("prompt"),
             "{error}"
         );
     }

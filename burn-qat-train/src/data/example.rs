@@ -10,7 +10,7 @@ use crate::error::QatError;
 use crate::recipe::{DatasetSettings, SystemBlock};
 
 /// How chat records become tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ChatFormat {
     /// The system block in front of every conversation, none to leave it out.
     pub system: Option<SystemContent>,
@@ -61,6 +61,8 @@ pub struct Tokenized {
     pub indices: Vec<usize>,
     /// Which were cut or dropped.
     pub notes: DataNotes,
+    /// Conversations with targets before they were cut.
+    pub(super) n_trainable: usize,
 }
 
 impl ChatFormat {
@@ -127,6 +129,17 @@ impl ChatFormat {
         records: &[ChatRecord],
         encoder: &(impl HarmonyEncoder + Sync),
     ) -> Result<Tokenized, QatError> {
+        let tokenized = self.tokenize_chunk(records, encoder)?;
+        self.check_not_empty(&tokenized, records.len())?;
+        Ok(tokenized)
+    }
+
+    /// As [`tokenize_all`](Self::tokenize_all), for a part of the records, which may give nothing.
+    pub(super) fn tokenize_chunk(
+        &self,
+        records: &[ChatRecord],
+        encoder: &(impl HarmonyEncoder + Sync),
+    ) -> Result<Tokenized, QatError> {
         let mut tokenized = Tokenized::default();
         // The first error by number, however the records are shared out.
         let rendered: Vec<_> = records
@@ -147,31 +160,34 @@ impl ChatFormat {
                      system block";
                 tokenized.notes.add(text, record.line);
             }
+            tokenized.n_trainable += usize::from(example.n_targets() > 0);
             let example = self.cut(example, record.line, &mut tokenized.notes);
             if let Some(example) = example {
                 tokenized.examples.push(example);
                 tokenized.indices.push(i);
             }
         }
-        let whole = |record: &ChatRecord| self.render(record, encoder).map(|e| e.n_targets());
-        let has_targets = |record| whole(record).is_ok_and(|targets| targets > 0);
-        if tokenized.examples.is_empty() && !records.iter().any(has_targets) {
-            return Err(QatError::Dataset {
+        Ok(tokenized)
+    }
+
+    /// Refuses a dataset of which nothing can be trained.
+    pub(super) fn check_not_empty(
+        &self,
+        all: &Tokenized,
+        n_records: usize,
+    ) -> Result<(), QatError> {
+        match (all.examples.is_empty(), all.n_trainable) {
+            (false, _) => Ok(()),
+            (true, 0) => Err(QatError::Dataset {
                 path: "dataset".into(),
-                message: format!(
-                    "none of {} conversations has a trained token",
-                    records.len()
-                ),
-            });
-        }
-        if tokenized.examples.is_empty() {
-            return Err(QatError::Setting {
+                message: format!("none of {n_records} conversations has a trained token"),
+            }),
+            (true, _) => Err(QatError::Setting {
                 key: "max_length",
                 expected: "room for at least one trained token of a conversation".into(),
                 found: self.max_length.to_string(),
-            });
+            }),
         }
-        Ok(tokenized)
     }
 
     /// The beginning of a conversation, if there is a target in it.

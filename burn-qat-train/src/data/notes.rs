@@ -1,8 +1,10 @@
 use std::fmt;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 /// Something that a user should know about some rows of a dataset.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataNote {
     /// What it is.
     pub text: String,
@@ -13,7 +15,8 @@ pub struct DataNote {
 }
 
 /// What was met while a dataset was read or tokenized, each kind once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct DataNotes {
     notes: Vec<DataNote>,
 }

@@ -38,7 +38,13 @@ impl PackedExamples {
     }
 }
 
-/// The members of each row; a length keeps its place among equal ones.
+/// Which conversations share rows of `max_length` tokens, by their lengths: the longest first, each where the least
+/// room is left (best fit decreasing). One that is longer has a row of its own.
+pub fn pack_rows(lengths: &[usize], max_length: usize) -> Vec<Vec<usize>> {
+    best_fit(lengths.iter().copied(), max_length)
+}
+
+/// A length keeps its place among equal ones.
 fn best_fit(lengths: impl Iterator<Item = usize>, max_length: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<(usize, usize)> = lengths.enumerate().collect();
     order.sort_by_key(|(index, length)| (Reverse(*length), *index));
@@ -72,7 +78,7 @@ fn take(open: &mut BTreeMap<usize, Vec<usize>>, room: usize) -> usize {
     row
 }
 
-fn joined<'a>(members: impl Iterator<Item = &'a TokenizedExample>) -> TokenizedExample {
+pub(super) fn joined<'a>(members: impl Iterator<Item = &'a TokenizedExample>) -> TokenizedExample {
     let mut row = TokenizedExample::default();
     for member in members {
         let start = row.tokens.len();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::rows::Row;
+use super::rows::{Row, RowContent};
 use crate::error::QatError;
 
 pub(super) fn each_row(
@@ -23,7 +23,7 @@ pub(super) fn each_row(
         let row = row.map_err(refuse)?;
         take(Row {
             number: index + 1,
-            value: Ok(row.to_json_value()),
+            content: RowContent::Value(row.to_json_value()),
         })?;
     }
     Ok(())

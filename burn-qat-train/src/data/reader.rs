@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use burn_gpt_oss::HarmonyVariant;
+use rayon::prelude::*;
+use serde::Serialize;
 
 #[cfg(feature = "parquet")]
 use super::compression;
@@ -18,7 +20,7 @@ pub struct ChatDataset {
 }
 
 /// What becomes of a row that cannot be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum BadRows {
     /// It ends the reading.
     #[default]
@@ -28,7 +30,7 @@ pub enum BadRows {
 }
 
 /// How rows are read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ReadOptions {
     /// What becomes of rows that cannot be used.
     pub bad_rows: BadRows,
@@ -50,32 +52,33 @@ pub fn read_dataset(
     options: &ReadOptions,
 ) -> Result<ChatDataset, QatError> {
     let mut records = Vec::new();
-    let notes = for_each_record(path.as_ref(), options, |record| {
-        records.push(record);
+    let notes = read_chunks(path.as_ref(), options, |chunk| {
+        records.extend(chunk);
         Ok(())
     })?;
     Ok(ChatDataset { records, notes })
 }
 
-/// As [`read_dataset`], one conversation at a time.
+/// As [`read_dataset`], some thousand conversations at a time, in order: what does not fit into memory is read so.
 ///
 /// # Errors
 /// Those of [`read_dataset`], and the first of `take`.
-pub fn for_each_record(
-    path: &Path,
+pub fn read_chunks(
+    path: impl AsRef<Path>,
     options: &ReadOptions,
-    mut take: impl FnMut(ChatRecord) -> Result<(), QatError>,
+    mut take: impl FnMut(Vec<ChatRecord>) -> Result<(), QatError>,
 ) -> Result<DataNotes, QatError> {
     options.columns.check()?;
+    let path = path.as_ref();
     let files = dataset_files(path)?;
     let mut notes = DataNotes::default();
     let mut first = None;
     let mut n_records = 0;
     for file in &files {
         let mut reader = FileReader::new(file, options);
-        reader.read(|record| {
-            n_records += 1;
-            take(record)
+        reader.read(|chunk| {
+            n_records += chunk.len();
+            take(chunk)
         })?;
         first = first.or(reader.skipped.first.take());
         let mut of_file = reader.notes;
@@ -99,6 +102,9 @@ pub fn for_each_record(
     })
 }
 
+/// Rows that are read side by side.
+const CHUNK: usize = 4096;
+
 struct FileReader<'a> {
     path: &'a PathBuf,
     options: &'a ReadOptions,
@@ -118,43 +124,69 @@ impl<'a> FileReader<'a> {
 
     fn read(
         &mut self,
-        mut take: impl FnMut(ChatRecord) -> Result<(), QatError>,
+        mut take: impl FnMut(Vec<ChatRecord>) -> Result<(), QatError>,
     ) -> Result<(), QatError> {
         let path = self.path;
+        let mut rows = Vec::new();
         let each = |row: Row| {
-            let number = row.number;
-            match self.record(row) {
-                Ok(record) => take(record),
-                Err(message) if self.options.bad_rows == BadRows::Skip => {
-                    self.skipped.add(message, number);
-                    Ok(())
-                }
-                Err(message) => Err(QatError::DatasetLine {
-                    path: path.clone(),
-                    line: number,
-                    message,
-                }),
+            rows.push(row);
+            match rows.len() {
+                CHUNK => take(self.records(std::mem::take(&mut rows))?),
+                _ => Ok(()),
             }
         };
         #[cfg(feature = "parquet")]
-        if compression::is_parquet(path)? {
-            return super::parquet::each_row(path, each);
-        }
-        rows::each_row(path, each)
+        let read = match compression::is_parquet(path)? {
+            true => super::parquet::each_row(path, each),
+            false => rows::each_row(path, each),
+        };
+        #[cfg(not(feature = "parquet"))]
+        let read = rows::each_row(path, each);
+        read?;
+        take(self.records(rows)?)
     }
 
-    fn record(&mut self, row: Row) -> Result<ChatRecord, String> {
-        let mut value = row.value?;
-        if let Some(row) = value.as_object_mut() {
-            self.options.columns.apply(row)?;
+    /// The conversations of some rows, without bad ones if they are skipped.
+    fn records(&mut self, rows: Vec<Row>) -> Result<Vec<ChatRecord>, QatError> {
+        let options = self.options;
+        let read: Vec<(usize, Result<_, String>)> = rows
+            .into_par_iter()
+            .map(|row| (row.number, record(row, options)))
+            .collect();
+        let mut records = Vec::with_capacity(read.len());
+        for (number, read) in read {
+            match read {
+                Ok((record, notes)) => {
+                    self.notes.extend(notes);
+                    records.push(record);
+                }
+                Err(message) if options.bad_rows == BadRows::Skip => {
+                    self.skipped.add(message, number);
+                }
+                Err(message) => {
+                    return Err(QatError::DatasetLine {
+                        path: self.path.clone(),
+                        line: number,
+                        message,
+                    });
+                }
+            }
         }
-        // What a bad row would have noted goes with it.
-        let mut notes = DataNotes::default();
-        let record = ChatRecord::from_json(&value, Some(row.number), &mut notes)?;
-        record.check_for(self.options.variant)?;
-        self.notes.extend(notes);
-        Ok(record)
+        Ok(records)
     }
+}
+
+/// The conversation of a row, and what is to be told of it.
+fn record(row: Row, options: &ReadOptions) -> Result<(ChatRecord, DataNotes), String> {
+    let number = row.number;
+    let mut value = row.parse()?;
+    if let Some(row) = value.as_object_mut() {
+        options.columns.apply(row)?;
+    }
+    let mut notes = DataNotes::default();
+    let record = ChatRecord::from_json(&value, Some(number), &mut notes)?;
+    record.check_for(options.variant)?;
+    Ok((record, notes))
 }
 
 /// Rows that were left out, by reason.

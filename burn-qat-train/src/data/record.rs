@@ -3,6 +3,7 @@ use burn_gpt_oss::{
     SystemContent,
 };
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::foreign::kind_of;
@@ -11,7 +12,7 @@ use super::shape::{Shaped, shape};
 use super::{DataNotes, message};
 
 /// A conversation of a dataset.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChatRecord {
     /// The conversation; the first message may be of role `system`.
     pub messages: Vec<Message>,

@@ -8,11 +8,27 @@ use serde_json::Value;
 use super::{compression, json};
 use crate::error::QatError;
 
-/// A row, or why it is none.
+/// A row as it was found.
 pub(super) struct Row {
     /// Line of the file, or number within the array, from 1.
     pub(super) number: usize,
-    pub(super) value: Result<Value, String>,
+    pub(super) content: RowContent,
+}
+
+pub(super) enum RowContent {
+    /// A line, which is parsed by whoever has the time.
+    Line(Vec<u8>),
+    Value(Value),
+}
+
+impl Row {
+    /// The row, or why it is none.
+    pub(super) fn parse(self) -> Result<Value, String> {
+        match self.content {
+            RowContent::Line(bytes) => line(&bytes),
+            RowContent::Value(value) => Ok(value),
+        }
+    }
 }
 
 /// Gives every row of a file to `take`, in order; blank lines are none.
@@ -41,24 +57,24 @@ fn each_line(
     mut text: Box<dyn BufRead>,
     take: &mut dyn FnMut(Row) -> Result<(), QatError>,
 ) -> Result<(), QatError> {
-    let (mut bytes, mut number) = (Vec::new(), 0);
+    let mut number = 0;
     loop {
-        bytes.clear();
+        let mut bytes = Vec::new();
         let read = text.read_until(b'\n', &mut bytes);
         if read.map_err(QatError::io(path, "read"))? == 0 {
             return Ok(());
         }
         number += 1;
-        let value = match line(&bytes) {
-            Ok(None) => continue,
-            Ok(Some(value)) => Ok(value),
-            Err(reason) => Err(reason),
-        };
-        take(Row { number, value })?;
+        let text = bytes.strip_prefix(BOM).unwrap_or(&bytes);
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        let content = RowContent::Line(bytes);
+        take(Row { number, content })?;
     }
 }
 
-fn line(bytes: &[u8]) -> Result<Option<Value>, String> {
+fn line(bytes: &[u8]) -> Result<Value, String> {
     let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
@@ -69,10 +85,7 @@ fn line(bytes: &[u8]) -> Result<Option<Value>, String> {
             bytes[at]
         )
     })?;
-    if text.trim().is_empty() {
-        return Ok(None);
-    }
-    json::parse(text).map(Some).map_err(|error| match error.is_eof() && text.trim_start().starts_with('{') {
+    json::parse(text).map_err(|error| match error.is_eof() && text.trim_start().starts_with('{') {
         true => "one object per line is needed, this is the beginning of an object over several lines; \
              convert: jq -c . FILE > NEW"
             .into(),
@@ -94,7 +107,7 @@ fn each_element(
         number += 1;
         let row = Row {
             number,
-            value: Ok(value),
+            content: RowContent::Value(value),
         };
         take(row).map_err(|error| stopped = Some(error)).is_ok()
     });

@@ -1,9 +1,8 @@
 use std::collections::HashSet;
+use std::hash::Hash;
 
 use rand::seq::SliceRandom;
 use rand::{SeedableRng, rngs::StdRng};
-
-use super::TokenizedExample;
 
 /// Numbers of the conversations to train on and of those to validate with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,14 +23,14 @@ impl Split {
         Self { train, valid }
     }
 
-    /// Takes out of the training part what is held out, too, token for token, and returns it: a model
-    /// that was trained on it would be measured with what it knows by heart.
-    pub fn remove_overlap(&mut self, examples: &[TokenizedExample]) -> Vec<usize> {
-        let tokens = |index: &usize| examples[*index].tokens.as_slice();
-        let held_out: HashSet<&[u32]> = self.valid.iter().map(tokens).collect();
+    /// Takes out of the training part what is held out, too, and returns it: a model that was trained on it would
+    /// be measured with what it knows by heart. `content` is the same for conversations that are alike, as their
+    /// tokens or a hash of them.
+    pub fn remove_overlap<K: Hash + Eq>(&mut self, content: impl Fn(usize) -> K) -> Vec<usize> {
+        let held_out: HashSet<K> = self.valid.iter().map(|index| content(*index)).collect();
         let (both, train) = std::mem::take(&mut self.train)
             .into_iter()
-            .partition(|index| held_out.contains(tokens(index)));
+            .partition(|index| held_out.contains(&content(*index)));
         self.train = train;
         both
     }
@@ -54,17 +53,12 @@ mod tests {
 
     #[test]
     fn copies_of_what_is_held_out_are_not_trained() {
-        let example = |token: u32| TokenizedExample {
-            tokens: vec![token; 3],
-            loss_mask: vec![true; 3],
-            starts: Vec::new(),
-        };
-        let examples: Vec<_> = [1, 2, 1, 3].map(example).to_vec();
+        let examples = [1, 2, 1, 3];
         let mut split = Split {
             train: vec![1, 2, 3],
             valid: vec![0],
         };
-        assert_eq!(split.remove_overlap(&examples), [2]);
+        assert_eq!(split.remove_overlap(|index| examples[index]), [2]);
         assert_eq!(split.train, [1, 3]);
     }
 }

@@ -60,7 +60,7 @@ pub fn evaluate_loss(
     device: &Device,
     mut observe: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Option<LossReport>, QatError> {
-    let loader: StepLoader = StepLoader::valid(examples.to_vec(), batch_size, device);
+    let loader: StepLoader = StepLoader::valid(examples.to_vec(), batch_size, device)?;
     let batches: Vec<StepBatch> = loader.iter().flatten().collect();
     let (mut batch_losses, mut done) = (Vec::with_capacity(batches.len()), 0);
     for group in batches.chunks(parallel.max(1)) {

@@ -143,6 +143,9 @@ pub struct DatasetSettings {
     pub eval_fraction: f64,
     /// Training conversations that are kept from training where something is calibrated, as GPTQ is.
     pub calibration_rows: usize,
+    /// Directory that keeps the tokens of large datasets; none is the user's cache directory.
+    #[serde(serialize_with = "as_text")]
+    pub cache: Option<PathBuf>,
     /// Names that columns have in the dataset, by those that they have here.
     pub columns: ColumnMap,
     /// Whose rendering of harmony: the checkpoints' chat template, or OpenAI's library.
@@ -167,6 +170,7 @@ impl Default for DatasetSettings {
             max_length: 4096,
             eval_fraction: 0.1,
             calibration_rows: 128,
+            cache: None,
             columns: ColumnMap::default(),
             variant: HarmonyVariant::default(),
             analysis: AnalysisPolicy::default(),

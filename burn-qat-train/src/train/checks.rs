@@ -1,12 +1,12 @@
 //! What must hold before a stage begins.
 
-use super::{TrainConfig, Trainable};
+use super::{ExampleData, TrainConfig, Trainable};
 use crate::error::QatError;
 
 /// Fails for settings out of range, a module that they do not suit, and data that has nothing to learn.
 pub(super) fn check<M: Trainable>(
     model: &M,
-    (train, valid): (&[M::Example], &[M::Example]),
+    (train, valid): (&ExampleData<M::Example>, &ExampleData<M::Example>),
     config: &TrainConfig,
 ) -> Result<(), QatError> {
     config.check()?;
@@ -17,13 +17,19 @@ pub(super) fn check<M: Trainable>(
 
 fn check_examples<M: Trainable>(
     key: &'static str,
-    examples: &[M::Example],
+    examples: &ExampleData<M::Example>,
 ) -> Result<(), QatError> {
-    let mut n_targets = examples.iter().map(M::n_targets);
-    let (holds, found) = match n_targets.position(|targets| targets == 0) {
-        Some(i) => (false, format!("example {i} without a target")),
-        None => (!examples.is_empty(), "empty".into()),
-    };
+    let (mut holds, mut found) = (!examples.is_empty(), "empty".to_owned());
+    // Those with a fingerprint were looked at when it was made.
+    if examples.fingerprint().is_none() {
+        for (i, example) in examples.iter().enumerate() {
+            let example = example.map_err(|error| QatError::examples(key, &error))?;
+            if M::n_targets(&example) == 0 {
+                (holds, found) = (false, format!("example {i} without a target"));
+                break;
+            }
+        }
+    }
     match holds {
         true => Ok(()),
         false => Err(QatError::Setting {

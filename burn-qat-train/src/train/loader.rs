@@ -9,7 +9,8 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use burn_gpt_oss::GptOss;
 
-use super::{StepBatch, Trainable};
+use super::{ExampleData, StepBatch, Trainable};
+use crate::error::QatError;
 
 /// An interval with all of its steps.
 const WHOLE: usize = usize::MAX;
@@ -22,7 +23,7 @@ const WHOLE: usize = usize::MAX;
 pub struct StepLoader<M: Trainable = GptOss> {
     /// Example indices of every step of the run.
     steps: Arc<Vec<Vec<usize>>>,
-    examples: Arc<Vec<M::Example>>,
+    examples: ExampleData<M::Example>,
     micro_batch_size: usize,
     steps_per_interval: usize,
     next_step: Arc<AtomicUsize>,
@@ -37,7 +38,7 @@ impl<M: Trainable> StepLoader<M> {
     /// # Panics
     /// If a size is zero or there are no examples.
     pub fn train(
-        examples: Vec<M::Example>,
+        examples: impl Into<ExampleData<M::Example>>,
         batch_size: usize,
         micro_batch_size: usize,
         total_steps: usize,
@@ -45,6 +46,7 @@ impl<M: Trainable> StepLoader<M> {
         seed: u64,
         device: &Device,
     ) -> Self {
+        let examples = examples.into();
         assert!(
             batch_size > 0
                 && micro_batch_size > 0
@@ -70,18 +72,36 @@ impl<M: Trainable> StepLoader<M> {
 
     /// A loader for validation: every example once per interval, similar lengths together.
     ///
+    /// # Errors
+    /// Examples that cannot be fetched.
+    ///
     /// # Panics
     /// If the size is zero or there are no examples.
-    pub fn valid(examples: Vec<M::Example>, micro_batch_size: usize, device: &Device) -> Self {
+    pub fn valid(
+        examples: impl Into<ExampleData<M::Example>>,
+        micro_batch_size: usize,
+        device: &Device,
+    ) -> Result<Self, QatError> {
+        let examples = examples.into();
         assert!(micro_batch_size > 0 && !examples.is_empty());
+        let lengths = examples.iter().map(|example| Ok(M::n_tokens(&example?)));
+        let lengths: Vec<usize> = lengths
+            .collect::<Result<_, DatasetError>>()
+            .map_err(|error| QatError::examples("validation data", &error))?;
         let mut order: Vec<usize> = (0..examples.len()).collect();
-        order.sort_by_key(|i| M::n_tokens(&examples[*i]));
+        order.sort_by_key(|i| lengths[*i]);
         let steps: Vec<_> = order
             .chunks(micro_batch_size)
             .map(<[usize]>::to_vec)
             .collect();
         let interval = steps.len();
-        Self::new(examples, steps, micro_batch_size, interval, device)
+        Ok(Self::new(
+            examples,
+            steps,
+            micro_batch_size,
+            interval,
+            device,
+        ))
     }
 
     /// The loader of a run that goes on after so many steps, with so many evaluations behind it.
@@ -95,7 +115,7 @@ impl<M: Trainable> StepLoader<M> {
     }
 
     fn new(
-        examples: Vec<M::Example>,
+        examples: ExampleData<M::Example>,
         steps: Vec<Vec<usize>>,
         micro_batch_size: usize,
         steps_per_interval: usize,
@@ -103,7 +123,7 @@ impl<M: Trainable> StepLoader<M> {
     ) -> Self {
         Self {
             steps: Arc::new(steps),
-            examples: Arc::new(examples),
+            examples,
             micro_batch_size,
             steps_per_interval,
             next_step: Arc::new(AtomicUsize::new(0)),
@@ -112,14 +132,17 @@ impl<M: Trainable> StepLoader<M> {
         }
     }
 
-    fn batch(&self, step: usize) -> StepBatch<M::Batch> {
-        let mut indices = self.steps[step].clone();
+    fn batch(&self, step: usize) -> Result<StepBatch<M::Batch>, DatasetError> {
+        let fetched = self.steps[step]
+            .iter()
+            .map(|i| Ok((*i, self.examples.get(*i)?)));
+        let mut fetched: Vec<(usize, M::Example)> = fetched.collect::<Result<_, DatasetError>>()?;
         // Similar lengths share a micro-batch and waste less on padding; the step's gradient does
         // not depend on the order.
-        indices.sort_by_key(|i| std::cmp::Reverse(M::n_tokens(&self.examples[*i])));
-        let chosen: Vec<_> = indices.iter().map(|i| &self.examples[*i]).collect();
+        fetched.sort_by_key(|(_, example)| std::cmp::Reverse(M::n_tokens(example)));
+        let chosen: Vec<_> = fetched.iter().map(|(_, example)| example).collect();
         let batch = StepBatch::of::<M>(&chosen, self.micro_batch_size, &self.device);
-        batch.numbered(indices)
+        Ok(batch.numbered(fetched.iter().map(|(i, _)| *i).collect()))
     }
 }
 
@@ -196,7 +219,7 @@ impl<M: Trainable> Iterator for Interval<'_, M> {
         let batch = self.loader.batch(self.next);
         self.next += 1;
         self.loader.next_step.store(self.next, Ordering::Relaxed);
-        Some(Ok(batch))
+        Some(batch)
     }
 }
 
@@ -245,7 +268,7 @@ mod tests {
     #[test]
     fn validation_repeats_from_the_start() {
         let loader: StepLoader =
-            StepLoader::valid((0..5).map(example).collect(), 2, &Device::flex());
+            StepLoader::valid((0..5).map(example).collect::<Vec<_>>(), 2, &Device::flex()).unwrap();
         for _ in 0..2 {
             assert_eq!(loader.iter().count(), 3);
         }

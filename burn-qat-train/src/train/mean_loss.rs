@@ -18,7 +18,7 @@ pub fn mean_loss<M: Trainable>(
 ) -> Result<f64, QatError> {
     let device = module.devices().into_iter().next().unwrap_or_default();
     let device = Device::without_autodiff(device);
-    let loader = StepLoader::valid(examples.to_vec(), batch_size, &device);
+    let loader = StepLoader::valid(examples.to_vec(), batch_size, &device)?;
     let loss = mean_loss_until("evaluation", module, &loader, || false)?;
     Ok(loss.unwrap_or(f64::NAN))
 }

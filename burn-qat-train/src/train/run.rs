@@ -44,7 +44,7 @@ impl StageRun<'_> {
         let begun = self.begun(&model, &data, &lesson, restored.as_ref())?;
         let device = model.devices().into_iter().next().unwrap_or_default();
         let device = Device::without_autodiff(device);
-        let loaders = loaders::<M>(data, self.config, &device, &begun);
+        let loaders = loaders::<M>(data, self.config, &device, &begun)?;
         let watch = Watch::new(&self, &begun, restored.as_ref(), loaders.1.num_items())?;
 
         if self.config.eval_on_start && begun.step == 0 {
@@ -67,7 +67,7 @@ impl StageRun<'_> {
         lesson: &Lesson,
         restored: Option<&Restored>,
     ) -> Result<State, QatError> {
-        let data = (data.0.as_slice(), data.1.as_slice());
+        let data = (&data.0, &data.1);
         let mut beginning = State::beginning(self.stage, self.config, model, data)?;
         if let Some((teacher, _)) = lesson {
             beginning.fingerprint.learns_from(teacher.model());
@@ -157,7 +157,7 @@ fn loaders<M: Trainable>(
     config: &TrainConfig,
     device: &Device,
     begun: &State,
-) -> Loaders<M> {
+) -> Result<Loaders<M>, QatError> {
     let train = StepLoader::train(
         train,
         config.batch_size,
@@ -171,6 +171,6 @@ fn loaders<M: Trainable>(
         0 => train,
         step => train.starting_at(step, begun.history.valid.len()),
     };
-    let valid = StepLoader::valid(valid, config.micro_batch_size, device);
-    (Arc::new(train), Arc::new(valid))
+    let valid = StepLoader::valid(valid, config.micro_batch_size, device)?;
+    Ok((Arc::new(train), Arc::new(valid)))
 }

@@ -3,14 +3,14 @@ use std::path::Path;
 use burn::train::Interrupter;
 
 use super::resume::Restored;
-use super::{Console, StageOutcome, TrainConfig, Trainable};
+use super::{Console, ExampleData, StageOutcome, TrainConfig, Trainable};
 use crate::distill::{DistillConfig, Teacher};
 use crate::error::QatError;
 
 /// Examples to train on, and examples to evaluate on.
 pub(super) type Data<M> = (
-    Vec<<M as Trainable>::Example>,
-    Vec<<M as Trainable>::Example>,
+    ExampleData<<M as Trainable>::Example>,
+    ExampleData<<M as Trainable>::Example>,
 );
 
 /// A stage of training: what it is called, where it writes, how it trains, who watches it and stops it.
@@ -73,9 +73,12 @@ impl<'a> StageRun<'a> {
     pub fn train<M: Trainable>(
         self,
         model: M,
-        data: (Vec<M::Example>, Vec<M::Example>),
+        data: (
+            impl Into<ExampleData<M::Example>>,
+            impl Into<ExampleData<M::Example>>,
+        ),
     ) -> Result<StageOutcome<M>, QatError> {
-        self.run(model, data, None)
+        self.run(model, (data.0.into(), data.1.into()), None)
     }
 
     /// Goes on with a run of [`train`](Self::train) that ended early, from the last state in its directory: the curves
@@ -87,13 +90,16 @@ impl<'a> StageRun<'a> {
     pub fn resume<M: Trainable>(
         self,
         model: M,
-        data: (Vec<M::Example>, Vec<M::Example>),
+        data: (
+            impl Into<ExampleData<M::Example>>,
+            impl Into<ExampleData<M::Example>>,
+        ),
     ) -> Result<StageOutcome<M>, QatError> {
         let restored = Restored::find(self.dir)?.ok_or_else(|| QatError::Resume {
             path: self.dir.to_path_buf(),
             message: "has no state of a run to go on from; begin a new run".into(),
         })?;
-        self.run(model, data, Some(restored))
+        self.run(model, (data.0.into(), data.1.into()), Some(restored))
     }
 
     /// The teacher and how it teaches.

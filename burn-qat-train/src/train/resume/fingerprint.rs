@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapt::is_factor;
 use crate::error::QatError;
 use crate::fnv::Fnv;
-use crate::train::Trainable;
+use crate::train::{ExampleData, Trainable};
 
 /// What a run was started with, as numbers that tell other data and other models apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +24,8 @@ pub(crate) struct Fingerprint {
 impl Fingerprint {
     pub fn new<M: Trainable>(
         model: &M,
-        train: &[M::Example],
-        valid: &[M::Example],
+        train: &ExampleData<M::Example>,
+        valid: &ExampleData<M::Example>,
     ) -> Result<Self, QatError> {
         Ok(Self {
             training_data: of_data("training data", train)?,
@@ -51,10 +51,14 @@ fn of_model<M: Module>(model: &M, with_factors: bool) -> String {
     parameters.hash.text()
 }
 
-fn of_data<E: Serialize>(key: &'static str, examples: &[E]) -> Result<String, QatError> {
+fn of_data<E: Serialize>(key: &'static str, examples: &ExampleData<E>) -> Result<String, QatError> {
+    if let Some(known) = examples.fingerprint() {
+        return Ok(known.to_owned());
+    }
     let mut hash = Fnv::default();
-    for example in examples {
-        let written = serde_json::to_writer(&mut hash, example);
+    for example in examples.iter() {
+        let example = example.map_err(|error| QatError::examples(key, &error))?;
+        let written = serde_json::to_writer(&mut hash, &example);
         hash.add(b"\n");
         written.map_err(|error| QatError::Setting {
             key,

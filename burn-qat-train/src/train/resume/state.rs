@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Fingerprint;
 use crate::adapt::has_factors;
 use crate::error::QatError;
-use crate::train::{History, TrainConfig, Trainable};
+use crate::train::{ExampleData, History, TrainConfig, Trainable};
 
 /// What the names of states begin with; the optimizer steps follow.
 const PREFIX: &str = "checkpoint-";
@@ -44,7 +44,7 @@ impl State {
         stage: &str,
         config: &TrainConfig,
         model: &M,
-        (train, valid): (&[M::Example], &[M::Example]),
+        (train, valid): (&ExampleData<M::Example>, &ExampleData<M::Example>),
     ) -> Result<Self, QatError> {
         Ok(Self {
             stage: stage.into(),
