@@ -170,7 +170,7 @@ class Maker:
                 messages.append(message)
                 called = True
             elif called:
-                content = self.random.choice([self.text(), {"ok": self.value(1)}])
+                content = self.random.choice([self.text(), {"ok": self.value(1)}, [self.text(), 1], ["a", "b"]])
                 messages.append({"role": "tool", "content": content})
         return messages
 

@@ -26,6 +26,7 @@ mod span;
 mod stream;
 mod system;
 mod tool;
+mod tool_result;
 mod tools;
 mod turn;
 

@@ -9,6 +9,7 @@ mod tests;
 mod tiktoken;
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
 use tokenizers::{EncodeInput, InputSequence};
@@ -26,6 +27,7 @@ use crate::json_file::LFS_POINTER;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     path: PathBuf,
+    content_hash: u64,
 }
 
 impl Tokenizer {
@@ -56,11 +58,16 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`GptOssError::Io`] if the file cannot be read, [`GptOssError::Tokenizer`] if it is not the
-    /// vocabulary of gpt-oss.
+    /// [`GptOssError::Io`] if the file cannot be read, [`GptOssError::Tokenizer`] if it does not have the number of
+    /// tokens that the vocabulary of gpt-oss has.
     pub fn from_tiktoken(path: impl AsRef<Path>) -> Result<Self, GptOssError> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(GptOssError::io(path, "read"))?;
+        if text.starts_with(LFS_POINTER) {
+            return Err(GptOssError::LfsPointer {
+                path: path.to_owned(),
+            });
+        }
         let json =
             tiktoken::tokenizer_json(&text).map_err(|reason| tokenizer_error(path, reason))?;
         Self::parse(json.to_string().as_bytes(), path.to_owned())
@@ -81,7 +88,13 @@ impl Tokenizer {
         inner
             .with_truncation(None)
             .map_err(|error| tokenizer_error(&path, error.to_string()))?;
-        let tokenizer = Self { inner, path };
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        let tokenizer = Self {
+            inner,
+            path,
+            content_hash: hasher.finish(),
+        };
         let missing = missing_special_tokens(|text| tokenizer.special_token(text));
         if missing.is_empty() {
             Ok(tokenizer)
@@ -183,6 +196,12 @@ impl Tokenizer {
             Some(token) => Piece::Bytes(spelled_bytes(&token)),
             None => Piece::Unknown,
         }
+    }
+
+    /// A number that tells this vocabulary apart from others, for a cache; another version of Rust may compute it
+    /// otherwise.
+    pub fn content_hash(&self) -> u64 {
+        self.content_hash
     }
 
     /// The file the tokenizer was loaded from.

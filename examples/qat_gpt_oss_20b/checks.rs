@@ -171,6 +171,9 @@ pub fn prompts(
         }
     }
     tell(&notes);
+    if !data.valid_records.iter().any(|record| asks(&record)) {
+        return Ok(prompts);
+    }
     if prompts.is_empty() && settings.recipe.evaluation.prompts > 0 {
         bail!(
             "no held-out prompt leaves room for --max-new-tokens {answer} in the context of {context} \

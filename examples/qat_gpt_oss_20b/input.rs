@@ -193,10 +193,7 @@ fn given(
         .iter()
         .map(|row| row.iter().filter_map(|i| files.data.line(*i)).collect());
     let (lengths, lines) = (lengths.collect(), lines.collect());
-    let answered = split
-        .valid
-        .iter()
-        .take(recipe.evaluation.prompts.max(64) * 4);
+    let records = records_to_answer(&files, &split.valid, recipe.evaluation.prompts)?;
     Ok(Data {
         train_lengths: lengths,
         lines,
@@ -209,7 +206,7 @@ fn given(
             .iter()
             .map(|i| files.example(*i))
             .collect::<Result<_>>()?,
-        valid_records: answered.map(|i| files.record(*i)).collect::<Result<_>>()?,
+        valid_records: records,
         largest_token: files.largest_token(),
         train: TokenSubset::new(files.data, rows).into_examples(),
         generated: None,
@@ -249,12 +246,31 @@ impl Files {
         let n = self.data.len();
         match &self.valid {
             None => Split::random(n, recipe.dataset.eval_fraction, recipe.seed),
-            Some(valid) => Split {
-                train: (0..n).collect(),
-                valid: (n..n + valid.len()).collect(),
-            },
+            Some(valid) => {
+                // Calibration takes the last ones, which are no others than the rest.
+                let all = Split::random(n, 0.0, recipe.seed);
+                Split {
+                    train: all.train,
+                    valid: (n..n + valid.len()).collect(),
+                }
+            }
         }
     }
+}
+
+/// The held-out conversations that prompts are made of: those that ask something, and some more than are answered,
+/// since not all leave room for an answer.
+fn records_to_answer(files: &Files, valid: &[usize], n_prompts: usize) -> Result<Vec<ChatRecord>> {
+    let enough = 4 * n_prompts.max(64);
+    let mut records = Vec::new();
+    for index in valid {
+        let record = files.record(*index)?;
+        records.extend(Some(record).filter(|record| record.text.is_none()));
+        if records.len() == enough {
+            break;
+        }
+    }
+    Ok(records)
 }
 
 /// Reads and tokenizes a dataset, or finds its tokens where they were kept.

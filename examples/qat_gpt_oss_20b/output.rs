@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail, ensure};
 use burn_gpt_oss::OutputDirectory;
-use burn_qat_train::{QatError, Recipe, ResultTable, Sample, Stage};
+use burn_qat_train::{QatError, Recipe, ResultTable, Sample, Stage, dataset_files};
 
 use crate::page::PAGE;
 use crate::timestamp;
@@ -161,7 +161,11 @@ fn check_contents(recipe: &Recipe, mode: Mode, out: &Path) -> Result<()> {
          choose another directory",
         out.display()
     );
-    for input in [&recipe.model, &recipe.data].into_iter().flatten() {
+    let data = [&recipe.data, &recipe.eval_data].into_iter().flatten();
+    // A pattern may match files of the run.
+    let files = data.flat_map(|path| dataset_files(path).unwrap_or_default());
+    let inputs: Vec<PathBuf> = recipe.model.iter().cloned().chain(files).collect();
+    for input in &inputs {
         ensure!(
             !inside(input, out),
             "{}: lies in the output directory, whose contents are replaced; choose another one",

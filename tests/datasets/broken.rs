@@ -130,6 +130,20 @@ fn rows_that_cannot_be_used_are_refused_with_the_reason() {
             &["a list", "an object is needed"],
         ),
         (
+            call(r#"{"name": "python", "arguments": {}}"#),
+            &["built-in tool", "`recipient`"],
+        ),
+        (
+            call(
+                r#"{"id": "x", "name": "f", "arguments": {}}]}, {"role": "tool", "tool_call_id": "y", "content": "r"}, {"role": "assistant", "content": "b", "tool_calls": ["#,
+            ),
+            &["`tool_call_id` y"],
+        ),
+        (
+            "{\"text\": \"a\", \"system\": \"b\"}".into(),
+            &["a plain `text` has no system message"],
+        ),
+        (
             call(r#"{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}"#),
             &["drops all calls", "`library`"],
         ),

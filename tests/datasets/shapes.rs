@@ -160,6 +160,25 @@ fn parts_of_a_content_are_one_text() {
     assert!(texts("parts.jsonl")[0].contains("<|message|>What is 3 + 4?<|end|>"));
 }
 
+/// Also where a row says so as a whole, whatever its shape.
+#[test]
+fn rows_that_are_not_trained_have_no_trained_token() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("data.jsonl");
+    for row in [
+        r#"{"text": "abc", "train": false}"#,
+        r#"{"prompt": "a", "completion": "b", "weight": 0}"#,
+        r#"{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b", "weight": 0}]}"#,
+    ] {
+        std::fs::write(&path, row).expect("a file");
+        let dataset = read_dataset(&path, &ReadOptions::default()).expect(row);
+        assert!(
+            !rendered(&dataset.records[0], Template).contains('['),
+            "{row}"
+        );
+    }
+}
+
 /// A byte order mark, CRLF, a blank line, and a line separator of Unicode within a text.
 #[test]
 fn bytes_of_other_systems_are_no_rows() {

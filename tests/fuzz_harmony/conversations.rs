@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::input::Input;
 
-/// Conversations that were rendered, by either variant: most inputs must be, or little is tested.
+/// Renderings of both variants that were read back: where inputs are mostly refused, little is tested.
 pub static RENDERED: AtomicU64 = AtomicU64::new(0);
 
 /// Renders a conversation by both variants; what was rendered must be read back.

@@ -27,6 +27,12 @@ pub fn check<D: HarmonyDecoder>(decoder: &D) {
         }
         let of = |wanted: &[Option<&str>]| joined(messages, wanted);
         assert_eq!(completion.thinking, of(&[Some("analysis")]), "{id}");
+        let calls: Vec<String> = completion
+            .tool_calls
+            .iter()
+            .map(|call| call.name.clone())
+            .collect();
+        assert_eq!(calls, callees(messages), "{id}");
         assert_eq!(completion.preamble, of(&[Some("commentary")]), "{id}");
         assert_eq!(completion.content, of(&[None, Some("final")]), "{id}");
         compared += 1;
@@ -35,7 +41,21 @@ pub fn check<D: HarmonyDecoder>(decoder: &D) {
     assert!(compared > 0);
 }
 
-/// Messages of the assistant to the person, each with one marker of a kind, and nothing behind the turn.
+/// Whom the messages call; functions without their namespace.
+fn callees(messages: &[Value]) -> Vec<String> {
+    let called = messages
+        .iter()
+        .filter_map(|message| message["recipient"].as_str());
+    called
+        .map(|name| name.strip_prefix("functions.").unwrap_or(name).to_owned())
+        .collect()
+}
+
+fn is_tool(name: &str) -> bool {
+    name.starts_with("functions.") || name.starts_with("browser.") || name == "python"
+}
+
+/// Messages of the assistant to the person or to a tool, each with one marker of a kind, and nothing behind the turn.
 fn follows_the_format<D: HarmonyDecoder>(messages: &[Value], tokens: &[u32], decoder: &D) -> bool {
     let count = |spelling: &str| {
         let marker = decoder.special_token(spelling);
@@ -46,16 +66,25 @@ fn follows_the_format<D: HarmonyDecoder>(messages: &[Value], tokens: &[u32], dec
     };
     let ends = ["<|return|>", "<|call|>"].map(|end| decoder.special_token(end));
     let is_end = |token: &u32| ends.contains(&Some(*token));
-    let to_the_person = |message: &Value| {
+    let of_a_turn = |message: &Value| {
         let channel = message["channel"].as_str();
         message["role"] == "assistant"
-            && message.get("recipient").is_none()
+            && message["recipient"].as_str().is_none_or(is_tool)
             && channel.is_none_or(|channel| CHANNELS.contains(&channel))
     };
     let with_channel = messages
         .iter()
         .filter(|message| message.get("channel").is_some());
-    messages.iter().all(to_the_person)
+    // A call that breaks off is none.
+    let calls = messages
+        .iter()
+        .any(|message| message.get("recipient").is_some());
+    let stops = [ends[0], ends[1], decoder.special_token("<|end|>")];
+    let stopped = tokens
+        .last()
+        .is_some_and(|token| stops.contains(&Some(*token)));
+    messages.iter().all(of_a_turn)
+        && (stopped || !calls)
         && count("<|message|>") == messages.len()
         && count("<|start|>") + 1 == messages.len()
         && count("<|channel|>") == with_channel.count()
@@ -71,6 +100,7 @@ fn follows_the_format<D: HarmonyDecoder>(messages: &[Value], tokens: &[u32], dec
 fn joined(messages: &[Value], channels: &[Option<&str>]) -> Option<String> {
     let contents: Vec<&str> = messages
         .iter()
+        .filter(|message| message.get("recipient").is_none())
         .filter(|message| channels.contains(&message["channel"].as_str()))
         .map(|message| text(message, "content"))
         .collect();

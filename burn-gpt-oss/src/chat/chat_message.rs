@@ -8,12 +8,15 @@ use serde_json::Value;
 use super::content::Content;
 use super::harmony_message::HarmonyMessage;
 use super::message::{Message, Role};
+use super::reasoning;
 use super::render_options::HarmonyVariant;
 use super::span::SpanSource;
 use super::tool::ToolCall;
+use super::tool_result::OpenCalls;
 use super::tools::{compact_json, python_json};
 
-const FUNCTIONS: &str = "functions.";
+/// The namespace of functions.
+pub(crate) const FUNCTIONS: &str = "functions.";
 
 /// What neither variant can express, and what the template would drop or fail on.
 pub(crate) fn check(
@@ -44,8 +47,32 @@ pub(crate) fn check(
         _ if message.content.is_absent() && message.tool_calls.is_empty() => {
             Err("`content` is missing")
         }
-        Role::Assistant if variant == HarmonyVariant::Template => check_for_template(message),
+        Role::Assistant => check_assistant(message, variant),
         _ => Ok(()),
+    }
+}
+
+/// Calls of built-in tools and their headers are harmony's own, and `tool_calls` are calls of functions.
+fn check_assistant(message: &Message, variant: HarmonyVariant) -> Result<(), &'static str> {
+    let is_call = !message.tool_calls.is_empty();
+    let channel = message.channel.as_deref();
+    let other_channel = channel.is_some_and(|channel| channel != "commentary");
+    if is_call && (message.recipient.is_some() || message.content_type.is_some() || other_channel) {
+        return Err(
+            "`tool_calls` have headers of their own; remove `channel`, `recipient` and `content_type`, \
+            or give the call as `content` with all three",
+        );
+    }
+    let is_builtin = |name: &str| name == "python" || name.starts_with("browser.");
+    if message.tool_calls.iter().any(|call| is_builtin(&call.name)) {
+        return Err(
+            "a call of a built-in tool is a message with `recipient`, channel `analysis` and the call as \
+            `content`; `tool_calls` are calls of functions",
+        );
+    }
+    match variant {
+        HarmonyVariant::Template => check_for_template(message),
+        HarmonyVariant::Library => Ok(()),
     }
 }
 
@@ -81,28 +108,20 @@ fn check_for_template(message: &Message) -> Result<(), &'static str> {
     }
 }
 
-/// The harmony messages of a user, the assistant or a tool. `call` is the last call before it.
+/// The harmony messages of a user, the assistant or a tool.
 pub(crate) fn expand<'a>(
     message: &'a Message,
     variant: HarmonyVariant,
     keeps_reasoning: bool,
-    call: &mut Option<&'a Message>,
+    calls: &mut OpenCalls<'a>,
 ) -> Result<Vec<HarmonyMessage<'a>>, String> {
     match message.role {
-        Role::Tool => Ok(vec![result(message, variant, *call)?]),
+        Role::Tool => Ok(vec![calls.result(message, variant)?]),
         Role::Assistant => {
-            let answers = message.tool_calls.is_empty() && message.recipient.is_none();
-            match answers {
-                false => *call = Some(message),
-                // A result can no longer belong to a call before an answer.
-                true if message
-                    .channel
-                    .as_deref()
-                    .is_none_or(|channel| channel == "final") =>
-                {
-                    *call = None;
-                }
-                true => {}
+            if !message.tool_calls.is_empty() || message.recipient.is_some() {
+                calls.add(message);
+            } else if reasoning::is_answer(message) {
+                calls.end();
             }
             Ok(assistant(message, variant, keeps_reasoning))
         }
@@ -133,10 +152,15 @@ fn assistant<'a>(
             }),
     );
     if !is_call {
-        messages.push(HarmonyMessage {
-            channel: message.channel.as_deref().or(template.then_some("final")),
+        // Where a call goes depends on the tool, so no channel is made up for it.
+        let answers = template && message.recipient.is_none();
+        let given = HarmonyMessage {
+            channel: message.channel.as_deref().or(answers.then_some("final")),
             ..as_given(message)
-        });
+        };
+        // Reasoning in a message of its own follows the same rule.
+        let reasons = given.channel == Some("analysis") && given.recipient.is_none();
+        messages.extend(Some(given).filter(|_| keeps_reasoning || !reasons));
         return messages;
     }
     if let Some(preamble) = said.filter(|_| !template) {
@@ -166,79 +190,22 @@ fn call_message(call: &ToolCall, variant: HarmonyVariant) -> HarmonyMessage<'_> 
     };
     HarmonyMessage {
         channel: Some("commentary"),
-        recipient: Some(Cow::Owned(format!("{FUNCTIONS}{}", call.name))),
+        recipient: Some(Cow::Owned(recipient_of(&call.name))),
         content_type: Some(call.content_type.as_deref().unwrap_or(content_type)),
         ..HarmonyMessage::new(SpanSource::Content, Role::Assistant, text)
     }
 }
 
-/// The result of a tool, from whom the call before it says unless the message does.
-fn result<'a>(
-    message: &'a Message,
-    variant: HarmonyVariant,
-    call: Option<&'a Message>,
-) -> Result<HarmonyMessage<'a>, String> {
-    let has_header = message.recipient.is_some() || message.channel.is_some();
-    let in_chat = call.is_some_and(|call| !call.tool_calls.is_empty());
-    let as_library = variant == HarmonyVariant::Library && !in_chat;
-    if message.name.is_some() && (has_header || as_library) {
-        return Ok(as_given(message));
-    }
-    let called = called_name(message, call)?;
-    let given = message.name.as_deref();
-    let differs = |name: &str| name != called && name != called.trim_start_matches(FUNCTIONS);
-    if let Some(name) = given.filter(|name| differs(name)) {
-        return Err(format!(
-            "the result is named `{name}`, the call before it `{called}`; set `tool_call_id` on both, or \
-             `name`, `recipient` and `channel` of the result"
-        ));
-    }
-    let texts = match (variant, &message.content) {
-        (HarmonyVariant::Library, _) => as_given(message).texts,
-        (HarmonyVariant::Template, Content::Json(value)) => vec![Cow::Owned(python_json(value))],
-        (HarmonyVariant::Template, content) => {
-            vec![Cow::Owned(python_json(&Value::from(
-                content.text().as_ref(),
-            )))]
-        }
-    };
-    Ok(HarmonyMessage {
-        name: Some(called),
-        recipient: Some(Cow::Borrowed("assistant")),
-        channel: Some("commentary"),
-        texts,
-        ..as_given(message)
-    })
-}
-
-/// Who returned a result: the callee of the call that it names, or of the last one.
-fn called_name<'a>(message: &Message, call: Option<&'a Message>) -> Result<Cow<'a, str>, String> {
-    let call = call.ok_or(
-        "a result of a tool without a call before it; `name`, `recipient` and `channel` would say whose it is",
-    )?;
-    if let Some(recipient) = call
-        .recipient
-        .as_deref()
-        .filter(|_| call.tool_calls.is_empty())
-    {
-        return Ok(Cow::Borrowed(recipient));
-    }
-    let calls = &call.tool_calls;
-    let named = match &message.tool_call_id {
-        Some(id) => calls.iter().find(|call| call.id.as_ref() == Some(id)),
-        None => None,
-    };
-    match (named, calls.as_slice()) {
-        (Some(call), _) | (None, [call]) => Ok(Cow::Owned(format!("{FUNCTIONS}{}", call.name))),
-        (None, calls) => Err(format!(
-            "a result of one of {} calls; `tool_call_id` must say of which",
-            calls.len()
-        )),
+/// Functions have a namespace; a name that has one keeps it.
+pub(crate) fn recipient_of(name: &str) -> String {
+    match name.starts_with(FUNCTIONS) {
+        true => name.to_owned(),
+        false => format!("{FUNCTIONS}{name}"),
     }
 }
 
 /// The message with the headers that it names.
-fn as_given(message: &Message) -> HarmonyMessage<'_> {
+pub(crate) fn as_given(message: &Message) -> HarmonyMessage<'_> {
     let texts = match &message.content {
         Content::Text(parts) => parts
             .iter()

@@ -5,6 +5,7 @@ use super::message::{Message, Role};
 use super::render_options::{AnalysisPolicy, HarmonyVariant, RenderOptions};
 use super::span::SpanSource;
 use super::system::SystemContent;
+use super::tool_result::OpenCalls;
 use super::tools::function_section;
 use super::{chat_message, reasoning};
 use crate::error::GptOssError;
@@ -74,7 +75,7 @@ pub(crate) fn harmony_messages(
             .map(|tools| HarmonyMessage::new(SpanSource::Tools, Role::Developer, tools));
         messages.extend(message);
     }
-    let mut call = None;
+    let mut calls = OpenCalls::default();
     for (index, message) in conversation.messages.iter().enumerate() {
         let error = |reason: String| GptOssError::Conversation {
             message: index,
@@ -88,7 +89,7 @@ pub(crate) fn harmony_messages(
         }
         let keeps = reasoning::is_kept(&conversation.messages, index, options.analysis, purpose);
         let expanded =
-            chat_message::expand(message, options.variant, keeps, &mut call).map_err(error)?;
+            chat_message::expand(message, options.variant, keeps, &mut calls).map_err(error)?;
         messages.extend(expanded.into_iter().map(|expanded| HarmonyMessage {
             message: Some(index),
             ..expanded

@@ -53,6 +53,8 @@ impl Header {
         decoder: &D,
     ) -> Self {
         let (author, channel) = cut(tokens, decoder.special_token(CHANNEL));
+        // Behind the marker is the type of the content.
+        let (author, _) = cut(author, decoder.special_token(CONSTRAIN));
         let author = decoder.decode(author);
         let channel = channel.map(|channel| {
             // Behind the marker is the type of the content.
@@ -63,7 +65,7 @@ impl Header {
             Begun::ByStart => author
                 .split([' ', ':'])
                 .next()
-                .filter(|role| *role != "assistant"),
+                .filter(|role| !role.is_empty() && *role != "assistant"),
             Begun::ByPrompt | Begun::WithoutStart => None,
         };
         let name = channel.as_deref().and_then(channel_name);
@@ -235,7 +237,9 @@ fn without_role(author: &str) -> &str {
 
 fn recipient(text: &str) -> Option<&str> {
     let mut words = text.split_whitespace();
-    words.find_map(|word| word.strip_prefix("to="))
+    let named = words.find_map(|word| word.strip_prefix("to="));
+    // What is addressed to the person is no call.
+    named.filter(|name| !["all", "user", "assistant"].contains(name))
 }
 
 fn channel_name(text: &str) -> Option<&str> {

@@ -1,4 +1,5 @@
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::content::Content;
 use super::tool::ToolCall;
@@ -46,49 +47,77 @@ impl Role {
 /// The keys are those of chat datasets. Absent and `null` optional keys mean the same. Unknown keys
 /// are ignored when deserializing; whoever reads a dataset decides whether to accept them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "MessageJson")]
 pub struct Message {
     /// Who wrote the message.
     pub role: Role,
     /// The text; for [`Role::Developer`] the instructions.
-    #[serde(default, alias = "contents")]
     pub content: Content,
     /// The reasoning before an assistant message, rendered as a message of its own in channel
     /// `analysis`. An empty text is an empty message, not an absent one.
-    #[serde(
-        default,
-        alias = "reasoning_content",
-        alias = "reasoning",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub thinking: Option<String>,
-    /// `analysis`, `commentary` or `final`; `None` renders no channel at all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// `analysis`, `commentary` or `final`. `None` renders no channel at all; for an answer, the chat template's
+    /// rendering has `final`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// The name of the author. For [`Role::Tool`] it replaces the role; without it the result belongs to
     /// the call that `tool_call_id` names, or to the last one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Whom the message is addressed to, such as `functions.get_weather`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
     /// The type of the content, such as `<|constrain|>json`. Only a marker at its very beginning
     /// becomes the special token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// Calls of functions, each rendered as a message of its own to `functions.NAME`.
-    #[serde(
-        default,
-        deserialize_with = "null_as_empty",
-        skip_serializing_if = "Vec::is_empty"
-    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
     /// The call that this message is the result of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
 }
 
-fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ToolCall>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+/// A message as it is written. What a tool returned may be any value, a content otherwise is text.
+#[derive(Deserialize)]
+struct MessageJson {
+    role: Role,
+    #[serde(default)]
+    content: Value,
+    contents: Option<Content>,
+    #[serde(alias = "reasoning_content", alias = "reasoning")]
+    thinking: Option<String>,
+    channel: Option<String>,
+    name: Option<String>,
+    recipient: Option<String>,
+    content_type: Option<String>,
+    tool_calls: Option<Vec<ToolCall>>,
+    tool_call_id: Option<String>,
+}
+
+impl TryFrom<MessageJson> for Message {
+    type Error = serde_json::Error;
+
+    fn try_from(json: MessageJson) -> Result<Self, Self::Error> {
+        let content = match (json.contents, json.content) {
+            (Some(parts), _) => parts,
+            (None, list @ Value::Array(_)) if json.role == Role::Tool => Content::Json(list),
+            (None, content) => serde_json::from_value(content)?,
+        };
+        Ok(Self {
+            role: json.role,
+            content,
+            thinking: json.thinking,
+            channel: json.channel,
+            name: json.name,
+            recipient: json.recipient,
+            content_type: json.content_type,
+            tool_calls: json.tool_calls.unwrap_or_default(),
+            tool_call_id: json.tool_call_id,
+        })
+    }
 }
 
 impl Message {

@@ -22,7 +22,7 @@ pub(crate) fn is_kept(
 }
 
 /// Whether a message of the model ends its turn; calls and preambles do not.
-fn is_answer(message: &Message) -> bool {
+pub(crate) fn is_answer(message: &Message) -> bool {
     message.role == Role::Assistant
         && message.tool_calls.is_empty()
         && message.recipient.is_none()

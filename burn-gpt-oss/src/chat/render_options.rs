@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HarmonyVariant {
-    /// The chat template of the published checkpoints, `chat_template.jinja`, which transformers, TRL,
-    /// vLLM and llama.cpp render. The only difference: text never becomes a special token.
+    /// The chat template of the published checkpoints, `chat_template.jinja`, which transformers and TRL render.
+    /// Text never becomes a special token here, a `name` is kept, and integers of more than 64 bits become floats.
     #[default]
     Template,
-    /// openai-harmony 0.0.8, which OpenAI's own programs use.
+    /// openai-harmony 0.0.8, which OpenAI's own programs and vLLM's chat endpoint use.
     Library,
 }
 

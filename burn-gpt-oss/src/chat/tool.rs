@@ -45,11 +45,15 @@ impl ToolCall {
         }
     }
 
-    /// A call as a model wrote it: arguments that are no JSON stay a text.
+    /// A call as a model wrote it: an object, or the text if it is none, as code for Python is.
     pub(crate) fn generated(recipient: &str, text: &str) -> Self {
         let name = recipient.strip_prefix("functions.").unwrap_or(recipient);
         let arguments = serde_json::from_str(text.trim());
-        Self::new(name, arguments.unwrap_or_else(|_| text.into()))
+        let object = arguments
+            .ok()
+            .filter(Value::is_object)
+            .filter(|_| name != "python");
+        Self::new(name, object.unwrap_or_else(|| text.into()))
     }
 }
 

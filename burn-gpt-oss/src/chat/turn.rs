@@ -111,7 +111,10 @@ impl<'a, D: HarmonyDecoder + ?Sized> Turn<'a, D> {
             }
             State::Header { tokens, begun } => {
                 tokens.push(token);
-                if tokens.len() < LONGEST_HEADER {
+                let is_long = tokens.len() >= LONGEST_HEADER;
+                // A character that is not whole yet would be lost in two halves.
+                let broken = is_long && self.decoder.decode(tokens).ends_with('\u{fffd}');
+                if !is_long || broken && tokens.len() < 2 * LONGEST_HEADER {
                     return Step::None;
                 }
                 let Some(text) = Unframed::read(tokens, *begun, self.decoder) else {

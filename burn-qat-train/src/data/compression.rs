@@ -74,6 +74,17 @@ impl<R: BufRead> Read for Frames<R> {
                 }
             }
             if let Some(frame) = self.frame.take() {
+                let sums = (
+                    frame.decoder.get_checksum_from_data(),
+                    frame.decoder.get_calculated_checksum(),
+                );
+                if let (Some(stored), Some(computed)) = sums
+                    && stored != computed
+                {
+                    let message =
+                        "the checksum of a Zstandard frame is another one, the file is damaged";
+                    return Err(std::io::Error::other(message));
+                }
                 self.source = Some(frame.into_inner());
             }
             let Some(mut source) = self.source.take() else {

@@ -101,11 +101,15 @@ impl ChatFormat {
         encoder: &impl HarmonyEncoder,
     ) -> Result<TokenizedExample, GptOssError> {
         if let Some(text) = &record.text {
-            return plain_text(text, encoder);
+            return plain_text(text, record.untrained.is_empty(), encoder);
         }
         let conversation = record.conversation(record.messages.clone(), self.system.clone())?;
         let rendered = render_training(&conversation, encoder, self.loss_mask, self.rendering)?;
         let mut loss_mask = rendered.loss_mask;
+        if record.untrained.len() == record.messages.len() {
+            // The whole row, and with it what no message of its own is.
+            loss_mask.fill(false);
+        }
         for span in rendered.spans {
             let untrained = |index| record.untrained.binary_search(&index).is_ok();
             if span.message.is_some_and(untrained) {
@@ -242,12 +246,16 @@ impl ChatFormat {
 }
 
 /// A text of a plain language model: all of it is trained, and that it ends.
-fn plain_text(text: &str, encoder: &impl HarmonyEncoder) -> Result<TokenizedExample, GptOssError> {
+fn plain_text(
+    text: &str,
+    trained: bool,
+    encoder: &impl HarmonyEncoder,
+) -> Result<TokenizedExample, GptOssError> {
     const END: &str = "<|endoftext|>";
     let mut tokens = encoder.encode_ordinary(text)?;
     tokens.extend(encoder.special_token(END));
     Ok(TokenizedExample {
-        loss_mask: vec![true; tokens.len()],
+        loss_mask: vec![trained; tokens.len()],
         tokens,
         starts: Vec::new(),
     })

@@ -58,6 +58,8 @@ pub fn dataset_files(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, QatError> {
         files.push(path.to_owned());
     }
     files.sort();
+    // A pattern may match a directory and what is in it.
+    files.dedup();
     Ok(files)
 }
 
@@ -70,9 +72,14 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), QatError> {
         if name.starts_with('.') {
             continue;
         }
-        // Links to directories are not followed: they could lead back here.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             collect(&path, files)?;
+        } else if path.is_dir() {
+            // It could lead back here.
+            return Err(QatError::Dataset {
+                path,
+                message: "a link to a directory, which is not followed; name that directory".into(),
+            });
         } else if path.is_file() && is_data(&name) {
             files.push(path);
         }

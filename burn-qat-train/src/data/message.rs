@@ -124,7 +124,9 @@ impl MessageJson {
 fn content(role: Role, value: &Value) -> Result<Content, String> {
     match value {
         Value::Null => Ok(Content::absent()),
-        Value::Object(_) if role == Role::Tool => Ok(Content::Json(value.clone())),
+        Value::Object(_) | Value::Array(_) if role == Role::Tool => {
+            Ok(Content::Json(value.clone()))
+        }
         Value::String(text) => Ok(text.as_str().into()),
         Value::Array(_) => {
             let parts: Content =

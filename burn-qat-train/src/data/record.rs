@@ -63,7 +63,16 @@ impl ChatRecord {
         let (messages, used) = match shape(row)? {
             Shaped::Messages(messages, used) => (messages, used),
             Shaped::Text(text) => {
-                record.read_row(row, &["text"], notes)?;
+                let trained = record.read_row(row, &["text"], notes)?;
+                let is_told = row
+                    .get("system")
+                    .is_some_and(|value| !message::is_empty(value));
+                if is_told || !record.tools.is_empty() || record.speaks_of_system() {
+                    return Err(
+                        "a plain `text` has no system message and no tools; give `messages`".into(),
+                    );
+                }
+                record.untrained.extend((!trained).then_some(0));
                 record.text = Some(text);
                 return Ok(record);
             }

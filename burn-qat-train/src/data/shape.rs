@@ -64,7 +64,7 @@ fn share_gpt(message: &Value) -> Result<Value, String> {
         "system" => "system",
         "developer" => "developer",
         "tool" | "observation" | "function_response" => "tool",
-        "function_call" | "tool_call" => return function_call(&value),
+        "function_call" | "tool_call" => "assistant",
         _ => {
             return Err(format!(
                 "`from` is {from}, expected `human`, `gpt`, `system`, `tool`, `observation` or \
@@ -72,7 +72,10 @@ fn share_gpt(message: &Value) -> Result<Value, String> {
             ));
         }
     };
-    let mut converted = json!({"role": role, "content": value});
+    let mut converted = match from == "function_call" || from == "tool_call" {
+        true => function_call(&value)?,
+        false => json!({"role": role, "content": value}),
+    };
     for (key, value) in message.as_object().into_iter().flatten() {
         if key != "from" && key != "value" {
             converted[key] = value.clone();

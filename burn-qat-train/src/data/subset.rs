@@ -16,8 +16,12 @@ impl TokenSubset {
     /// One row for each list of examples, by their numbers.
     ///
     /// # Panics
-    /// If there is no such number.
+    /// If there is no such number, or a row has none.
     pub fn new(file: TokenFile, rows: Vec<Vec<usize>>) -> Self {
+        assert!(
+            rows.iter().all(|row| !row.is_empty()),
+            "a row without examples"
+        );
         assert!(rows.iter().flatten().all(|index| *index < file.len()));
         Self { file, rows }
     }

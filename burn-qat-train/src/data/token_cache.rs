@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 use super::token_file::{Encoded, TokenFileWriter};
 use super::{ChatFormat, ReadOptions, TokenFile, Tokenized, dataset_files, read_chunks};
 use crate::error::QatError;
-use crate::fnv::Fnv;
 
 /// What becomes tokens, and how.
 #[derive(Clone, Copy, Debug)]
@@ -88,10 +87,15 @@ impl TokenCache {
         let key = key(source, &mut known)?;
         known.write(&hashes);
         let target = dir.join(&key[..32]);
+        // Whoever comes second finds what the first has written.
+        let lock = target.with_extension("lock");
+        let lock = File::create(&lock).and_then(|file| file.lock().map(|()| file));
+        let _lock = lock.map_err(QatError::io(dir, "lock a file in"))?;
         if let Some(known) = TokenFile::open(&target, &key)? {
             return Ok(known);
         }
         build(source, &target, key.clone(), observe)?;
+        known.check_unchanged(source.path)?;
         reopened(&target, &key)
     }
 }
@@ -153,22 +157,11 @@ fn key(source: DataSource<'_>, known: &mut Hashes) -> Result<String, QatError> {
     let parts = json!({
         "version": [VERSION.to_string().as_str(), env!("CARGO_PKG_VERSION")],
         "files": contents,
-        "tokenizer": of_tokenizer(source.tokenizer),
+        "tokenizer": source.tokenizer.content_hash(),
         "reading": source.reading,
         "format": source.format,
     });
     Ok(hex(Sha256::digest(parts.to_string())))
-}
-
-/// The vocabulary, and the file if it was one: merges are nowhere else.
-fn of_tokenizer(tokenizer: &Tokenizer) -> [String; 2] {
-    let mut vocabulary = Fnv::default();
-    for id in 0..tokenizer.vocab_size() as u32 {
-        vocabulary.add(tokenizer.id_to_token(id).unwrap_or_default().as_bytes());
-        vocabulary.add(b"\n");
-    }
-    let file = of_contents(tokenizer.path()).unwrap_or_default();
-    [vocabulary.text(), file]
 }
 
 fn of_contents(path: &Path) -> std::io::Result<String> {
@@ -200,8 +193,22 @@ struct Hashes(BTreeMap<String, Known>);
 struct Known {
     len: u64,
     changed: u128,
+    status_changed: u64,
     inode: u64,
     sha256: String,
+}
+
+impl Known {
+    fn looks_like(&self, other: &Self) -> bool {
+        let numbers = |known: &Self| (known.len, known.changed, known.status_changed, known.inode);
+        numbers(self) == numbers(other)
+    }
+}
+
+/// A file by its place, whatever it was called by.
+fn name(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.to_string_lossy().into_owned()
 }
 
 impl Hashes {
@@ -222,20 +229,35 @@ impl Hashes {
         }
     }
 
+    /// Refuses files that have changed since they were looked at: their tokens would be kept under the wrong name.
+    fn check_unchanged(&mut self, data: &Path) -> Result<(), QatError> {
+        for file in dataset_files(data)? {
+            let before = self.0.get(&name(&file)).map(|known| known.sha256.clone());
+            if before.as_deref() != Some(self.of(&file)?.as_str()) {
+                return Err(QatError::Dataset {
+                    path: file,
+                    message: "the file was changed while it was read; start again".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn of(&mut self, path: &Path) -> Result<String, QatError> {
         let metadata = std::fs::metadata(path).map_err(QatError::io(path, "read"))?;
         let changed = metadata.modified().ok();
         let changed = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let [inode, status_changed] = unix_numbers(&metadata);
         let now = Known {
             len: metadata.len(),
             changed: changed.map_or(0, |time| time.as_nanos()),
-            inode: inode(&metadata),
+            status_changed,
+            inode,
             sha256: String::new(),
         };
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let name = absolute.to_string_lossy().into_owned();
+        let name = name(path);
         if let Some(known) = self.0.get(&name)
-            && (known.len, known.changed, known.inode) == (now.len, now.changed, now.inode)
+            && known.looks_like(&now)
         {
             return Ok(known.sha256.clone());
         }
@@ -249,12 +271,18 @@ impl Hashes {
     }
 }
 
+/// The number of a file and the time of its last change of any kind, in nanoseconds.
 #[cfg(unix)]
-fn inode(metadata: &std::fs::Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
+fn unix_numbers(metadata: &std::fs::Metadata) -> [u64; 2] {
+    use std::os::unix::fs::MetadataExt;
+    let seconds = metadata.ctime().wrapping_mul(1_000_000_000);
+    [
+        metadata.ino(),
+        seconds.wrapping_add(metadata.ctime_nsec()) as u64,
+    ]
 }
 
 #[cfg(not(unix))]
-fn inode(_: &std::fs::Metadata) -> u64 {
-    0
+fn unix_numbers(_: &std::fs::Metadata) -> [u64; 2] {
+    [0; 2]
 }
