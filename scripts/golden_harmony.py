@@ -363,15 +363,27 @@ def stream(encoding, tokens, role, strict):
     return out
 
 
+def turn(maker):
+    """A turn of the model that follows the format."""
+    plain = lambda: maker.text(3).replace("<|", "")
+    call = "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>"
+    early = " to=browser.open<|channel|>analysis<|message|>{}<|call|>"
+    ends = ["<|channel|>final<|message|>" + plain() + "<|return|>", "<|message|>" + plain() + "<|return|>", call, early]
+    steps = ["<|channel|>analysis<|message|>" + plain(), "<|channel|>commentary<|message|>" + plain()]
+    chosen = [maker.random.choice(steps) for _ in range(maker.random.randint(0, 3))]
+    return "<|end|><|start|>assistant".join([*chosen, maker.random.choice(ends)])
+
+
 def parse_case(encoding, maker, name):
     pieces = ["<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>", "<|constrain|>", "assistant", "user", "analysis", "final", "commentary", " to=functions.f", " json", "hello ", "漢😀", "\n", "functions.f", " ", "{}"]
     shapes = ["<|channel|>final<|message|>hi<|return|>", "<|end|><|start|>assistant", "<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>"]
     chosen = [maker.random.choice(shapes if maker.maybe(0.4) else pieces) for _ in range(maker.random.randint(0, 12))]
-    tokens = encoding.encode("".join(chosen), allowed_special="all")
-    if maker.maybe(0.3):
+    follows = maker.maybe(0.4)
+    tokens = encoding.encode(turn(maker) if follows else "".join(chosen), allowed_special="all")
+    if not follows and maker.maybe(0.3):
         for _ in range(maker.random.randint(1, 4)):
             tokens.insert(maker.random.randint(0, len(tokens)), maker.random.choice([172, 157, 240, 159, 152, 128, 201089]))
-    role = Role.ASSISTANT if maker.maybe() else None
+    role = Role.ASSISTANT if follows or maker.maybe() else None
     try:
         text = encoding.decode(tokens)
     except Exception:

@@ -14,6 +14,7 @@ mod device;
 mod dry_run;
 #[path = "../tiny/embedded.rs"]
 mod embedded;
+mod files;
 mod input;
 mod options;
 mod output;

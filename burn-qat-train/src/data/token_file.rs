@@ -1,15 +1,19 @@
+mod entry;
+mod writer;
+
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn_gpt_oss::OutputDirectory;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
+use entry::Entry;
+pub(super) use writer::{Encoded, TokenFileWriter};
+
 use super::{ChatRecord, DataNotes, TokenizedExample};
 use crate::error::QatError;
-use crate::fnv::Fnv;
 
 const EXAMPLES: &str = "examples.bin";
 const RECORDS: &str = "records.jsonl";
@@ -42,53 +46,6 @@ pub(super) struct Manifest {
     pub(super) notes: DataNotes,
     /// Lengths of the files.
     pub(super) bytes: [u64; 3],
-}
-
-/// Where an example lies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Entry {
-    tokens: u64,
-    record: u64,
-    /// Of the tokens, to find copies.
-    hash: u64,
-    n_tokens: u32,
-    record_len: u32,
-    /// From 1; 0 is none.
-    line: u32,
-}
-
-impl Entry {
-    const BYTES: usize = 36;
-
-    fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        for (at, value) in [self.tokens, self.record, self.hash]
-            .into_iter()
-            .enumerate()
-        {
-            bytes[8 * at..8 * at + 8].copy_from_slice(&value.to_le_bytes());
-        }
-        for (at, value) in [self.n_tokens, self.record_len, self.line]
-            .into_iter()
-            .enumerate()
-        {
-            bytes[24 + 4 * at..28 + 4 * at].copy_from_slice(&value.to_le_bytes());
-        }
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[8 * at + i]));
-        let short = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[24 + 4 * at + i]));
-        Self {
-            tokens: long(0),
-            record: long(1),
-            hash: long(2),
-            n_tokens: short(0),
-            record_len: short(1),
-            line: short(2),
-        }
-    }
 }
 
 impl TokenFile {
@@ -235,113 +192,6 @@ impl TokenFile {
                 "the tokens of a dataset cannot be read back ({reason}); remove the directory"
             ),
         }
-    }
-}
-
-/// A conversation as it is written.
-pub(super) struct Encoded {
-    example: Vec<u8>,
-    record: Vec<u8>,
-    entry: Entry,
-    largest: u32,
-}
-
-impl Encoded {
-    pub(super) fn new(record: &ChatRecord, example: &TokenizedExample) -> Result<Self, QatError> {
-        let tokens = example.tokens.iter().flat_map(|token| token.to_le_bytes());
-        let mut bytes: Vec<u8> = tokens.collect();
-        let mut hash = Fnv::default();
-        hash.add(&bytes);
-        bytes.extend(example.loss_mask.iter().map(|flag| u8::from(*flag)));
-        let mut text = serde_json::to_vec(record).map_err(|error| QatError::Dataset {
-            path: RECORDS.into(),
-            message: error.to_string(),
-        })?;
-        let entry = Entry {
-            hash: hash.value(),
-            n_tokens: example.tokens.len() as u32,
-            record_len: text.len() as u32,
-            line: record.line.map_or(0, |line| line as u32),
-            ..Entry::default()
-        };
-        text.push(b'\n');
-        Ok(Self {
-            example: bytes,
-            record: text,
-            entry,
-            largest: example.tokens.iter().copied().max().unwrap_or(0),
-        })
-    }
-}
-
-/// Writes a directory that [`TokenFile`] opens; nothing is there before all of it is.
-pub(super) struct TokenFileWriter {
-    dir: OutputDirectory,
-    examples: BufWriter<File>,
-    records: BufWriter<File>,
-    index: BufWriter<File>,
-    at: [u64; 2],
-    n_examples: usize,
-    largest: u32,
-}
-
-impl TokenFileWriter {
-    pub(super) fn create(target: &Path) -> Result<Self, QatError> {
-        let dir = OutputDirectory::create(target, true)?;
-        let create = |name: &str| -> Result<BufWriter<File>, QatError> {
-            let path = dir.path().join(name);
-            let file = File::create(&path).map_err(QatError::io(&path, "create"))?;
-            Ok(BufWriter::with_capacity(1 << 20, file))
-        };
-        Ok(Self {
-            examples: create(EXAMPLES)?,
-            records: create(RECORDS)?,
-            index: create(INDEX)?,
-            dir,
-            at: [0; 2],
-            n_examples: 0,
-            largest: 0,
-        })
-    }
-
-    pub(super) fn push(&mut self, encoded: &Encoded) -> Result<(), QatError> {
-        let entry = Entry {
-            tokens: self.at[0],
-            record: self.at[1],
-            ..encoded.entry
-        };
-        let written = self
-            .examples
-            .write_all(&encoded.example)
-            .and_then(|()| self.records.write_all(&encoded.record))
-            .and_then(|()| self.index.write_all(&entry.to_bytes()));
-        written.map_err(QatError::io(self.dir.path(), "write"))?;
-        self.at[0] += encoded.example.len() as u64;
-        self.at[1] += encoded.record.len() as u64;
-        self.n_examples += 1;
-        self.largest = self.largest.max(encoded.largest);
-        Ok(())
-    }
-
-    pub(super) fn finish(mut self, key: String, notes: DataNotes) -> Result<(), QatError> {
-        let files = [&mut self.examples, &mut self.records, &mut self.index];
-        let flushed = files.into_iter().try_for_each(BufWriter::flush);
-        flushed.map_err(QatError::io(self.dir.path(), "write"))?;
-        let manifest = Manifest {
-            key,
-            n_examples: self.n_examples,
-            largest: self.largest,
-            notes,
-            bytes: [
-                self.at[0],
-                self.at[1],
-                (self.n_examples * Entry::BYTES) as u64,
-            ],
-        };
-        let path = self.dir.path().join(MANIFEST);
-        let text = serde_json::to_string_pretty(&manifest).unwrap_or_default();
-        std::fs::write(&path, text).map_err(QatError::io(&path, "write"))?;
-        Ok(self.dir.commit()?)
     }
 }
 
