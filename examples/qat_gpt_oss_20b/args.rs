@@ -26,7 +26,7 @@ pub struct Args {
     /// [default: the embedded tiny model]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Chat dataset, one JSON object with `messages` per line
+    /// Chat dataset: a file, a directory or a pattern such as 'data/*.jsonl', in any shape of docs/data.md
     /// [default: the embedded dataset]
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
@@ -49,22 +49,22 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// Optimizer steps of SFT from the model [default: one epoch; embedded model: 120]
+    /// Optimizer steps of SFT from the model [default: one epoch; embedded model: 900, with adapters 120]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub sft_steps: Option<usize>,
-    /// Optimizer steps of every other stage [default: one epoch; embedded model: 60]
+    /// Optimizer steps of every other stage [default: one epoch; embedded model: 150, with adapters 60]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub qat_steps: Option<usize>,
-    /// Peak learning rate of SFT from the model [default: 2e-5, with adapters 2e-4; embedded model: 2e-4 and 4e-3]
+    /// Peak learning rate of SFT from the model [default: 2e-5, with adapters 2e-4; embedded model: 3e-4 and 4e-3]
     #[arg(long, value_name = "LR", help_heading = "Training")]
     pub sft_lr: Option<f64>,
-    /// Peak learning rate of every other stage [default: 1e-5, with adapters 1e-4; embedded model: 2e-4 and 2e-3]
+    /// Peak learning rate of every other stage [default: 1e-5, with adapters 1e-4; embedded model: 1e-4 and 2e-3]
     #[arg(long, value_name = "LR", help_heading = "Training")]
     pub qat_lr: Option<f64>,
-    /// Sequences per optimizer step [default: 4; embedded model: 32]
+    /// Sequences per optimizer step [default: 4; embedded model: 16, with adapters 32]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub batch_size: Option<usize>,
-    /// Sequences per forward and backward pass [default: 2; embedded model: 16]
+    /// Sequences per forward and backward pass [default: 2; embedded model: 8, with adapters 16]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub micro_batch_size: Option<usize>,
     /// Micro-batches, and batches of the evaluation, computed side by side [default: 1; embedded model: 2]
@@ -82,7 +82,7 @@ pub struct Args {
     /// Largest norm of all gradients together, 0 for no limit [default: 1]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub max_grad_norm: Option<f64>,
-    /// Steps between evaluations of the validation loss [default: 8; embedded model: 30]
+    /// Steps between evaluations of the validation loss [default: 8; embedded model: 75, with adapters 30]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub eval_steps: Option<usize>,
     /// Steps between two saved states, from which --resume goes on, 0 for none; one is also saved before each
