@@ -23,7 +23,7 @@ const MANIFEST: &str = "manifest.json";
 /// Conversations as tokens in a directory, fetched one by one: only where each lies is in memory.
 ///
 /// `examples.bin` has the tokens of each example, four bytes each, then its mask, a byte each; `records.jsonl` the
-/// conversations; `index.bin` an [`Entry`] for each. All numbers begin with their lowest byte.
+/// conversations; `index.bin` where each lies. All numbers begin with their lowest byte.
 #[derive(Clone, Debug)]
 pub struct TokenFile {
     entries: Arc<Vec<Entry>>,

@@ -1,9 +1,5 @@
-use rand::rngs::ChaCha8Rng;
-use rand::{RngExt, SeedableRng};
-
 use super::*;
-use crate::chat::{Completion, parse_completion};
-use crate::tokenizer::small::{HARMONY, small_tokenizer};
+use crate::tokenizer::small::small_tokenizer;
 
 /// The tokens of a text in which special tokens are spelled.
 fn tokens(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
@@ -282,80 +278,4 @@ fn given_stop_tokens_end_the_turn_and_are_no_text() {
     let answer = start(CompletionPart::Answer, "", "");
     assert_eq!(told, [answer, text("a"), CompletionEvent::End]);
     assert!(stream.is_finished());
-}
-
-/// The completion that a reader of the events puts together.
-fn collected(tokenizer: &Tokenizer, tokens: &[u32]) -> Completion {
-    let mut completion = Completion::default();
-    let mut stream = CompletionStream::new(tokenizer);
-    let mut events: Vec<_> = tokens
-        .iter()
-        .flat_map(|token| stream.push(*token))
-        .collect();
-    events.extend(stream.finish());
-    completion.finished = stream.is_finished();
-    let mut current = CompletionPart::Other;
-    for event in events {
-        let (new, text) = match event {
-            CompletionEvent::Start { part, .. } => {
-                current = part;
-                (true, String::new())
-            }
-            CompletionEvent::Text(text) => (false, text),
-            CompletionEvent::Call(call) => {
-                completion.tool_calls.push(call);
-                continue;
-            }
-            CompletionEvent::End => continue,
-        };
-        let target = match current {
-            CompletionPart::Thinking => &mut completion.thinking,
-            CompletionPart::Answer => &mut completion.content,
-            CompletionPart::Preamble => &mut completion.preamble,
-            CompletionPart::Call | CompletionPart::Other => continue,
-        };
-        let separator = if new && target.is_some() { "\n" } else { "" };
-        *target.get_or_insert_default() += &(separator.to_owned() + &text);
-    }
-    completion
-}
-
-#[test]
-fn equals_the_completion_read_at_once() {
-    let tokenizer = small_tokenizer();
-    let mut random = ChaCha8Rng::seed_from_u64(4);
-    let mut plausible = vec![
-        "assistant",
-        "analysis",
-        "final",
-        " to=f",
-        " functions.f",
-        "commentary",
-        "user",
-        "ß😀",
-        " ",
-        "\n",
-    ];
-    plausible.extend(HARMONY.iter().map(|(spelling, _)| *spelling));
-    let mut both = 0;
-    for _ in 0..50_000 {
-        let mut sequence = Vec::new();
-        for _ in 0..random.random_range(0..24) {
-            match random.random_range(0..10) {
-                0 => sequence.push(random.random_range(0..266)),
-                1 => sequence.extend(tokens(&tokenizer, "<|channel|>analysis<|message|>")),
-                2 => sequence.extend(tokens(&tokenizer, "<|end|><|start|>assistant")),
-                3 => sequence.extend(tokens(&tokenizer, "<|channel|>final<|message|>")),
-                _ => {
-                    let piece = plausible[random.random_range(0..plausible.len())];
-                    sequence.extend(tokens(&tokenizer, piece));
-                }
-            }
-        }
-        let expected = parse_completion(&sequence, &tokenizer);
-        both += usize::from(expected.thinking.is_some() && expected.content.is_some());
-        let text = tokenizer.decode(&sequence);
-        assert_eq!(collected(&tokenizer, &sequence), expected, "{text:?}");
-    }
-    assert!(both > 500, "{both}");
 }
