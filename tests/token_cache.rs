@@ -68,6 +68,34 @@ fn a_dataset_is_read_once_and_again_when_anything_changes() {
     assert_ne!(changed.fingerprint(), first.fingerprint());
 }
 
+/// Its tokens would be kept as those of the file before, and found when that comes back.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_refused_and_not_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data.jsonl");
+    std::fs::write(&data, rows(10)).expect("a file");
+    let cache = TokenCache::new(dir.path().join("cache"));
+    let (tokenizer, reading, format) = (tokenizer(), ReadOptions::default(), ChatFormat::default());
+    let source = DataSource {
+        path: &data,
+        reading: &reading,
+        format: &format,
+        tokenizer: &tokenizer,
+    };
+    let change = |_| std::fs::write(&data, rows(11)).expect("a file");
+    let error = cache
+        .tokens(source, change)
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        error.contains("data.jsonl") && error.contains("changed while"),
+        "{error}"
+    );
+    std::fs::write(&data, rows(10)).expect("a file");
+    let (tokens, read) = tokens(&cache, &data, &format);
+    assert!(read && tokens.len() == 10, "nothing was kept");
+}
+
 #[test]
 fn two_runs_that_begin_together_share_what_the_first_reads() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -77,8 +77,9 @@ impl TokenCache {
         let Some(dir) = &self.dir else {
             let dir = tempfile::tempdir().map_err(QatError::io(std::env::temp_dir(), "create"))?;
             let target = dir.path().join("tokens");
-            let key = key(source, &mut Hashes::default())?;
-            build(source, &target, key.clone(), observe)?;
+            let mut known = Hashes::default();
+            let key = key(source, &mut known)?;
+            build(source, &target, (&key, &mut known), observe)?;
             return Ok(reopened(&target, &key)?.in_temporary(dir));
         };
         std::fs::create_dir_all(dir).map_err(QatError::io(dir, "create"))?;
@@ -94,8 +95,7 @@ impl TokenCache {
         if let Some(known) = TokenFile::open(&target, &key)? {
             return Ok(known);
         }
-        build(source, &target, key.clone(), observe)?;
-        known.check_unchanged(source.path)?;
+        build(source, &target, (&key, &mut known), observe)?;
         reopened(&target, &key)
     }
 }
@@ -108,11 +108,11 @@ fn reopened(target: &Path, key: &str) -> Result<TokenFile, QatError> {
     })
 }
 
-/// Reads, tokenizes and writes some thousand conversations at a time.
+/// Reads, tokenizes and writes some thousand conversations at a time. Nothing is kept of files that changed meanwhile.
 fn build(
     source: DataSource<'_>,
     target: &Path,
-    key: String,
+    (key, known): (&str, &mut Hashes),
     mut observe: impl FnMut(usize),
 ) -> Result<(), QatError> {
     let mut writer = TokenFileWriter::create(target)?;
@@ -139,7 +139,8 @@ fn build(
         source.format.check_not_empty(&all, n_records)?;
     }
     notes.extend(all.notes);
-    writer.finish(key, notes)
+    known.check_unchanged(source.path)?;
+    writer.finish(key.to_owned(), notes)
 }
 
 /// A text that only the same contents, read the same way, have.
