@@ -146,6 +146,15 @@ pub enum Fp4Error {
         byte: u8,
     },
 
+    /// A global scale that a cast cannot have.
+    #[error(
+        "global scale {global_scale:e} is no power of two that is a normal number, as the cast to NVFP4 needs"
+    )]
+    CastGlobalScale {
+        /// The scale.
+        global_scale: f32,
+    },
+
     /// A global scale that the reciprocal of a layout cannot express.
     #[error(
         "global scale {value:e} has no finite, normal reciprocal, which is what compressed-tensors \

@@ -1,15 +1,20 @@
 //! Checkpoint directories in the published format: `config.json`, safetensors shards with or
 //! without an index, experts in MXFP4 or BF16.
 
+mod card;
 mod companions;
 mod convert;
+mod dialect;
 mod directory;
+mod elements;
 mod encode;
 mod files;
 mod foreign;
 mod form;
 mod generation_config;
+mod gguf;
 mod load;
+mod located;
 mod mapped;
 mod names;
 mod packed;
@@ -17,12 +22,16 @@ mod plan;
 mod reader;
 mod write;
 
-pub(crate) use convert::decode;
+pub(crate) use elements::decode;
 pub(crate) use mapped::MappedFile;
 
+pub use card::ModelCard;
 pub use companions::carry_over;
+pub use convert::{ConvertReport, ConvertTarget, ConvertedFile, Converter};
+pub use dialect::Dialect;
 pub use directory::OutputDirectory;
 pub use form::CheckpointForm;
+pub use gguf::{GgufFile, GgufTensor, GgufValue};
 pub use names::{TensorLayout, TensorSpec, checkpoint_name, tensor_specs};
 pub use reader::{CheckpointReader, RawTensor};
 pub use write::{CheckpointWriter, SaveReport};

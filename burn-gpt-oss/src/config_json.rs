@@ -1,6 +1,7 @@
 //! The shape of config.json and the checks on it.
 
 mod checks;
+mod original;
 mod rope;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,8 @@ use crate::error::GptOssError;
 use crate::json_file::{parse, read_text};
 use checks::unsupported;
 use rope::{RopeContext, RopeJson};
+
+pub(crate) use original::to_original_json;
 
 impl GptOssConfig {
     /// Reads `config.json` of a checkpoint directory.
@@ -43,6 +46,9 @@ impl GptOssConfig {
 
     fn from_json_named(text: &str, path: &Path) -> Result<Self, GptOssError> {
         let document = parse::<Map<String, Value>>(text, path)?;
+        if original::is_original(&document) {
+            return original::config(text, path);
+        }
         let json = parse::<ConfigJson>(text, path)?;
         json.into_config(document)
     }

@@ -56,6 +56,14 @@ pub enum GptOssError {
         /// What is wrong, with expected and found sizes where they are known.
         message: String,
     },
+    /// A GGUF file is truncated or malformed.
+    #[error("{}: not a valid GGUF file: {message}", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// Git LFS left a pointer in place of the file.
     #[error(
         "{}: is a Git LFS pointer, not the file itself; run `git lfs pull` in that directory, or download \
@@ -88,6 +96,17 @@ pub enum GptOssError {
         index: PathBuf,
         /// A file that the index lists.
         shard: String,
+    },
+    /// Two files without an index hold a tensor of the same name.
+    #[error(
+        "{}: holds `{tensor}`, as {} does; remove the file that is out of date, or add the index",
+        paths[1].display(), paths[0].display()
+    )]
+    DuplicateTensor {
+        /// The two files.
+        paths: [PathBuf; 2],
+        /// The tensor.
+        tensor: String,
     },
     /// The tensors are laid out as another program does.
     #[error("{}: holds {layout} (`{tensor}`); {hint}", path.display())]
@@ -320,6 +339,16 @@ pub enum GptOssError {
         sequence: u64,
         /// What is wrong with the logits.
         reason: String,
+    },
+    /// What was asked to stop has stopped.
+    #[error(
+        "stopped at {done} of {total} bytes; the same command goes on from the last complete file"
+    )]
+    Interrupted {
+        /// Bytes written.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
     },
     /// Something valid that this version does not offer.
     #[error("{what} is not supported; {hint}")]

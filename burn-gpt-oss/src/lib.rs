@@ -35,8 +35,10 @@ pub use chat::{
     parse_completion_until, parse_messages, render_completion, render_training, stop_tokens,
 };
 pub use checkpoint::{
-    CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, OutputDirectory,
-    RawTensor, SaveReport, TensorLayout, TensorSpec, carry_over, checkpoint_name, tensor_specs,
+    CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, ConvertReport,
+    ConvertTarget, ConvertedFile, Converter, Dialect, GgufFile, GgufTensor, GgufValue, ModelCard,
+    OutputDirectory, RawTensor, SaveReport, TensorLayout, TensorSpec, carry_over, checkpoint_name,
+    tensor_specs,
 };
 pub use config::{GptOssConfig, LayerType, RopeConfig};
 pub use element_types::ElementTypes;

@@ -45,17 +45,10 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
     /// If this tensor is not in MXFP4, a scale byte is 255 (NaN), or `scope` asks for a global scale
     /// for every index of the only axis.
     pub fn cast_to_nvfp4(&self, scope: GlobalScope) -> Result<(PackedFp4, CastReport), Fp4Error> {
-        if !matches!(self.scheme(), Fp4Scheme::Mxfp4 { .. }) {
-            return Err(Fp4Error::Scheme {
-                what: "the cast to NVFP4",
-                expected: "MXFP4",
-                found: self.scheme(),
-            });
-        }
+        self.check_cast()?;
         let scheme = Fp4Scheme::nvfp4().with_global_scope(scope);
         let shape = self.shape().to_vec();
         BlockAxis::new(&shape, shape.len() - 1, &scheme)?;
-        self.check_scales()?;
 
         let mut codes = vec![0; self.codes().len()];
         let mut scales = vec![0; 2 * self.scales().len()];
@@ -77,6 +70,52 @@ impl<S: AsRef<[u8]>> PackedFp4<S> {
         let packed =
             PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global_scales)?;
         Ok((packed, report))
+    }
+}
+
+impl<S: AsRef<[u8]>> PackedFp4<S> {
+    /// The global scale that [`cast_to_nvfp4`](Self::cast_to_nvfp4) chooses for the whole tensor.
+    ///
+    /// # Errors
+    ///
+    /// If this tensor is not in MXFP4 or a scale byte is 255 (NaN).
+    pub fn nvfp4_global_scale(&self) -> Result<f32, Fp4Error> {
+        self.check_cast()?;
+        Ok(Window::of(self.codes(), self.scales()).global_scale())
+    }
+
+    /// [`cast_to_nvfp4`](Self::cast_to_nvfp4) of a part of a tensor, with the global scale of the whole.
+    ///
+    /// # Errors
+    ///
+    /// If this tensor is not in MXFP4, a scale byte is 255 (NaN), or the global scale is no power of two
+    /// that is a normal number.
+    pub fn cast_to_nvfp4_with(
+        &self,
+        global_scale: f32,
+    ) -> Result<(PackedFp4, CastReport), Fp4Error> {
+        self.check_cast()?;
+        let window = Window::of_global_scale(global_scale)
+            .ok_or(Fp4Error::CastGlobalScale { global_scale })?;
+        let mut codes = vec![0; self.codes().len()];
+        let mut scales = vec![0; 2 * self.scales().len()];
+        let packed = (self.codes(), self.scales());
+        let report = cast_part(&window, packed, (&mut codes, &mut scales));
+        let (scheme, shape) = (Fp4Scheme::nvfp4(), self.shape().to_vec());
+        let global = vec![global_scale];
+        let packed = PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global)?;
+        Ok((packed, report))
+    }
+
+    fn check_cast(&self) -> Result<(), Fp4Error> {
+        match self.scheme() {
+            Fp4Scheme::Mxfp4 { .. } => self.check_scales(),
+            found => Err(Fp4Error::Scheme {
+                what: "the cast to NVFP4",
+                expected: "MXFP4",
+                found,
+            }),
+        }
     }
 }
 

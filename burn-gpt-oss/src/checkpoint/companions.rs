@@ -46,17 +46,36 @@ impl Companions {
 
     /// Copies them into another directory.
     pub(super) fn copy_to(&self, dir: &Path) -> Result<(), GptOssError> {
-        for Companion { name, path, file } in &self.0 {
-            let mut bytes = Vec::new();
-            let mut file = file;
-            file.seek(SeekFrom::Start(0))
-                .and_then(|_| file.read_to_end(&mut bytes))
-                .map_err(GptOssError::io(path, "read"))?;
+        for companion in &self.0 {
             // Not `fs::copy`: it would also copy a read-only mode, and the next overwrite would fail.
-            let target = dir.join(name);
-            std::fs::write(&target, bytes).map_err(GptOssError::io(&target, "write"))?;
+            let target = dir.join(companion.name);
+            std::fs::write(&target, companion.bytes()?)
+                .map_err(GptOssError::io(&target, "write"))?;
         }
         Ok(())
+    }
+
+    /// The text of one of them.
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, GptOssError> {
+        let Some(companion) = self.0.iter().find(|companion| companion.name == name) else {
+            return Ok(None);
+        };
+        let text = String::from_utf8(companion.bytes()?);
+        text.map(Some).map_err(|_| GptOssError::Json {
+            path: companion.path.clone(),
+            key: ".".into(),
+            message: "the file is not UTF-8".into(),
+        })
+    }
+}
+
+impl Companion {
+    fn bytes(&self) -> Result<Vec<u8>, GptOssError> {
+        let (mut bytes, mut file) = (Vec::new(), &self.file);
+        file.seek(SeekFrom::Start(0))
+            .and_then(|_| file.read_to_end(&mut bytes))
+            .map_err(GptOssError::io(&self.path, "read"))?;
+        Ok(bytes)
     }
 }
 

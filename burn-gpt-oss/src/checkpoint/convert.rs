@@ -1,158 +1,267 @@
-//! Element conversion between checkpoint bytes and tensors.
+//! From one form to another, tensor by tensor: no model is built, and memory holds one expert at a time.
 
-use half::{bf16, f16};
-use rayon::prelude::*;
-use safetensors::Dtype;
+mod encoder;
+mod hashed_file;
+mod metadata;
+mod output;
+mod target;
+mod work_directory;
 
-/// Element types a model can be loaded into.
-pub(crate) trait Weight: Copy + Send + Sync + Default + 'static {
-    fn from_f32(value: f32) -> Self;
-    fn from_bf16(value: bf16) -> Self;
-    fn to_f32(self) -> f32;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use burn_fp4::{CastReport, Fp4Scheme};
+use encoder::Encoder;
+use hashed_file::HashedFile;
+
+use serde_json::{Value, json};
+use work_directory::WorkDirectory;
+
+use super::plan::{InHeader, header, index, shard_name, shards};
+use super::{CheckpointProgress, CheckpointReader, card, gguf};
+use crate::error::GptOssError;
+
+pub(super) use output::{Element, OutputTensor};
+pub use target::ConvertTarget;
+pub use work_directory::ConvertedFile;
+
+/// Writes a checkpoint in another form.
+///
+/// What a target stores as the source does is copied byte for byte. MXFP4 becomes NVFP4 by
+/// [`PackedFp4::cast_to_nvfp4`](burn_fp4::PackedFp4::cast_to_nvfp4), from bytes to bytes; BF16 is exact for MXFP4, and
+/// values are rounded to the nearest one for NVFP4. Dense experts, and NVFP4 that becomes MXFP4, are quantized by a
+/// [scheme](Self::with_scheme).
+#[derive(Clone)]
+pub struct Converter<'a> {
+    source: &'a CheckpointReader,
+    target: ConvertTarget,
+    scheme: Option<Fp4Scheme>,
+    shard_bytes: u64,
+    overwrite: bool,
 }
 
-impl Weight for f32 {
-    fn from_f32(value: f32) -> Self {
-        value
-    }
-    fn from_bf16(value: bf16) -> Self {
-        value.to_f32()
-    }
-    fn to_f32(self) -> f32 {
-        self
-    }
+/// What a conversion did.
+#[derive(Clone, Debug)]
+pub struct ConvertReport {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Its form.
+    pub target: ConvertTarget,
+    /// Its files, with their hashes.
+    pub files: Vec<ConvertedFile>,
+    /// Bytes of all tensors.
+    pub bytes: u64,
+    /// Files of weights that an interrupted conversion had completed.
+    pub resumed: usize,
+    /// Of blocks that were cast from MXFP4 to NVFP4, how many are exact; resumed files are not counted.
+    pub cast: Option<CastReport>,
+    /// The scheme that other matrices were rounded with.
+    pub scheme: Option<Fp4Scheme>,
+    /// Tensors that were rounded to BF16.
+    pub rounded: Vec<String>,
+    /// What a user should know of the result.
+    pub notes: Vec<String>,
 }
 
-impl Weight for bf16 {
-    fn from_f32(value: f32) -> Self {
-        bf16::from_f32(value)
+impl<'a> Converter<'a> {
+    /// A converter with the default rule for scales, and shards of at most 5 GB.
+    pub fn new(source: &'a CheckpointReader, target: ConvertTarget) -> Self {
+        Self {
+            source,
+            target,
+            scheme: target.scheme(),
+            shard_bytes: 5_000_000_000,
+            overwrite: false,
+        }
     }
-    fn from_bf16(value: bf16) -> Self {
-        value
-    }
-    fn to_f32(self) -> f32 {
-        bf16::to_f32(self)
-    }
-}
 
-/// Decodes little-endian floats; `None` for a dtype that is not BF16, F16 or F32.
-pub(crate) fn decode<T: Weight>(dtype: Dtype, bytes: &[u8]) -> Option<Vec<T>> {
-    match dtype {
-        Dtype::BF16 => Some(convert(bytes, |b| T::from_bf16(bf16::from_le_bytes(b)))),
-        Dtype::F16 => Some(convert(bytes, |b| {
-            T::from_f32(f16::from_le_bytes(b).to_f32())
-        })),
-        Dtype::F32 => Some(convert(bytes, |b| T::from_f32(f32::from_le_bytes(b)))),
-        _ => None,
+    /// How matrices are rounded that are not in the format of the target.
+    ///
+    /// # Errors
+    /// [`GptOssError::Setting`] for a scheme of another format.
+    pub fn with_scheme(self, scheme: Fp4Scheme) -> Result<Self, GptOssError> {
+        if !self.target.form().holds(scheme) || self.scheme.is_none() {
+            return Err(GptOssError::Setting {
+                key: "scheme".into(),
+                expected: format!("a scheme that `{}` stores", self.target),
+                found: scheme.to_string(),
+            });
+        }
+        let scheme = Some(scheme);
+        Ok(Self { scheme, ..self })
     }
-}
 
-fn convert<const N: usize, T: Weight>(
-    bytes: &[u8],
-    decode: impl Fn([u8; N]) -> T + Sync,
-) -> Vec<T> {
-    let (elements, _) = bytes.as_chunks::<N>();
-    elements
-        .par_iter()
-        .with_min_len(1 << 14)
-        .map(|element| decode(*element))
-        .collect()
-}
-
-/// `[rows, cols]` to `[cols, rows]`, in tiles that stay in the cache.
-pub(super) fn transpose<T: Weight>(values: &[T], rows: usize, cols: usize) -> Vec<T> {
-    const TILE: usize = 32;
-    let mut out = vec![T::default(); values.len()];
-    if values.is_empty() {
-        return out;
+    /// Limits the size of one file, in bytes; a single larger tensor gets a file of its own.
+    pub fn with_shard_bytes(self, shard_bytes: u64) -> Self {
+        Self {
+            shard_bytes,
+            ..self
+        }
     }
-    out.par_chunks_mut(TILE * rows)
-        .enumerate()
-        .for_each(|(tile, chunk)| {
-            let first = tile * TILE;
-            for row_tile in (0..rows).step_by(TILE) {
-                for (c, line) in chunk.chunks_mut(rows).enumerate() {
-                    for r in row_tile..(row_tile + TILE).min(rows) {
-                        line[r] = values[r * cols + first + c];
-                    }
-                }
+
+    /// Replaces a directory that is not empty.
+    pub fn with_overwrite(self, overwrite: bool) -> Self {
+        Self { overwrite, ..self }
+    }
+
+    /// Writes the directory. It appears under its name when it is complete; until then its files are in
+    /// `.NAME.converting` beside it. Where a run was interrupted, the same conversion goes on there and keeps the
+    /// files that are complete. `progress` can stop the run.
+    ///
+    /// # Errors
+    /// An occupied target, damaged or non-finite weights, a source that changes meanwhile, what the target cannot
+    /// express, [`GptOssError::Interrupted`], and errors of the file system.
+    pub fn run(
+        &self,
+        dir: impl AsRef<Path>,
+        progress: impl FnMut(CheckpointProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<ConvertReport, GptOssError> {
+        let dir = dir.as_ref();
+        metadata::check(self.source, self.target)?;
+        let tensors = output::plan(self.source, self.target)?;
+        let mut work = WorkDirectory::open(dir, self.identity(), self.overwrite)?;
+        let mut run = Run {
+            encoder: Encoder::new(self.source, self.target, self.scheme),
+            progress: Counted {
+                report: progress,
+                done: 0,
+                total: tensors.iter().map(InHeader::n_bytes).sum(),
+            },
+            resumed: 0,
+        };
+        let mut notes = Vec::new();
+        match self.target {
+            ConvertTarget::Gguf => {
+                let gguf::Header {
+                    bytes,
+                    notes: found,
+                } = gguf::header(self.source, &tensors)?;
+                notes = found;
+                run.file(&mut work, gguf::FILE, &bytes, &tensors, gguf::ALIGNMENT)?;
             }
+            _ => {
+                let files = shards(&tensors, self.shard_bytes);
+                for (i, shard) in files.iter().enumerate() {
+                    let name = shard_name(i, files.len());
+                    run.file(&mut work, &name, &header(shard), shard, 1)?;
+                }
+                self.source.carry_over(&work.path(""))?;
+                let index = (files.len() > 1).then(|| index(&files));
+                metadata::write(&work, self.source, self.target, index)?;
+            }
+        }
+        self.source.check_unchanged()?;
+        notes.extend(self.notes());
+        let mut report = ConvertReport {
+            dir: dir.to_path_buf(),
+            target: self.target,
+            files: Vec::new(),
+            bytes: run.progress.total,
+            resumed: run.resumed,
+            cast: run.encoder.cast,
+            scheme: self.scheme,
+            rounded: run.encoder.rounded,
+            notes,
+        };
+        let card = card::of_conversion(self.source, &report);
+        let path = work.path(card::FILE);
+        std::fs::write(&path, card).map_err(GptOssError::io(&path, "write"))?;
+        work.hash_rest()?;
+        report.files = work.files();
+        work.commit()?;
+        Ok(report)
+    }
+
+    fn identity(&self) -> Value {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "source": self.source.identity(),
+            "target": self.target.name(),
+            "scheme": self.scheme,
+            "shard_bytes": self.shard_bytes,
+        })
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let inputs = self.source.form().inputs().is_some();
+        let keeps = matches!(
+            self.target,
+            ConvertTarget::Nvfp4 | ConvertTarget::CompressedNvfp4
+        );
+        let dropped = "the scales of inputs (W4A4) have no place in this form and are left out";
+        let dropped = (inputs && !keeps).then(|| dropped.to_owned());
+        let warning = self.target.warning().map(str::to_owned);
+        dropped.into_iter().chain(warning).collect()
+    }
+}
+
+/// The state of a run.
+struct Run<'a, P> {
+    encoder: Encoder<'a>,
+    progress: Counted<P>,
+    resumed: usize,
+}
+
+struct Counted<P> {
+    report: P,
+    done: u64,
+    total: u64,
+}
+
+impl<P: FnMut(CheckpointProgress<'_>) -> ControlFlow<()>> Run<'_, P> {
+    /// Writes a file of weights, unless it is complete. Every tensor begins at a multiple of `alignment`.
+    fn file(
+        &mut self,
+        work: &mut WorkDirectory,
+        name: &str,
+        header: &[u8],
+        tensors: &[OutputTensor],
+        alignment: u64,
+    ) -> Result<(), GptOssError> {
+        if work.complete(name).is_some() {
+            self.resumed += 1;
+            let done: u64 = tensors.iter().map(InHeader::n_bytes).sum();
+            return self.progress.add(name, done);
+        }
+        let mut file = HashedFile::create(&work.path(name))?;
+        file.write(header)?;
+        for tensor in tensors {
+            let start = file.len();
+            let progress = &mut self.progress;
+            self.encoder.encode(tensor, &mut |bytes| {
+                file.write(bytes)?;
+                progress.add(&tensor.name, bytes.len() as u64)
+            })?;
+            let written = file.len() - start;
+            if written != tensor.n_bytes() {
+                return Err(GptOssError::Safetensors {
+                    path: work.path(name),
+                    message: format!(
+                        "`{}` became {written} bytes instead of {}; this is a fault of the converter",
+                        tensor.name,
+                        tensor.n_bytes()
+                    ),
+                });
+            }
+            let padding = file.len().next_multiple_of(alignment) - file.len();
+            file.write(&vec![0; padding as usize])?;
+        }
+        work.finish(file.finish()?)
+    }
+}
+
+impl<P: FnMut(CheckpointProgress<'_>) -> ControlFlow<()>> Counted<P> {
+    fn add(&mut self, tensor: &str, bytes: u64) -> Result<(), GptOssError> {
+        self.done += bytes;
+        let (done, total) = (self.done, self.total);
+        let flow = (self.report)(CheckpointProgress {
+            tensor,
+            bytes_done: done,
+            bytes_total: total,
         });
-    out
-}
-
-/// BF16 bytes of float32 values, nearest even.
-pub(super) fn encode_bf16(values: &[f32]) -> Vec<u8> {
-    let mut bytes = vec![0; 2 * values.len()];
-    let chunks = bytes
-        .par_chunks_mut(2 << 14)
-        .zip(values.par_chunks(1 << 14));
-    chunks.for_each(|(bytes, values)| {
-        for (pair, value) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
-            *pair = bf16::from_f32(*value).to_le_bytes();
-        }
-    });
-    bytes
-}
-
-/// The first value that BF16 cannot hold as a finite number.
-pub(super) fn first_overflow(values: &[f32]) -> Option<usize> {
-    /// Largest float32 magnitude that rounds to a finite BF16 value.
-    const LARGEST: f32 = f32::from_bits(0x7f7f_7fff);
-    first_of(values, |value| value.is_nan() || value.abs() > LARGEST)
-}
-
-/// The first value that is NaN or infinite.
-pub(super) fn first_non_finite<T: Weight>(values: &[T]) -> Option<usize> {
-    first_of(values, |value| !value.to_f32().is_finite())
-}
-
-/// The first value of a kind that hardly ever occurs.
-fn first_of<T: Weight>(values: &[T], is: impl Fn(T) -> bool + Sync) -> Option<usize> {
-    values
-        .par_chunks(1 << 14)
-        .enumerate()
-        .filter(|(_, chunk)| chunk.iter().fold(false, |any, value| any | is(*value)))
-        .find_first(|_| true)
-        .and_then(|(i, chunk)| Some((i << 14) + chunk.iter().position(|value| is(*value))?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn transposes_any_shape() {
-        for (rows, cols) in [(1, 1), (3, 70), (33, 64), (100, 31), (0, 5)] {
-            let values: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
-            let turned = transpose(&values, rows, cols);
-            for r in 0..rows {
-                for c in 0..cols {
-                    assert_eq!(turned[c * rows + r], values[r * cols + c]);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn overflow_is_what_bf16_makes_infinite() {
-        let edge = f32::from_bits(0x7f7f_7fff);
-        assert!(bf16::from_f32(edge).is_finite() && !bf16::from_f32(edge.next_up()).is_finite());
-        assert_eq!(first_overflow(&[1.0, edge, -edge]), None);
-        let mut values = vec![0.5f32; 40_000];
-        values[39_000] = f32::NAN;
-        assert_eq!(first_overflow(&values), Some(39_000));
-        values[17_000] = edge.next_up();
-        assert_eq!(first_overflow(&values), Some(17_000));
-    }
-
-    #[test]
-    fn bf16_survives_a_round_trip() {
-        let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
-        let values: Vec<f32> = decode(Dtype::BF16, &bytes).expect("float type");
-        let again: Vec<bf16> = decode(Dtype::BF16, &encode_bf16(&values)).expect("float type");
-        for (bits, half) in (0..=u16::MAX).zip(again) {
-            assert!(half.to_bits() == bits || half.is_nan() && bf16::from_bits(bits).is_nan());
+        match flow {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(GptOssError::Interrupted { done, total }),
         }
     }
 }

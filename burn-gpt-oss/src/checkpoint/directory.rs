@@ -68,39 +68,43 @@ impl OutputDirectory {
     /// # Errors
     /// Errors of the file system; the old directory is then still there.
     pub fn commit(self) -> Result<(), GptOssError> {
-        let dir = self.temp.path();
-        for entry in std::fs::read_dir(dir).map_err(GptOssError::io(dir, "list"))? {
-            let path = entry.map_err(GptOssError::io(dir, "list"))?.path();
-            sync(&path)?;
-        }
-        sync(dir)?;
-        Self::check(&self.target, self.overwrite)?;
-        let retired = self.retire_old()?;
-        let temp = self.temp.keep();
-        if let Err(error) = std::fs::rename(&temp, &self.target) {
-            let _ = std::fs::remove_dir_all(&temp);
-            if let Some(old) = retired {
-                let _ = std::fs::rename(old.keep(), &self.target);
-            }
-            return Err(GptOssError::io(&self.target, "rename")(error));
-        }
-        sync(parent_of(&self.target))
-    }
-
-    /// Moves an old directory aside; it is removed when the returned handle is dropped.
-    fn retire_old(&self) -> Result<Option<TempDir>, GptOssError> {
-        if !self.target.exists() {
-            return Ok(None);
-        }
-        let old = sibling(parent_of(&self.target), ".replaced-")?;
-        // A rename replaces an empty directory in one step.
-        std::fs::rename(&self.target, old.path())
-            .map_err(GptOssError::io(&self.target, "rename"))?;
-        Ok(Some(old))
+        put_in_place(self.temp.path(), &self.target, self.overwrite)?;
+        // It has another name now.
+        let _ = self.temp.keep();
+        Ok(())
     }
 }
 
-fn parent_of(path: &Path) -> &Path {
+/// Syncs a complete directory and gives it its name, replacing the old one if that is allowed.
+pub(super) fn put_in_place(dir: &Path, target: &Path, overwrite: bool) -> Result<(), GptOssError> {
+    for entry in std::fs::read_dir(dir).map_err(GptOssError::io(dir, "list"))? {
+        let path = entry.map_err(GptOssError::io(dir, "list"))?.path();
+        sync(&path)?;
+    }
+    sync(dir)?;
+    OutputDirectory::check(target, overwrite)?;
+    let retired = retire(target)?;
+    if let Err(error) = std::fs::rename(dir, target) {
+        if let Some(old) = retired {
+            let _ = std::fs::rename(old.keep(), target);
+        }
+        return Err(GptOssError::io(target, "rename")(error));
+    }
+    sync(parent_of(target))
+}
+
+/// Moves an old directory aside; it is removed when the returned handle is dropped.
+fn retire(target: &Path) -> Result<Option<TempDir>, GptOssError> {
+    if !target.exists() {
+        return Ok(None);
+    }
+    let old = sibling(parent_of(target), ".replaced-")?;
+    // A rename replaces an empty directory in one step.
+    std::fs::rename(target, old.path()).map_err(GptOssError::io(target, "rename"))?;
+    Ok(Some(old))
+}
+
+pub(super) fn parent_of(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
@@ -121,7 +125,7 @@ fn sibling(parent: &Path, prefix: &str) -> Result<TempDir, GptOssError> {
 }
 
 /// Flushes a file or directory to the device.
-fn sync(path: &Path) -> Result<(), GptOssError> {
+pub(super) fn sync(path: &Path) -> Result<(), GptOssError> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(GptOssError::io(path, "sync"))

@@ -13,7 +13,7 @@ use experts::{adapted_experts, packed_experts, quantizers};
 use half::bf16;
 use parameters::{Narrow, Parameters, Values, read};
 
-use super::convert::{encode_bf16, first_overflow, transpose};
+use super::elements::{encode_bf16, first_overflow, transpose};
 use super::form::Part;
 use super::plan::PlannedTensor;
 use super::{CheckpointForm, CheckpointReader, TensorLayout, TensorSpec};

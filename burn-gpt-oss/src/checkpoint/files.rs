@@ -1,7 +1,7 @@
 //! Which files hold the tensors of a checkpoint directory.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -46,30 +46,55 @@ pub(super) fn open(dir: &Path) -> Result<Files, GptOssError> {
 
 fn open_single(dir: &Path) -> Result<Files, GptOssError> {
     let path = dir.join(SINGLE);
-    if !path.exists() {
-        let hint = match dir.join("original").is_dir() {
-            true => {
-                "the folder `original` beside it holds OpenAI's own layout, which is not read; download \
-                 the files beside that folder, too"
-            }
-            false => {
-                "a checkpoint holds model.safetensors, or model.safetensors.index.json and the shards it \
-                 lists"
-            }
-        };
-        return Err(GptOssError::MissingFile {
-            path,
-            hint: hint.into(),
-        });
+    if path.exists() {
+        return open_all(&[path]);
     }
-    let file = MappedFile::open(&path)?;
-    let locations = file
-        .metadata
-        .tensors()
-        .into_keys()
-        .map(|name| (name, 0))
-        .collect();
-    Ok((vec![file], locations))
+    let others = safetensors_in(dir)?;
+    if !others.is_empty() {
+        return open_all(&others);
+    }
+    let hint = match dir.join("original").is_dir() {
+        true => {
+            "the folder `original` in it holds the weights in OpenAI's own layout; give that folder"
+        }
+        false => {
+            "a checkpoint holds model.safetensors, or model.safetensors.index.json and the shards it lists"
+        }
+    };
+    Err(GptOssError::MissingFile {
+        path,
+        hint: hint.into(),
+    })
+}
+
+/// Files without an index, in the order of their names.
+fn safetensors_in(dir: &Path) -> Result<Vec<PathBuf>, GptOssError> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(GptOssError::io(dir, "list"))? {
+        let path = entry.map_err(GptOssError::io(dir, "list"))?.path();
+        if path.extension().is_some_and(|end| end == "safetensors") && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn open_all(paths: &[PathBuf]) -> Result<Files, GptOssError> {
+    let (mut files, mut locations) = (Vec::new(), BTreeMap::new());
+    for path in paths {
+        let file = MappedFile::open(path)?;
+        for name in file.metadata.tensors().into_keys() {
+            if let Some(other) = locations.insert(name.clone(), files.len()) {
+                return Err(GptOssError::DuplicateTensor {
+                    paths: [paths[other].clone(), path.clone()],
+                    tensor: name,
+                });
+            }
+        }
+        files.push(file);
+    }
+    Ok((files, locations))
 }
 
 fn open_shards(dir: &Path, index: &Path, parsed: &Index) -> Result<Files, GptOssError> {

@@ -209,7 +209,11 @@ mod tests {
             let stored = |spec: &TensorSpec| form.stored(spec).expect("whole blocks");
             let specs = super::super::tensor_specs(&config);
             let tensors = specs.iter().flat_map(stored);
-            let total: u64 = tensors.map(|tensor| tensor.n_bytes()).sum();
+            let n_bytes = |tensor: StoredTensor| {
+                let elements: usize = tensor.shape.iter().product();
+                (elements * tensor.dtype.bitsize() / 8) as u64
+            };
+            let total: u64 = tensors.map(n_bytes).sum();
             assert_eq!(total, form.bytes(&config), "{form}");
         }
     }

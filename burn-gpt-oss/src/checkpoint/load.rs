@@ -4,7 +4,7 @@ use burn::tensor::{Device, FloatDType};
 use burn_fp4::Calibration;
 use half::bf16;
 
-use super::convert::{Weight, decode, first_non_finite, transpose};
+use super::elements::{Weight, decode, first_non_finite, transpose};
 use super::form::{Part, input_scale};
 use super::{CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
 use crate::error::GptOssError;
@@ -148,18 +148,25 @@ impl CheckpointReader {
 
     fn input_scale(&self, spec: &TensorSpec) -> Result<(String, f32), GptOssError> {
         let name = input_scale(spec).name;
-        let bytes = self.raw(&name)?.bytes.try_into();
+        let scale = self.input_scale_of(&name)?;
+        Ok((name, scale))
+    }
+
+    /// The scale of the inputs of a matrix.
+    pub(super) fn input_scale_of(&self, name: &str) -> Result<f32, GptOssError> {
+        let raw = self.raw(name)?;
+        let bytes = raw.bytes.as_ref().try_into();
         let scale = f32::from_le_bytes(bytes.map_err(|_| GptOssError::Shape {
-            path: self.file_of(&name),
-            tensor: name.clone(),
+            path: self.file_of(name),
+            tensor: name.to_owned(),
             expected: Vec::new(),
-            found: self.raw(&name).map_or(Vec::new(), |raw| raw.shape.to_vec()),
+            found: raw.shape.to_vec(),
         })?);
         match scale.is_finite() && scale > 0.0 {
-            true => Ok((name, scale)),
+            true => Ok(scale),
             false => Err(GptOssError::NonFiniteWeight {
-                path: self.file_of(&name),
-                tensor: name,
+                path: self.file_of(name),
+                tensor: name.to_owned(),
                 row: vec![0],
                 value: scale,
             }),
@@ -191,7 +198,7 @@ impl CheckpointReader {
             return Ok(values);
         }
         let raw = self.raw(&spec.name)?;
-        let values = decode(raw.dtype, raw.bytes).ok_or_else(|| GptOssError::Dtype {
+        let values = decode(raw.dtype, &raw.bytes).ok_or_else(|| GptOssError::Dtype {
             path: self.file_of(&spec.name),
             tensor: spec.name.clone(),
             expected: "BF16, F16 or F32".into(),
@@ -234,7 +241,7 @@ impl CheckpointReader {
     }
 
     fn stored_len(&self, spec: &TensorSpec) -> u64 {
-        let len = |name: &str| self.raw(name).map_or(0, |raw| raw.bytes.len() as u64);
+        let len = |name: &str| self.stored_bytes(name);
         let stored = self.stored(spec).unwrap_or_default();
         stored.iter().map(|tensor| len(&tensor.name)).sum()
     }

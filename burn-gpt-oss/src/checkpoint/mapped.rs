@@ -63,6 +63,11 @@ impl MappedFile {
         })
     }
 
+    /// Length and time of the last change when the file was opened.
+    pub fn opened(&self) -> (u64, Option<SystemTime>) {
+        self.opened
+    }
+
     /// Fails if the file was written to since it was opened. One that was replaced by another file is
     /// not: the map keeps the old one.
     pub fn check_unchanged(&self) -> Result<(), GptOssError> {

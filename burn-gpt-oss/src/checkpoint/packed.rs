@@ -1,6 +1,7 @@
 //! Packed expert matrices as they lie in a checkpoint.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use burn::tensor::{Bytes, Device};
 use burn_fp4::layout::StoredTensor as Parts;
@@ -8,7 +9,7 @@ use burn_fp4::layout::modelopt::{self, ModelOptWeight};
 use burn_fp4::{Fp4Tensor, PackedFp4};
 
 use super::form::Part;
-use super::{CheckpointForm, CheckpointReader, RawTensor, TensorSpec};
+use super::{CheckpointForm, CheckpointReader, TensorSpec};
 use crate::error::GptOssError;
 
 impl CheckpointReader {
@@ -19,6 +20,15 @@ impl CheckpointReader {
     /// [`GptOssError::Unsupported`] if it is stored dense, [`GptOssError::NonFiniteWeight`] for a global scale that is
     /// NaN or infinite.
     pub fn packed(&self, spec: &TensorSpec) -> Result<PackedFp4<Cow<'_, [u8]>>, GptOssError> {
+        self.packed_of(spec, 0..spec.shape[0])
+    }
+
+    /// [`packed`](Self::packed) of some experts.
+    pub(super) fn packed_of(
+        &self,
+        spec: &TensorSpec,
+        experts: Range<usize>,
+    ) -> Result<PackedFp4<Cow<'_, [u8]>>, GptOssError> {
         let form = self.form_of(spec);
         let Some(scheme) = form.scheme() else {
             return Err(GptOssError::Unsupported {
@@ -29,34 +39,43 @@ impl CheckpointReader {
                 hint: "read its values".into(),
             });
         };
-        let (codes, scales) = (
-            self.part(spec, Part::Codes)?,
-            self.part(spec, Part::Scales)?,
-        );
+        let part = |part| self.part(spec, part, experts.clone());
+        let (codes, scales) = (part(Part::Codes)?, part(Part::Scales)?);
         let packed = match form {
             CheckpointForm::Nvfp4 | CheckpointForm::Nvfp4W4A4 => {
+                let mut global = self.global_scales(spec)?;
+                if global.data.len() > 1 {
+                    global = Parts::new([experts.len()], global.data[experts.clone()].to_vec());
+                }
                 modelopt::from_fused_experts(&ModelOptWeight {
-                    weight: Parts::new(codes.shape, codes.bytes),
-                    weight_scale: Parts::new(scales.shape, scales.bytes),
-                    weight_scale_2: self.global_scales(spec)?,
+                    weight: codes,
+                    weight_scale: scales,
+                    weight_scale_2: global,
                 })
                 .map(|packed| packed.map(Cow::Owned))
             }
-            CheckpointForm::Mxfp4 | CheckpointForm::Bf16 => PackedFp4::from_parts(
-                scheme,
-                spec.packed_shape(),
-                Cow::Borrowed(codes.bytes),
-                Cow::Borrowed(scales.bytes),
-            ),
+            CheckpointForm::Mxfp4 | CheckpointForm::Bf16 => {
+                let mut shape = spec.packed_shape();
+                shape[0] = experts.len();
+                PackedFp4::from_parts(scheme, shape, codes.data, scales.data)
+            }
         };
         packed.map_err(GptOssError::fp4(&spec.name))
     }
 
-    fn part(&self, spec: &TensorSpec, part: Part) -> Result<RawTensor<'_>, GptOssError> {
-        self.raw(&self.name_of(spec, part)?)
+    fn part(
+        &self,
+        spec: &TensorSpec,
+        part: Part,
+        experts: Range<usize>,
+    ) -> Result<Parts<Cow<'_, [u8]>>, GptOssError> {
+        let name = self.name_of(spec, part)?;
+        let mut shape = self.shape_of(&name)?.to_vec();
+        shape[0] = experts.len();
+        Ok(Parts::new(shape, self.raw_of(&name, experts)?))
     }
 
-    fn global_scales(&self, spec: &TensorSpec) -> Result<Parts<Vec<f32>>, GptOssError> {
+    pub(super) fn global_scales(&self, spec: &TensorSpec) -> Result<Parts<Vec<f32>>, GptOssError> {
         let tensor = self.name_of(spec, Part::GlobalScale)?;
         let raw = self.raw(&tensor)?;
         let words = raw.bytes.as_chunks::<4>().0.iter();

@@ -1,5 +1,6 @@
 //! Which tensors a checkpoint holds, in which file and where: known before any is written.
 
+use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use super::form::StoredTensor;
@@ -14,9 +15,29 @@ pub(super) struct PlannedTensor {
     pub spec: usize,
 }
 
-impl PlannedTensor {
-    pub fn n_bytes(&self) -> u64 {
-        self.stored.n_bytes()
+/// What the header of a safetensors file says of a tensor.
+pub(super) trait InHeader {
+    fn name(&self) -> &str;
+    fn dtype(&self) -> Dtype;
+    fn shape(&self) -> &[usize];
+
+    fn n_bytes(&self) -> u64 {
+        let elements: usize = self.shape().iter().product();
+        (elements * self.dtype().bitsize() / 8) as u64
+    }
+}
+
+impl InHeader for PlannedTensor {
+    fn name(&self) -> &str {
+        &self.stored.name
+    }
+
+    fn dtype(&self) -> Dtype {
+        self.stored.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.stored.shape
     }
 }
 
@@ -39,7 +60,7 @@ pub(super) fn plan(
 }
 
 /// Splits tensors into files of at most `shard_bytes`, at least one tensor each, order kept.
-pub(super) fn shards(tensors: &[PlannedTensor], shard_bytes: u64) -> Vec<&[PlannedTensor]> {
+pub(super) fn shards<T: InHeader>(tensors: &[T], shard_bytes: u64) -> Vec<&[T]> {
     let (mut shards, mut start, mut size) = (Vec::new(), 0, 0);
     for (i, tensor) in tensors.iter().enumerate() {
         if i > start && size + tensor.n_bytes() > shard_bytes {
@@ -61,19 +82,18 @@ pub(super) fn shard_name(index: usize, count: usize) -> String {
 }
 
 /// The length prefix and header of a safetensors file, padded to eight bytes.
-pub(super) fn header(tensors: &[PlannedTensor]) -> Vec<u8> {
+pub(super) fn header<T: InHeader>(tensors: &[T]) -> Vec<u8> {
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({"format": "pt"}));
     let mut offset = 0;
     for tensor in tensors {
         let end = offset + tensor.n_bytes();
-        let stored = &tensor.stored;
         let entry = json!({
-            "dtype": stored.dtype,
-            "shape": stored.shape,
+            "dtype": tensor.dtype(),
+            "shape": tensor.shape(),
             "data_offsets": [offset, end],
         });
-        header.insert(stored.name.clone(), entry);
+        header.insert(tensor.name().to_owned(), entry);
         offset = end;
     }
     let mut text = Value::Object(header).to_string().into_bytes();
@@ -84,22 +104,17 @@ pub(super) fn header(tensors: &[PlannedTensor]) -> Vec<u8> {
 }
 
 /// `model.safetensors.index.json`.
-pub(super) fn index(shards: &[&[PlannedTensor]]) -> Value {
+pub(super) fn index<T: InHeader>(shards: &[&[T]]) -> Value {
     let total: u64 = shards
         .iter()
         .flat_map(|shard| shard.iter())
-        .map(PlannedTensor::n_bytes)
+        .map(InHeader::n_bytes)
         .sum();
     let map: Map<String, Value> = shards
         .iter()
         .enumerate()
         .flat_map(|(i, shard)| shard.iter().map(move |tensor| (tensor, i)))
-        .map(|(tensor, i)| {
-            (
-                tensor.stored.name.clone(),
-                json!(shard_name(i, shards.len())),
-            )
-        })
+        .map(|(tensor, i)| (tensor.name().to_owned(), json!(shard_name(i, shards.len()))))
         .collect();
     json!({"metadata": {"total_size": total}, "weight_map": map})
 }
@@ -116,7 +131,7 @@ mod tests {
         let total: u64 = plan(&specs, CheckpointForm::Mxfp4)
             .expect("whole blocks")
             .iter()
-            .map(PlannedTensor::n_bytes)
+            .map(InHeader::n_bytes)
             .sum();
         assert_eq!(total, 10_152_345_600 + 3_608_919_168);
     }

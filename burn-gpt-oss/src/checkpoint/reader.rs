@@ -1,39 +1,46 @@
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use burn::tensor::Bytes;
 use safetensors::Dtype;
+use serde_json::{Value, json};
 
 use super::companions::Companions;
+use super::dialect::{self, Dialect};
 use super::form::{Part, StoredTensor};
+use super::located::{Located, Place};
 use super::mapped::MappedFile;
-use super::{CheckpointForm, TensorSpec, files, foreign, tensor_specs};
+use super::{CheckpointForm, TensorSpec, files, tensor_specs};
 use crate::config::GptOssConfig;
 use crate::error::GptOssError;
 
 /// An opened checkpoint directory. Files are mapped, nothing is decoded yet.
 ///
-/// The set of tensors is checked against the configuration when the directory is opened: names,
+/// Tensors are known by the names of the published checkpoints, whatever the files call them; [`Dialect`] tells
+/// what they do. The set of tensors is checked against the configuration when the directory is opened: names,
 /// shapes and element types, none missing and none unknown.
 pub struct CheckpointReader {
     dir: PathBuf,
     config: GptOssConfig,
     specs: Vec<TensorSpec>,
     files: Vec<MappedFile>,
-    /// Tensor name to the index of its file.
-    locations: BTreeMap<String, usize>,
+    dialect: Dialect,
+    tensors: BTreeMap<String, Located>,
     companions: Companions,
 }
 
 /// A tensor as it lies in the file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RawTensor<'a> {
     /// Element type.
     pub dtype: Dtype,
     /// Shape.
     pub shape: &'a [usize],
-    /// Little-endian elements.
-    pub bytes: &'a [u8],
+    /// Little-endian elements; a copy where the file has the tensor in pieces.
+    pub bytes: Cow<'a, [u8]>,
 }
 
 impl CheckpointReader {
@@ -46,15 +53,16 @@ impl CheckpointReader {
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, GptOssError> {
         let dir = dir.as_ref();
         let config = GptOssConfig::from_file(dir.join("config.json"))?;
-        let (files, locations) = files::open(dir)?;
-        foreign::refuse(dir, locations.keys().map(String::as_str))?;
+        let files = files::open(dir)?;
+        let (dialect, tensors) = dialect::locate(dir, &config, &files)?;
         let specs = tensor_specs(&config);
         let reader = Self {
             dir: dir.to_path_buf(),
             config,
             specs,
-            files,
-            locations,
+            files: files.0,
+            dialect,
+            tensors,
             companions: Companions::open(dir)?,
         };
         reader.check()?;
@@ -76,9 +84,14 @@ impl CheckpointReader {
         &self.specs
     }
 
-    /// Names of all tensors in the files, sorted.
+    /// Whose names the files have.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Names of all tensors, sorted.
     pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
-        self.locations.keys().map(String::as_str)
+        self.tensors.keys().map(String::as_str)
     }
 
     /// How the experts are stored; a checkpoint that mixes forms counts as packed, and as one with scales of inputs if
@@ -128,9 +141,32 @@ impl CheckpointReader {
         self.files.iter().try_for_each(MappedFile::check_unchanged)
     }
 
+    /// What tells these files from others: their names, lengths and times.
+    pub(super) fn identity(&self) -> Value {
+        let of_file = |file: &MappedFile| {
+            let (len, modified) = file.opened();
+            let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            json!([
+                file.path,
+                len,
+                since.map(|since| since.as_nanos().to_string())
+            ])
+        };
+        let files: Vec<Value> = self.files.iter().map(of_file).collect();
+        json!({"files": files, "config": self.config.to_json()})
+    }
+
+    /// Companions such as the tokenizer: the text of one, if it was there when the checkpoint was opened.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is no UTF-8.
+    pub(super) fn companion(&self, name: &str) -> Result<Option<String>, GptOssError> {
+        self.companions.text(name)
+    }
+
     /// The form of one parameter.
     pub(super) fn form_of(&self, spec: &TensorSpec) -> CheckpointForm {
-        CheckpointForm::of(spec, |name| self.locations.contains_key(name))
+        CheckpointForm::of(spec, |name| self.tensors.contains_key(name))
     }
 
     /// Whether a parameter is stored packed.
@@ -157,45 +193,72 @@ impl CheckpointReader {
     /// # Errors
     /// [`GptOssError::MissingTensor`].
     pub fn raw(&self, name: &str) -> Result<RawTensor<'_>, GptOssError> {
-        let (file, info) = self.find(name)?;
-        let (start, end) = info.data_offsets;
+        let tensor = self.find(name)?;
         Ok(RawTensor {
-            dtype: info.dtype,
-            shape: &info.shape,
-            bytes: file.bytes(start..end),
+            dtype: tensor.dtype,
+            shape: &tensor.shape,
+            bytes: tensor.bytes(&self.files),
         })
+    }
+
+    /// Some indices of the leading axis of a tensor.
+    ///
+    /// # Errors
+    /// [`GptOssError::MissingTensor`].
+    pub(super) fn raw_of(
+        &self,
+        name: &str,
+        leading: Range<usize>,
+    ) -> Result<Cow<'_, [u8]>, GptOssError> {
+        Ok(self.find(name)?.bytes_of(leading, &self.files))
     }
 
     /// The bytes of a tensor, which stay mapped for as long as somebody holds them.
     pub(super) fn shared(&self, name: &str) -> Result<Bytes, GptOssError> {
-        let (file, info) = self.find(name)?;
-        Ok(file.shared(info.data_offsets.0..info.data_offsets.1))
+        let tensor = self.find(name)?;
+        Ok(match &tensor.place {
+            Place::File(extent) => self.files[extent.file].shared(extent.range.clone()),
+            _ => Bytes::from_bytes_vec(tensor.bytes(&self.files).into_owned()),
+        })
+    }
+
+    pub(super) fn shape_of(&self, name: &str) -> Result<&[usize], GptOssError> {
+        Ok(&self.find(name)?.shape)
+    }
+
+    pub(super) fn dtype_of(&self, name: &str) -> Result<Dtype, GptOssError> {
+        Ok(self.find(name)?.dtype)
+    }
+
+    /// The shape of a global scale as it is written: one number, or one for each expert.
+    pub(super) fn global_shape(&self, name: &str) -> Vec<usize> {
+        match self.tensors.get(name).map(|tensor| tensor.shape.as_slice()) {
+            Some([experts]) if *experts > 1 => vec![*experts],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Bytes of a tensor, none if it is not there.
+    pub(super) fn stored_bytes(&self, name: &str) -> u64 {
+        self.find(name).map_or(0, |tensor| tensor.n_bytes() as u64)
     }
 
     /// Gives the memory of a tensor's pages back.
     pub(super) fn release(&self, name: &str) {
-        if let Ok((file, info)) = self.find(name) {
-            file.release(info.data_offsets.0..info.data_offsets.1);
+        let extents = self.find(name).into_iter().flat_map(Located::extents);
+        for extent in extents {
+            self.files[extent.file].release(extent.range.clone());
         }
     }
 
     /// The file that holds a tensor, for error messages.
     pub(super) fn file_of(&self, name: &str) -> PathBuf {
-        self.find(name)
-            .map_or_else(|_| self.dir.clone(), |(file, _)| file.path.clone())
+        let file = self.find(name).ok().and_then(Located::file);
+        file.map_or_else(|| self.dir.clone(), |file| self.files[file].path.clone())
     }
 
-    fn find(
-        &self,
-        name: &str,
-    ) -> Result<(&MappedFile, &safetensors::tensor::TensorInfo), GptOssError> {
-        self.locations
-            .get(name)
-            .and_then(|file| {
-                let file = &self.files[*file];
-                Some((file, file.metadata.info(name)?))
-            })
-            .ok_or_else(|| self.missing(name))
+    fn find(&self, name: &str) -> Result<&Located, GptOssError> {
+        self.tensors.get(name).ok_or_else(|| self.missing(name))
     }
 
     fn missing(&self, name: &str) -> GptOssError {
@@ -211,13 +274,13 @@ impl CheckpointReader {
         let mut known = BTreeSet::new();
         for spec in &self.specs {
             for stored in self.stored(spec)? {
-                let found = self.raw(&stored.name)?;
-                if !stored.has_shape(found.shape, self.config.num_local_experts) {
+                let found = self.find(&stored.name)?;
+                if !stored.has_shape(&found.shape, self.config.num_local_experts) {
                     return Err(GptOssError::Shape {
                         path: self.file_of(&stored.name),
                         tensor: stored.name,
                         expected: stored.shape,
-                        found: found.shape.to_vec(),
+                        found: found.shape.clone(),
                     });
                 }
                 check_dtype(&stored, found.dtype, || self.file_of(&stored.name))?;
@@ -225,7 +288,7 @@ impl CheckpointReader {
             }
         }
         let unknown: Vec<_> = self
-            .locations
+            .tensors
             .keys()
             .filter(|name| !known.contains(*name))
             .cloned()

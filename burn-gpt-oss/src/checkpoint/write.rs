@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::encode::Encoder;
-use super::plan::{PlannedTensor, header, index, plan, shard_name, shards};
+use super::plan::{InHeader, PlannedTensor, header, index, plan, shard_name, shards};
 use super::{
     CheckpointForm, CheckpointProgress, CheckpointReader, OutputDirectory, carry_over, tensor_specs,
 };
@@ -131,7 +131,7 @@ impl<'a> CheckpointWriter<'a> {
         }
         write_json(
             &output.path().join("config.json"),
-            &self.config(model.config()),
+            &config_document(model.config(), self.form.quantization_config()),
         )?;
         if let Some(config) = self.form.hf_quant_config() {
             write_json(&output.path().join("hf_quant_config.json"), &config)?;
@@ -162,18 +162,19 @@ impl<'a> CheckpointWriter<'a> {
             },
         ))
     }
+}
 
-    fn config(&self, config: &GptOssConfig) -> Value {
-        let mut config = config.clone();
-        config.quantization_config = self.form.quantization_config();
-        let mut json = config.to_json();
-        // Loaders take the element type from the tensors; a stale key would overrule them.
-        if let Some(map) = json.as_object_mut() {
-            map.remove("torch_dtype");
-            map.remove("dtype");
-        }
-        json
+/// The text of `config.json` for weights that are stored in some way.
+pub(super) fn config_document(config: &GptOssConfig, quantization: Option<Value>) -> Value {
+    let mut config = config.clone();
+    config.quantization_config = quantization;
+    let mut json = config.to_json();
+    // Loaders take the element type from the tensors; a stale key would overrule them.
+    if let Some(map) = json.as_object_mut() {
+        map.remove("torch_dtype");
+        map.remove("dtype");
     }
+    json
 }
 
 /// Progress with a running sum.
@@ -188,7 +189,7 @@ impl<P: FnMut(CheckpointProgress<'_>)> Counted<P> {
         Self {
             report,
             done: 0,
-            total: tensors.iter().map(PlannedTensor::n_bytes).sum(),
+            total: tensors.iter().map(InHeader::n_bytes).sum(),
         }
     }
 
@@ -222,6 +223,6 @@ fn write_shard<P: FnMut(CheckpointProgress<'_>)>(
     file.flush().map_err(GptOssError::io(path, "write"))
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<(), GptOssError> {
+pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), GptOssError> {
     std::fs::write(path, format!("{value:#}\n")).map_err(GptOssError::io(path, "write"))
 }

@@ -7,6 +7,9 @@ use crate::checkpoint::CheckpointForm;
 use crate::config::LayerType;
 use crate::error::GptOssError;
 
+/// The method of llm-compressor and others.
+const COMPRESSED_TENSORS: &str = "compressed-tensors";
+
 impl ConfigJson {
     pub(super) fn check_fixed(&self) -> Result<(), GptOssError> {
         let is = |found: &Option<String>, expected: &str| {
@@ -35,14 +38,17 @@ impl ConfigJson {
         if let Some(p) = self.attention_dropout.filter(|p| *p != 0.0) {
             return Err(unsupported("attention_dropout", "0.0", p));
         }
+        let known = || {
+            let compressed = Value::from(COMPRESSED_TENSORS);
+            CheckpointForm::quant_methods().chain([compressed])
+        };
         let method = self
             .quantization_config
             .as_ref()
             .and_then(|config| config.get("quant_method"));
         match method {
-            Some(method) if CheckpointForm::quant_methods().all(|known| known != *method) => {
-                let known = CheckpointForm::quant_methods();
-                let mut known: Vec<_> = known.map(|method| method.to_string()).collect();
+            Some(method) if known().all(|known| known != *method) => {
+                let mut known: Vec<_> = known().map(|method| method.to_string()).collect();
                 known.dedup();
                 Err(unsupported(
                     "quantization_config.quant_method",
@@ -51,6 +57,7 @@ impl ConfigJson {
                 ))
             }
             Some(method) if method == "modelopt" => self.check_algorithm(),
+            Some(method) if method == COMPRESSED_TENSORS => self.check_format(),
             _ => Ok(()),
         }
     }
@@ -64,6 +71,20 @@ impl ConfigJson {
             _ => Err(unsupported(
                 "quantization_config.quant_algo",
                 "\"W4A16_NVFP4\" or \"NVFP4\"",
+                found.unwrap_or(&Value::Null),
+            )),
+        }
+    }
+
+    /// compressed-tensors packs in many ways, also other bits.
+    fn check_format(&self) -> Result<(), GptOssError> {
+        let config = self.quantization_config.as_ref();
+        let found = config.and_then(|config| config.get("format"));
+        match found.and_then(Value::as_str) {
+            Some("nvfp4-pack-quantized" | "mxfp4-pack-quantized") => Ok(()),
+            _ => Err(unsupported(
+                "quantization_config.format",
+                "\"nvfp4-pack-quantized\" or \"mxfp4-pack-quantized\"",
                 found.unwrap_or(&Value::Null),
             )),
         }

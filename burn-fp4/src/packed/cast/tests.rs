@@ -237,3 +237,29 @@ fn golden_nvfp4_export() {
         [0x91, 0x32, 0x4c, 0xd5, 0x65, 0xe6, 0x76, 0xf7]
     );
 }
+
+/// Experts that are cast one after the other are those of the cast of the whole.
+#[test]
+fn parts_have_the_global_scale_of_the_whole() {
+    let scales = [120, 131, 100, 125, 90, 131];
+    let packed = mxfp4(&[ALL_CODES; 6], &scales);
+    let (whole, report) = packed.cast_to_nvfp4(GlobalScope::Tensor).unwrap();
+    let global_scale = packed.nvfp4_global_scale().unwrap();
+    assert_eq!(whole.global_scales(), [global_scale]);
+    let (mut codes, mut cast_scales, mut sum) = (vec![], vec![], CastReport::default());
+    for scales in scales.chunks(2) {
+        let part = mxfp4(&[ALL_CODES; 2], scales);
+        let (cast, report) = part.cast_to_nvfp4_with(global_scale).unwrap();
+        codes.extend_from_slice(cast.codes());
+        cast_scales.extend_from_slice(cast.scales());
+        sum += report;
+    }
+    assert_eq!(
+        (codes.as_slice(), cast_scales.as_slice()),
+        (whole.codes(), whole.scales())
+    );
+    assert_eq!(sum, report);
+    for global_scale in [0.0, -1.0, 3.0, f32::NAN, f32::INFINITY, 1e-40] {
+        packed.cast_to_nvfp4_with(global_scale).unwrap_err();
+    }
+}

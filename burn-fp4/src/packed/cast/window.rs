@@ -28,7 +28,18 @@ impl Window {
     /// The window for these blocks, none of them with a scale that is NaN.
     pub fn of(codes: &[u8], scales: &[u8]) -> Self {
         let k_max = largest_byte(codes, scales).map_or(0, |byte| i32::from(byte) - BIAS);
-        let m = (k_max - E4M3_EXPONENTS.1).max(MIN_EXPONENT);
+        Self::new((k_max - E4M3_EXPONENTS.1).max(MIN_EXPONENT))
+    }
+
+    /// The window of a global scale that is a normal power of two.
+    pub fn of_global_scale(global_scale: f32) -> Option<Self> {
+        let (bits, exponent_bits) = (global_scale.to_bits(), 23);
+        let is_power = global_scale.is_normal() && bits & ((1 << exponent_bits) - 1) == 0;
+        let exponent = (bits >> exponent_bits) as i32 - BIAS;
+        (is_power && global_scale > 0.0).then(|| Self::new(exponent))
+    }
+
+    fn new(m: i32) -> Self {
         let byte = |byte: usize| {
             let (smallest, largest) = E4M3_EXPONENTS;
             let exponent = (byte as i32 - BIAS - m).clamp(smallest, largest);

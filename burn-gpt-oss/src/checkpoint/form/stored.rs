@@ -33,12 +33,6 @@ pub(in crate::checkpoint) struct StoredTensor {
 }
 
 impl StoredTensor {
-    /// Bytes of the tensor as it is written.
-    pub fn n_bytes(&self) -> u64 {
-        let elements: usize = self.shape.iter().product();
-        (elements * self.dtype.bitsize() / 8) as u64
-    }
-
     /// The element types that are read.
     pub fn readable(&self) -> &[Dtype] {
         match self.part {

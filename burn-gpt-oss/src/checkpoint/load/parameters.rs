@@ -4,7 +4,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Element, FloatDType, Tensor, TensorData};
 use safetensors::Dtype;
 
-use crate::checkpoint::convert::Weight;
+use crate::checkpoint::elements::Weight;
 use crate::checkpoint::{CheckpointProgress, CheckpointReader, TensorLayout, TensorSpec};
 use crate::error::GptOssError;
 use crate::model::GptOss;
@@ -107,6 +107,10 @@ impl CheckpointReader {
         device: &Device,
         activations: FloatDType,
     ) -> Result<Option<Tensor<D>>, GptOssError> {
+        let matrix = matches!(spec.layout, TensorLayout::Transposed | TensorLayout::Same);
+        if D != 2 || spec.shape.len() != 2 || !matrix || spec.path.contains("bias") {
+            return Ok(None);
+        }
         let raw = self.raw(&spec.name)?;
         let dtype = match raw.dtype {
             Dtype::BF16 => FloatDType::BF16,
@@ -119,13 +123,12 @@ impl CheckpointReader {
             return Ok(None);
         }
         // Headers of any length are allowed, floats at odd addresses are not.
-        let aligned = raw.bytes.as_ptr().cast::<u16>().is_aligned();
-        let matrix = matches!(spec.layout, TensorLayout::Transposed | TensorLayout::Same);
-        if D != 2 || spec.shape.len() != 2 || !matrix || !aligned || spec.path.contains("bias") {
+        let bytes = self.shared(&spec.name)?;
+        let aligned = bytes.as_ptr().cast::<u16>().is_aligned();
+        if !aligned {
             return Ok(None);
         }
-        let data =
-            TensorData::from_bytes(self.shared(&spec.name)?, spec.file_shape(), dtype.into());
+        let data = TensorData::from_bytes(bytes, spec.file_shape(), dtype.into());
         let tensor = Tensor::from_data(data, (device, DType::from(dtype)));
         Ok(Some(match spec.layout {
             TensorLayout::Transposed => tensor.swap_dims(0, 1),

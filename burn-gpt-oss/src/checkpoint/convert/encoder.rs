@@ -1,0 +1,350 @@
+//! The bytes of the tensors of a target, in pieces of some megabytes.
+
+mod experts;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use burn_fp4::layout::{compressed_tensors, ggml, modelopt};
+use burn_fp4::{CastReport, Fp4Scheme, PackedFp4};
+use safetensors::Dtype;
+
+use super::ConvertTarget;
+use super::output::{Content, Element, OutputTensor};
+use crate::checkpoint::dialect::projection::Rows;
+use crate::checkpoint::elements::{bytes_of_bf16, decode, encode_bf16, first_overflow};
+use crate::checkpoint::form::Part;
+use crate::checkpoint::{CheckpointReader, TensorSpec};
+use crate::error::GptOssError;
+
+/// Codes and scales of some experts.
+type Packed<'a> = PackedFp4<Cow<'a, [u8]>>;
+
+/// Bytes that are copied at once.
+const PIECE: usize = 8 << 20;
+/// Elements that are converted at once, at least one expert.
+const ELEMENTS: usize = 24 << 20;
+
+/// Where the pieces go.
+pub(super) type Sink<'s> = dyn FnMut(&[u8]) -> Result<(), GptOssError> + 's;
+
+/// Turns the tensors of a source into those of a target.
+pub(super) struct Encoder<'a> {
+    source: &'a CheckpointReader,
+    target: ConvertTarget,
+    /// How matrices are rounded that are not in the target's format.
+    scheme: Option<Fp4Scheme>,
+    /// Global scales of NVFP4, or the magnitude they are made of.
+    globals: BTreeMap<usize, f32>,
+    /// Block scales of matrices whose codes were written.
+    scales: BTreeMap<usize, Vec<u8>>,
+    /// The expert that was converted last.
+    last: Option<(usize, usize, PackedFp4)>,
+    /// What casts from MXFP4 to NVFP4 did.
+    pub cast: Option<CastReport>,
+    /// Tensors that were rounded to BF16.
+    pub rounded: Vec<String>,
+}
+
+impl<'a> Encoder<'a> {
+    pub fn new(
+        source: &'a CheckpointReader,
+        target: ConvertTarget,
+        scheme: Option<Fp4Scheme>,
+    ) -> Self {
+        Self {
+            source,
+            target,
+            scheme,
+            globals: BTreeMap::new(),
+            scales: BTreeMap::new(),
+            last: None,
+            cast: None,
+            rounded: Vec::new(),
+        }
+    }
+
+    /// The bytes of a tensor.
+    pub fn encode(
+        &mut self,
+        tensor: &OutputTensor,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), GptOssError> {
+        match &tensor.content {
+            Content::Dense(names) => {
+                for name in names {
+                    self.dense(name, tensor.element, sink)?;
+                    self.source.release(name);
+                }
+                Ok(())
+            }
+            Content::Experts {
+                spec,
+                part,
+                rows,
+                expert,
+            } => match expert {
+                Some(expert) => self.one_expert(*spec, *part, *rows, *expert, sink),
+                None => self.all_experts(*spec, (*part, *rows), tensor.element, sink),
+            },
+            Content::Biases {
+                tensor: name,
+                rows,
+                expert,
+            } => self.biases(name, (*rows, *expert), tensor.element, sink),
+            Content::InputScale {
+                tensor: name,
+                reciprocal,
+            } => {
+                let scale = self.source.input_scale_of(name)?;
+                let scale = match reciprocal {
+                    true => {
+                        let stored = compressed_tensors::to_input_global_scale(scale);
+                        stored.map_err(GptOssError::fp4(name))?.data[0]
+                    }
+                    false => scale,
+                };
+                sink(&scale.to_le_bytes())
+            }
+        }
+    }
+
+    /// A tensor that no form packs.
+    fn dense(
+        &mut self,
+        name: &str,
+        element: Element,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), GptOssError> {
+        let raw = self.source.raw(name)?;
+        if element == Element::Safetensors(raw.dtype) {
+            return raw.bytes.chunks(PIECE).try_for_each(sink);
+        }
+        if element != Element::Safetensors(Dtype::F32) {
+            self.rounded.push(name.to_owned());
+        }
+        for piece in raw.bytes.chunks(PIECE) {
+            sink(&self.floats(name, raw.dtype, piece, element)?)?;
+        }
+        Ok(())
+    }
+
+    /// Floats of one type as those of another.
+    fn floats(
+        &self,
+        name: &str,
+        dtype: Dtype,
+        bytes: &[u8],
+        element: Element,
+    ) -> Result<Vec<u8>, GptOssError> {
+        let values = decode::<f32>(dtype, bytes).ok_or_else(|| self.no_float(name, dtype))?;
+        if element == Element::Safetensors(Dtype::F32) {
+            return Ok(values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect());
+        }
+        match first_overflow(&values) {
+            None => Ok(encode_bf16(&values)),
+            Some(index) => Err(GptOssError::NonFinite {
+                tensor: name.to_owned(),
+                index,
+                value: values[index],
+            }),
+        }
+    }
+
+    fn biases(
+        &mut self,
+        name: &str,
+        (rows, expert): (Rows, Option<usize>),
+        element: Element,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), GptOssError> {
+        let dtype = self.source.dtype_of(name)?;
+        let experts = self.source.shape_of(name)?[0];
+        let experts = expert.map_or(0..experts, |expert| expert..expert + 1);
+        for expert in experts {
+            let bytes = self.source.raw_of(name, expert..expert + 1)?;
+            let bytes = rows_of(&bytes, dtype.bitsize() / 8, rows);
+            match element == Element::Safetensors(dtype) {
+                true => sink(&bytes)?,
+                false => sink(&self.floats(name, dtype, &bytes, element)?)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A part of a matrix, of all experts.
+    fn all_experts(
+        &mut self,
+        index: usize,
+        (part, rows): (Part, Rows),
+        element: Element,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), GptOssError> {
+        let spec = self.spec(index);
+        match part {
+            Part::GlobalScale => {
+                // A source in the format has them, for all experts or for each; others were computed.
+                let is_nvfp4 = |scheme| matches!(scheme, Fp4Scheme::Nvfp4 { .. });
+                let global = match self.source.form_of(spec).scheme().is_some_and(is_nvfp4) {
+                    true => self.source.global_scales(spec)?.data,
+                    false => self.packed(index, 0..1)?.global_scales().to_vec(),
+                };
+                return global
+                    .iter()
+                    .try_for_each(|scale| sink(&scale.to_le_bytes()));
+            }
+            Part::Scales => {
+                if let Some(scales) = self.scales.remove(&index) {
+                    return scales.chunks(PIECE).try_for_each(sink);
+                }
+            }
+            _ => {}
+        }
+        let mut all_scales = Vec::new();
+        for experts in chunks(spec) {
+            if part == Part::Dense {
+                self.dense_experts(index, experts, sink)?;
+                continue;
+            }
+            let packed = self.packed(index, experts)?;
+            match (element, self.target) {
+                (Element::Mxfp4Blocks, _) => {
+                    let half = rows_of_packed(&packed, rows, spec)?;
+                    let blocks = ggml::to_mxfp4(&half).map_err(GptOssError::fp4(&spec.name))?;
+                    sink(&blocks.data)?;
+                }
+                (_, ConvertTarget::Nvfp4) => {
+                    let turned = modelopt::to_fused_experts(&packed);
+                    let turned = turned.map_err(GptOssError::fp4(&spec.name))?;
+                    match part {
+                        Part::Codes => sink(&turned.weight.data)?,
+                        _ => sink(&turned.weight_scale.data)?,
+                    }
+                    all_scales.extend(turned.weight_scale.data);
+                }
+                _ => {
+                    let bytes = match part {
+                        Part::Codes => packed.codes(),
+                        _ => packed.scales(),
+                    };
+                    bytes.chunks(PIECE).try_for_each(&mut *sink)?;
+                    all_scales.extend_from_slice(packed.scales());
+                }
+            }
+        }
+        if part == Part::Codes && matches!(element, Element::Safetensors(_)) {
+            self.scales.insert(index, all_scales);
+        }
+        self.source.release_parameter(spec)
+    }
+
+    /// A part of a layer that is one expert's.
+    fn one_expert(
+        &mut self,
+        index: usize,
+        part: Part,
+        rows: Rows,
+        expert: usize,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), GptOssError> {
+        let spec = self.spec(index);
+        let is_last = |last: &(usize, usize, PackedFp4)| (last.0, last.1) == (index, expert);
+        if !self.last.as_ref().is_some_and(is_last) {
+            let packed = self.packed(index, expert..expert + 1)?.map(Cow::into_owned);
+            self.last = Some((index, expert, packed));
+        }
+        let Some((_, _, packed)) = &self.last else {
+            return Ok(());
+        };
+        let half = rows_of_packed(packed, rows, spec)?;
+        let tensors = compressed_tensors::to_tensors(half);
+        let tensors = tensors.map_err(GptOssError::fp4(&spec.name))?;
+        match (part, tensors.weight_global_scale) {
+            (Part::Codes, _) => sink(&tensors.weight_packed.data),
+            (Part::Scales, _) => sink(&tensors.weight_scale.data),
+            (_, Some(global)) => sink(&global.data[0].to_le_bytes()),
+            (_, None) => Ok(()),
+        }
+    }
+
+    fn spec(&self, index: usize) -> &'a TensorSpec {
+        &self.source.specs()[index]
+    }
+
+    fn no_float(&self, name: &str, dtype: Dtype) -> GptOssError {
+        GptOssError::Dtype {
+            path: self.source.file_of(name),
+            tensor: name.to_owned(),
+            expected: "BF16, F16 or F32".into(),
+            found: format!("{dtype:?}"),
+        }
+    }
+
+    /// Dense experts in BF16.
+    fn dense_experts(
+        &mut self,
+        index: usize,
+        experts: Range<usize>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), GptOssError> {
+        let spec = self.spec(index);
+        if self.source.is_packed(spec) {
+            let values = self.decoded_bf16(spec, experts)?;
+            let bytes = bytes_of_bf16(&values);
+            return bytes.chunks(PIECE).try_for_each(sink);
+        }
+        let (name, bf16) = (&spec.name, Element::Safetensors(Dtype::BF16));
+        let dtype = self.source.dtype_of(name)?;
+        let bytes = self.source.raw_of(name, experts.clone())?;
+        if dtype == Dtype::BF16 {
+            return bytes.chunks(PIECE).try_for_each(sink);
+        }
+        if experts.start == 0 {
+            self.rounded.push(name.clone());
+        }
+        sink(&self.floats(name, dtype, &bytes, bf16)?)
+    }
+}
+
+/// Ranges of experts that are converted together.
+fn chunks(spec: &TensorSpec) -> impl Iterator<Item = Range<usize>> {
+    let (experts, of_one) = (spec.shape[0], spec.shape[1] * spec.shape[2]);
+    let step = (ELEMENTS / of_one.max(1)).max(1);
+    let starts = (0..experts).step_by(step);
+    starts.map(move |start| start..(start + step).min(experts))
+}
+
+/// Every second row of a matrix, or all.
+fn rows_of(bytes: &[u8], row_bytes: usize, rows: Rows) -> Cow<'_, [u8]> {
+    let skip = match rows {
+        Rows::All => return Cow::Borrowed(bytes),
+        Rows::Gate => 0,
+        Rows::Up => 1,
+    };
+    let rows = bytes.chunks_exact(row_bytes.max(1)).skip(skip).step_by(2);
+    let mut half = Vec::with_capacity(bytes.len() / 2);
+    rows.for_each(|row| half.extend_from_slice(row));
+    Cow::Owned(half)
+}
+
+/// Every second row of the matrices of some experts.
+fn rows_of_packed<'p, S: AsRef<[u8]>>(
+    packed: &'p PackedFp4<S>,
+    rows: Rows,
+    spec: &TensorSpec,
+) -> Result<PackedFp4<Cow<'p, [u8]>>, GptOssError> {
+    let (scheme, mut shape) = (packed.scheme(), packed.shape().to_vec());
+    let n_rows = shape[0] * shape[1];
+    let part = |bytes: &'p [u8]| rows_of(bytes, bytes.len() / n_rows.max(1), rows);
+    if rows != Rows::All {
+        shape[1] /= 2;
+    }
+    let (codes, scales) = (part(packed.codes()), part(packed.scales()));
+    let global = packed.global_scales().to_vec();
+    PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global)
+        .map_err(GptOssError::fp4(&spec.name))
+}
