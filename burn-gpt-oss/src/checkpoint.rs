@@ -20,6 +20,7 @@ mod names;
 mod packed;
 mod plan;
 mod reader;
+mod validate;
 mod write;
 
 pub(crate) use elements::decode;
@@ -34,6 +35,10 @@ pub use form::CheckpointForm;
 pub use gguf::{GgufFile, GgufTensor, GgufValue};
 pub use names::{TensorLayout, TensorSpec, checkpoint_name, tensor_specs};
 pub use reader::{CheckpointReader, RawTensor};
+pub use validate::{
+    Comparison, Engine, EngineVerdict, Finding, MatrixContent, Severity, ValidationReport, Verdict,
+    WeightContent, validate_checkpoint,
+};
 pub use write::{CheckpointWriter, SaveReport};
 
 /// Progress of reading or writing, one call per tensor.

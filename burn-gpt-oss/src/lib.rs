@@ -35,10 +35,11 @@ pub use chat::{
     parse_completion_until, parse_messages, render_completion, render_training, stop_tokens,
 };
 pub use checkpoint::{
-    CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, ConvertReport,
-    ConvertTarget, ConvertedFile, Converter, Dialect, GgufFile, GgufTensor, GgufValue, ModelCard,
-    OutputDirectory, RawTensor, SaveReport, TensorLayout, TensorSpec, carry_over, checkpoint_name,
-    tensor_specs,
+    CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, Comparison,
+    ConvertReport, ConvertTarget, ConvertedFile, Converter, Dialect, Engine, EngineVerdict,
+    Finding, GgufFile, GgufTensor, GgufValue, MatrixContent, ModelCard, OutputDirectory, RawTensor,
+    SaveReport, Severity, TensorLayout, TensorSpec, ValidationReport, Verdict, WeightContent,
+    carry_over, checkpoint_name, tensor_specs, validate_checkpoint,
 };
 pub use config::{GptOssConfig, LayerType, RopeConfig};
 pub use element_types::ElementTypes;

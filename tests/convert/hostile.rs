@@ -169,12 +169,11 @@ fn every_fault_of_a_header_has_its_message() {
             "{what}: {error}"
         );
     }
-    let fine = open(&file(
-        &[key("a", 0, &[7])],
-        &[f32s("a", 0), f32s("b", 32)],
-        64,
-    ))
-    .unwrap();
+    let temp = TempDir::new().unwrap();
+    let path = temp.path().join("fine.gguf");
+    let bytes = file(&[key("a", 0, &[7])], &[f32s("a", 0), f32s("b", 32)], 64);
+    std::fs::write(&path, bytes).unwrap();
+    let fine = GgufFile::open(&path).unwrap();
     assert_eq!(fine.keys["a"], GgufValue::U8(7));
     assert_eq!(fine.bytes("b").unwrap(), [0; 32]);
 }

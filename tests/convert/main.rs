@@ -12,6 +12,7 @@ mod hostile;
 mod round_trips;
 mod rounding;
 mod stopped;
+mod validate;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

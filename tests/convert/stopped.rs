@@ -51,7 +51,7 @@ fn a_stopped_conversion_goes_on() {
         assert!(all_tensors(&out) == all_tensors(&whole), "{tenth}");
         assert_eq!(entries(&out), entries(&whole));
     }
-    assert!(kept > 10, "{kept} files were kept");
+    assert!(kept > 5, "{kept} files were kept");
     let left: Vec<_> = entries(temp.path())
         .into_iter()
         .filter(|name| name.starts_with('.'))

@@ -44,6 +44,12 @@ pub(super) fn open(dir: &Path) -> Result<Files, GptOssError> {
     }
 }
 
+/// Opens the shards that the index lists, whatever else is there.
+pub(super) fn open_indexed(dir: &Path) -> Result<Files, GptOssError> {
+    let index = dir.join(INDEX);
+    open_shards(dir, &index, &parse(&read_text(&index)?, &index)?)
+}
+
 fn open_single(dir: &Path) -> Result<Files, GptOssError> {
     let path = dir.join(SINGLE);
     if path.exists() {

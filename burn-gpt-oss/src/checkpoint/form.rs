@@ -126,6 +126,11 @@ impl CheckpointForm {
         }
     }
 
+    /// Whether a byte of its scales is the largest one. In NVFP4 the block with the largest weight has it.
+    pub(super) fn is_largest_scale(self, byte: u8) -> bool {
+        self == Self::Mxfp4 && byte == e8m0::NAN - 1
+    }
+
     /// Codes, block scales and global scale of a matrix `[experts, out, in]`, as the form has their bytes; none where it
     /// has no such tensor.
     pub(super) fn parts(self, packed: PackedFp4) -> Result<[Vec<u8>; 3], Fp4Error> {

@@ -240,7 +240,7 @@ impl CheckpointReader {
         }
     }
 
-    fn stored_len(&self, spec: &TensorSpec) -> u64 {
+    pub(super) fn stored_len(&self, spec: &TensorSpec) -> u64 {
         let len = |name: &str| self.stored_bytes(name);
         let stored = self.stored(spec).unwrap_or_default();
         stored.iter().map(|tensor| len(&tensor.name)).sum()

@@ -51,22 +51,27 @@ impl CheckpointReader {
     /// Every missing, malformed or mismatching file and tensor, by name; both a single file and the
     /// index of other files; the tensors of another program's layout.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, GptOssError> {
-        let dir = dir.as_ref();
+        let reader = Self::open_unchecked(dir.as_ref())?;
+        match reader.problems().into_iter().next() {
+            None => Ok(reader),
+            Some(problem) => Err(problem),
+        }
+    }
+
+    /// Opens a directory whose tensors may not be those that the configuration calls for.
+    pub(super) fn open_unchecked(dir: &Path) -> Result<Self, GptOssError> {
         let config = GptOssConfig::from_file(dir.join("config.json"))?;
         let files = files::open(dir)?;
         let (dialect, tensors) = dialect::locate(dir, &config, &files)?;
-        let specs = tensor_specs(&config);
-        let reader = Self {
+        Ok(Self {
             dir: dir.to_path_buf(),
+            specs: tensor_specs(&config),
             config,
-            specs,
             files: files.0,
             dialect,
             tensors,
             companions: Companions::open(dir)?,
-        };
-        reader.check()?;
-        Ok(reader)
+        })
     }
 
     /// The directory.
@@ -269,37 +274,50 @@ impl CheckpointReader {
         }
     }
 
-    /// Compares names, shapes and element types with the configuration.
-    fn check(&self) -> Result<(), GptOssError> {
-        let mut known = BTreeSet::new();
+    /// Every name, shape and element type that is not what the configuration calls for.
+    pub(super) fn problems(&self) -> Vec<GptOssError> {
+        let (mut problems, mut known) = (Vec::new(), BTreeSet::new());
         for spec in &self.specs {
-            for stored in self.stored(spec)? {
-                let found = self.find(&stored.name)?;
-                if !stored.has_shape(&found.shape, self.config.num_local_experts) {
-                    return Err(GptOssError::Shape {
-                        path: self.file_of(&stored.name),
-                        tensor: stored.name,
-                        expected: stored.shape,
-                        found: found.shape.clone(),
-                    });
+            let stored = match self.stored(spec) {
+                Ok(stored) => stored,
+                Err(problem) => {
+                    problems.push(problem);
+                    continue;
                 }
-                check_dtype(&stored, found.dtype, || self.file_of(&stored.name))?;
+            };
+            for stored in stored {
+                problems.extend(self.problem_of(&stored));
                 known.insert(stored.name);
             }
         }
-        let unknown: Vec<_> = self
-            .tensors
-            .keys()
+        let names = self.tensors.keys();
+        let unknown: Vec<_> = names
             .filter(|name| !known.contains(*name))
             .cloned()
             .collect();
-        if unknown.is_empty() {
-            return Ok(());
+        if !unknown.is_empty() {
+            problems.push(GptOssError::UnexpectedTensors {
+                path: self.dir.clone(),
+                tensors: unknown,
+            });
         }
-        Err(GptOssError::UnexpectedTensors {
-            path: self.dir.clone(),
-            tensors: unknown,
-        })
+        problems
+    }
+
+    fn problem_of(&self, stored: &StoredTensor) -> Option<GptOssError> {
+        let found = match self.find(&stored.name) {
+            Ok(found) => found,
+            Err(problem) => return Some(problem),
+        };
+        if !stored.has_shape(&found.shape, self.config.num_local_experts) {
+            return Some(GptOssError::Shape {
+                path: self.file_of(&stored.name),
+                tensor: stored.name.clone(),
+                expected: stored.shape.clone(),
+                found: found.shape.clone(),
+            });
+        }
+        check_dtype(stored, found.dtype, || self.file_of(&stored.name)).err()
     }
 }
 

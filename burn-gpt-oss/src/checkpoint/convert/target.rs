@@ -79,15 +79,18 @@ impl ConvertTarget {
     pub const fn warning(self) -> Option<&'static str> {
         match self {
             Self::Nvfp4 => Some(
-                "vLLM 0.33 fails at the biases of NVFP4 experts of gpt-oss and skips their scales, SGLang 0.5.23 skips \
-                 their scales, TensorRT-LLM 1.2 lists no such model: generate with this project, or deploy MXFP4",
+                "vLLM 0.33 refuses NVFP4 experts of gpt-oss (KeyError w2_bias), SGLang 0.5.23 skips their scales and \
+                 answers with noise, transformers 5.24 refuses them, TensorRT-LLM reads them in later revisions only: \
+                 generate with this project, or deploy MXFP4",
             ),
             Self::CompressedMxfp4 | Self::CompressedNvfp4 => Some(
-                "no engine serves gpt-oss with one compressed tensor per expert: vLLM 0.33 skips these names without an \
-                 error and answers with noise; compressed-tensors itself reads them; deploy MXFP4",
+                "no engine serves gpt-oss with one compressed tensor per expert: vLLM 0.33 refuses it (KeyError w2_bias), \
+                 SGLang 0.5.23 and transformers 5.24 load it without experts and answer with noise; compressed-tensors \
+                 itself reads it: deploy MXFP4",
             ),
             Self::Original => Some(
-                "SGLang, OpenAI's reference programs and this project read these names; vLLM and transformers do not",
+                "OpenAI's reference programs and this project read these names; vLLM 0.33 refuses them, SGLang 0.5.23 \
+                 and transformers 5.24 load them without experts and answer with noise",
             ),
             Self::Mxfp4 | Self::Bf16 | Self::Gguf => None,
         }
