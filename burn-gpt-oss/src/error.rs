@@ -319,6 +319,12 @@ pub enum GptOssError {
         /// What is wrong with it.
         reason: String,
     },
+    /// As many requests wait as may.
+    #[error("{limit} requests wait already; try again later")]
+    QueueFull {
+        /// Requests that may wait.
+        limit: usize,
+    },
     /// A setting of the generation is out of range.
     #[error("`{key}` is {found}, expected {expected}")]
     Setting {

@@ -2,8 +2,10 @@
 
 mod batch;
 mod options;
+mod prefix_cache;
 mod prompt_cache;
 mod sampling;
+mod scheduler;
 mod stop_strings;
 mod text;
 
@@ -15,6 +17,10 @@ use burn::tensor::Device;
 pub use options::GenerateOptions;
 pub use prompt_cache::PromptCache;
 pub use sampling::Sampling;
+pub use scheduler::{
+    Event, Logprob, Request, RequestToken, Scheduler, SchedulerOptions, SchedulerStats,
+    TokenLogprobs,
+};
 pub use stop_strings::{StopPush, StopStrings};
 pub use text::{GeneratedText, generate_text};
 

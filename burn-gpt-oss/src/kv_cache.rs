@@ -1,5 +1,6 @@
 //! Keys and values of tokens that a model has seen, so that further ones cost their own work alone.
 
+mod join;
 mod keys;
 mod layer;
 

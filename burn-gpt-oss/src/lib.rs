@@ -46,8 +46,9 @@ pub use element_types::ElementTypes;
 pub use error::GptOssError;
 pub use experts::{ExpertWeight, Experts};
 pub use generate::{
-    Finish, GenerateOptions, Generated, GeneratedText, Generation, NewToken, PromptCache, Sampling,
-    Step, StopPush, StopStrings, generate, generate_text,
+    Event, Finish, GenerateOptions, Generated, GeneratedText, Generation, Logprob, NewToken,
+    PromptCache, Request, RequestToken, Sampling, Scheduler, SchedulerOptions, SchedulerStats,
+    Step, StopPush, StopStrings, TokenLogprobs, generate, generate_text,
 };
 pub use kv_cache::KvCache;
 pub use model::{Block, BlockOutput, GptOss, Mlp, SequenceContext};

@@ -229,10 +229,7 @@ fn files_that_engines_choose_otherwise_are_named() {
     std::fs::write(copy.path().join(WEIGHTS), std::fs::read(stale).unwrap()).unwrap();
     let report = validate(copy.path());
     assert!(!report.is_sound());
-    assert_eq!(
-        report.verdict(Transformers).unwrap().verdict,
-        Differs
-    );
+    assert_eq!(report.verdict(Transformers).unwrap().verdict, Differs);
     assert_eq!(report.verdict(TensorRtLlm).unwrap().verdict, Differs);
 
     let copy = copy_of("tiny-gpt-oss-sharded");

@@ -13,6 +13,7 @@ mod cached;
 mod control;
 mod packed;
 mod prompts;
+mod scheduler;
 #[path = "stored.rs"]
 mod stored_files;
 mod text;

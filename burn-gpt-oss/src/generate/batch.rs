@@ -210,7 +210,7 @@ impl Row {
 }
 
 /// Token ids `[rows, len]`.
-fn ids<'a>(rows: impl Iterator<Item = &'a [u32]>, device: &Device) -> Tensor<2, Int> {
+pub(super) fn ids<'a>(rows: impl Iterator<Item = &'a [u32]>, device: &Device) -> Tensor<2, Int> {
     let rows: Vec<&[u32]> = rows.collect();
     let shape = [rows.len(), rows.first().map_or(0, |row| row.len())];
     let ids: Vec<i32> = rows.concat().into_iter().map(|id| id as i32).collect();
@@ -218,7 +218,7 @@ fn ids<'a>(rows: impl Iterator<Item = &'a [u32]>, device: &Device) -> Tensor<2, 
 }
 
 /// The logits of the last column, row by row.
-fn last_logits(model: &GptOss, hidden: Tensor<3>) -> Result<Vec<f32>, GptOssError> {
+pub(super) fn last_logits(model: &GptOss, hidden: Tensor<3>) -> Result<Vec<f32>, GptOssError> {
     let len = hidden.dims()[1];
     let logits = model.logits(hidden.narrow(1, len - 1, 1));
     logits

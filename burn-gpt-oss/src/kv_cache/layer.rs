@@ -5,15 +5,15 @@ use burn::tensor::{Int, Tensor};
 use super::keys::Keys;
 
 /// Slots by which the buffers of a full layer grow at least.
-const GROWTH: usize = 256;
+pub(super) const GROWTH: usize = 256;
 
 /// Keys and values of the columns seen so far: all of them, or those of a window in a ring.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerCache {
-    window: Option<usize>,
+    pub(super) window: Option<usize>,
     /// Keys and values `[batch, slots, kv_heads, head_dim]`; column `c` is in slot `c`, in a ring in slot
     /// `c % window`.
-    buffers: Option<[Tensor<4>; 2]>,
+    pub(super) buffers: Option<[Tensor<4>; 2]>,
 }
 
 /// What the queries of a step attend to.
@@ -135,19 +135,19 @@ fn in_order(ring: Tensor<4>, start: usize, n: usize) -> Tensor<4> {
     Tensor::cat(vec![first, ring.narrow(1, 0, n - n_first)], 1)
 }
 
-fn zeros(like: &Tensor<4>, slots: usize) -> Tensor<4> {
+pub(super) fn zeros(like: &Tensor<4>, slots: usize) -> Tensor<4> {
     let [batch, _, heads, dim] = like.dims();
     Tensor::zeros([batch, slots, heads, dim], (&like.device(), like.dtype()))
 }
 
-fn grown(buffer: Tensor<4>, slots: usize) -> Tensor<4> {
+pub(super) fn grown(buffer: Tensor<4>, slots: usize) -> Tensor<4> {
     match buffer.dims()[1] == slots {
         true => buffer,
         false => put(zeros(&buffer, slots), 0, buffer),
     }
 }
 
-fn put(buffer: Tensor<4>, slot: usize, values: Tensor<4>) -> Tensor<4> {
+pub(super) fn put(buffer: Tensor<4>, slot: usize, values: Tensor<4>) -> Tensor<4> {
     let [batch, n, heads, dim] = values.dims();
     buffer.slice_assign([0..batch, slot..slot + n, 0..heads, 0..dim], values)
 }

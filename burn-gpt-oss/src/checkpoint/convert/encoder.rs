@@ -256,6 +256,7 @@ impl<'a> Encoder<'a> {
         if !self.last.as_ref().is_some_and(is_last) {
             let packed = self.packed(index, expert..expert + 1)?.map(Cow::into_owned);
             self.last = Some((index, expert, packed));
+            self.source.release_parameter(spec)?;
         }
         let Some((_, _, packed)) = &self.last else {
             return Ok(());

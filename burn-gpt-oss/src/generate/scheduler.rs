@@ -1,0 +1,278 @@
+//! Many requests at once: they wait in a fair queue, join the running ones as soon as their prompt is seen, and leave
+//! when they end.
+
+mod logprobs;
+mod queue;
+mod request;
+mod row;
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use burn::tensor::Device;
+
+pub use logprobs::{Logprob, TokenLogprobs};
+pub use request::{Event, Request, RequestToken};
+
+use super::batch::{ids, last_logits};
+use super::prefix_cache::PrefixCache;
+use crate::error::GptOssError;
+use crate::kv_cache::KvCache;
+use crate::model::GptOss;
+use queue::FairQueue;
+use row::Row;
+
+/// Limits of a [`Scheduler`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchedulerOptions {
+    /// Sequences that are generated together.
+    pub max_running: usize,
+    /// Requests that wait, at most.
+    pub max_queued: usize,
+    /// Tokens of a prompt that are seen between two steps of the running sequences.
+    pub prefill_tokens: usize,
+    /// Memory for beginnings of prompts, in bytes; 0 keeps none.
+    pub prefix_bytes: usize,
+}
+
+impl Default for SchedulerOptions {
+    /// 8 sequences together, 128 waiting, 256 tokens of a prompt at a time, 512 MB for beginnings of prompts.
+    fn default() -> Self {
+        Self {
+            max_running: 8,
+            max_queued: 128,
+            prefill_tokens: 256,
+            prefix_bytes: 512 << 20,
+        }
+    }
+}
+
+/// What a scheduler does and has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchedulerStats {
+    /// Requests that wait.
+    pub queued: usize,
+    /// Sequences that are generated.
+    pub running: usize,
+    /// Memory of keys and values of running sequences, in bytes.
+    pub cache_bytes: usize,
+    /// Memory of beginnings of prompts, in bytes.
+    pub prefix_bytes: usize,
+    /// Tokens of prompts that were computed.
+    pub prompt_tokens: u64,
+    /// Tokens of prompts that were known.
+    pub cached_tokens: u64,
+    /// Tokens that were generated.
+    pub new_tokens: u64,
+}
+
+/// Generates for many requests with one model.
+///
+/// A step sees a part of one prompt, then takes one token for every running sequence, so that a long prompt does not
+/// stop the others. A sequence does not depend on what is generated beside it, apart from the rounding of sums.
+pub struct Scheduler {
+    model: GptOss,
+    device: Device,
+    options: SchedulerOptions,
+    queue: FairQueue,
+    prefill: Option<Prefill>,
+    rows: Vec<Row>,
+    cache: KvCache,
+    prefixes: PrefixCache,
+    stats: SchedulerStats,
+}
+
+/// A prompt that is being seen.
+struct Prefill {
+    row: Row,
+    boundaries: Vec<usize>,
+    cache: KvCache,
+}
+
+impl Scheduler {
+    /// A scheduler without requests.
+    pub fn new(model: GptOss, device: &Device, options: SchedulerOptions) -> Self {
+        Self {
+            cache: KvCache::new(model.config(), Vec::new()),
+            model,
+            device: device.clone(),
+            queue: FairQueue::default(),
+            prefill: None,
+            rows: Vec::new(),
+            prefixes: PrefixCache::new(options.prefix_bytes),
+            options,
+            stats: SchedulerStats::default(),
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &GptOss {
+        &self.model
+    }
+
+    /// What it does and has done.
+    pub fn stats(&self) -> SchedulerStats {
+        SchedulerStats {
+            queued: self.queue.len(),
+            running: self.rows.len() + usize::from(self.prefill.is_some()),
+            cache_bytes: if self.rows.is_empty() {
+                0
+            } else {
+                self.cache.n_bytes()
+            },
+            prefix_bytes: self.prefixes.n_bytes(),
+            ..self.stats
+        }
+    }
+
+    /// Puts a request behind others of its client; clients take turns.
+    ///
+    /// # Errors
+    /// [`GptOssError::QueueFull`]; an empty prompt, one that is too long for the context, tokens outside the
+    /// vocabulary; sampling parameters out of range.
+    pub fn submit(&mut self, request: Request) -> Result<(), GptOssError> {
+        request.check(self.model.config())?;
+        if self.queue.len() >= self.options.max_queued {
+            return Err(GptOssError::QueueFull {
+                limit: self.options.max_queued,
+            });
+        }
+        self.queue.push(request);
+        Ok(())
+    }
+
+    /// Whether there is something to do.
+    pub fn is_busy(&self) -> bool {
+        self.prefill.is_some() || !self.rows.is_empty() || self.queue.len() > 0
+    }
+
+    /// Goes on by a part of a prompt and one token for each running sequence. What fails is told to the requests it
+    /// concerns.
+    pub fn step(&mut self) {
+        self.drop_ended();
+        if let Err(error) = self.see_prompt().and_then(|()| self.decode()) {
+            self.fail_all(&error);
+        }
+        self.drop_ended();
+    }
+
+    fn see_prompt(&mut self) -> Result<(), GptOssError> {
+        if self.prefill.is_none() && self.rows.len() < self.options.max_running {
+            self.begin();
+        }
+        let Some(prefill) = &mut self.prefill else {
+            return Ok(());
+        };
+        let (seen, total) = (prefill.cache.n_columns(), prefill.row.tokens.len());
+        let boundary = prefill.boundaries.iter().copied().find(|end| *end > seen);
+        let end = boundary
+            .unwrap_or(total)
+            .min(total)
+            .min(seen + self.options.prefill_tokens);
+        let columns = ids([&prefill.row.tokens[seen..end]].into_iter(), &self.device);
+        let hidden = self.model.forward_cached(columns, &mut prefill.cache);
+        self.stats.prompt_tokens += (end - seen) as u64;
+        if prefill.boundaries.contains(&end) {
+            self.prefixes
+                .store(&prefill.row.tokens[..end], &prefill.cache);
+        }
+        if end < total {
+            return Ok(());
+        }
+        let mut logits = last_logits(&self.model, hidden)?;
+        if let Some(mut prefill) = self.prefill.take() {
+            prefill.row.choose(&mut logits);
+            self.stats.new_tokens += 1;
+            if prefill.row.is_open() {
+                self.cache.join(prefill.cache);
+                self.rows.push(prefill.row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next request whose client still waits.
+    fn begin(&mut self) {
+        while let Some(request) = self.queue.pop() {
+            if !request.is_wanted() {
+                request.reject();
+                continue;
+            }
+            let known = self.prefixes.find(&request.prompt);
+            let cache = known.unwrap_or_else(|| KvCache::new(self.model.config(), vec![0]));
+            self.stats.cached_tokens += cache.n_columns() as u64;
+            let boundaries = request.boundaries.clone();
+            let row = Row::new(request, cache.n_columns());
+            self.prefill = Some(Prefill {
+                row,
+                boundaries,
+                cache,
+            });
+            return;
+        }
+    }
+
+    fn decode(&mut self) -> Result<(), GptOssError> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let last = self
+            .rows
+            .iter()
+            .map(|row| &row.tokens[row.tokens.len() - 1..]);
+        let hidden = self
+            .model
+            .forward_cached(ids(last, &self.device), &mut self.cache);
+        let mut logits = last_logits(&self.model, hidden)?;
+        let vocab = logits.len() / self.rows.len();
+        for (row, logits) in self.rows.iter_mut().zip(logits.chunks_mut(vocab)) {
+            row.choose(logits);
+            self.stats.new_tokens += 1;
+        }
+        Ok(())
+    }
+
+    /// Lets go of sequences that have ended or that nobody waits for.
+    fn drop_ended(&mut self) {
+        let now = Instant::now();
+        if self
+            .prefill
+            .as_mut()
+            .is_some_and(|prefill| !prefill.row.goes_on(now))
+        {
+            self.prefill = None;
+        }
+        let open: Vec<usize> = (0..self.rows.len())
+            .filter(|i| self.rows[*i].goes_on(now))
+            .collect();
+        if open.len() < self.rows.len() {
+            self.cache.keep_rows(&open, &self.device);
+            self.rows.retain(Row::is_open);
+        }
+        if self.rows.is_empty() && self.cache.n_rows() > 0 {
+            self.cache = KvCache::new(self.model.config(), Vec::new());
+        }
+        self.queue.drop_unwanted();
+    }
+
+    fn fail_all(&mut self, error: &GptOssError) {
+        let rows = self.rows.iter_mut();
+        let prefill = self.prefill.iter_mut().map(|prefill| &mut prefill.row);
+        rows.chain(prefill).for_each(|row| row.fail(error));
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        let ended = GptOssError::Device {
+            action: "go on",
+            message: "the scheduler has ended".into(),
+        };
+        self.fail_all(&ended);
+    }
+}
+
+/// Whether a flag is set that says that nobody waits.
+fn is_set(flag: &std::sync::atomic::AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed)
+}
