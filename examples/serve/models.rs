@@ -1,0 +1,56 @@
+//! What is served, how it is, and the page for people.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::{Path, State as Shared};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::error::ApiError;
+use crate::state::State;
+
+fn model(state: &State) -> Value {
+    json!({
+        "id": state.model,
+        "object": "model",
+        "created": state.created,
+        "owned_by": "burn-qat",
+        "root": state.model,
+        "parent": null,
+        "max_model_len": state.config.max_position_embeddings,
+    })
+}
+
+pub async fn list(Shared(state): Shared<Arc<State>>) -> Json<Value> {
+    Json(json!({"object": "list", "data": [model(&state)]}))
+}
+
+pub async fn one(
+    Shared(state): Shared<Arc<State>>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    match name == state.model {
+        true => Ok(Json(model(&state))),
+        false => Err(state.no_model(&name)),
+    }
+}
+
+pub async fn health(Shared(state): Shared<Arc<State>>) -> Response {
+    match state.stopping.load(Ordering::Relaxed) {
+        false => (StatusCode::OK, Json(json!({"status": "ok"}))).into_response(),
+        true => ApiError::shutting_down().into_response(),
+    }
+}
+
+pub async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
+    let text = state.metrics.text(&state.engine.stats());
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+pub async fn page() -> Html<&'static str> {
+    Html(include_str!("page.html"))
+}

@@ -1,0 +1,129 @@
+//! `/v1/responses`, as Codex and OpenAI's clients speak it. Nothing is stored.
+
+mod input;
+mod object;
+mod output;
+mod stream;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract;
+use axum::response::{IntoResponse, Response};
+
+use crate::answer::Answer;
+use crate::conversation::{Prompt, ToolChoice, effort};
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::http::{Body, Client};
+use crate::options::Options;
+use crate::state::{State, Work};
+use crate::{sse, tools};
+use object::Object;
+use output::Output;
+
+pub async fn respond(
+    extract::State(state): extract::State<Arc<State>>,
+    Client(client): Client,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
+    let fields = Fields::of(&body)?;
+    refuse_others(&fields)?;
+    let options = options(&fields, &state)?;
+    let reasoning = fields.object("reasoning")?;
+    let effort_name = reasoning
+        .as_ref()
+        .map(|r| r.text("effort"))
+        .transpose()?
+        .flatten();
+    let mut prompt = Prompt {
+        tools: tools::functions(&fields)?,
+        effort: effort(effort_name, "reasoning.effort", state.effort)?,
+        ..Prompt::default()
+    };
+    let choice = tools::choice(&fields, &prompt.tools)?;
+    prompt
+        .instructions
+        .extend(fields.text("instructions")?.map(str::to_owned));
+    input::items(&fields, &mut prompt)?;
+    if let Some(text) = fields.object("text")? {
+        prompt
+            .instructions
+            .extend(tools::format_instructions(&text, "format")?);
+    }
+    let object = Object::new(&fields, &state, prompt.effort, &options)?;
+    let has_tools = choice != ToolChoice::None;
+    let beginnings = tools::beginnings(&choice, state.tokenizer)?;
+    let tokens = prompt.render(&state, &choice)?;
+    let asked = fields
+        .integer("max_output_tokens", 1..=i64::MAX)?
+        .map(|n| n as usize);
+    let max_new_tokens = match state.room(tokens.len(), asked, "input") {
+        Ok(room) => room,
+        // Clients of streams look for this error among the events.
+        Err(error) if options.stream && error.code == Some("context_length_exceeded") => {
+            return Ok(sse::response(|events| stream::fail(object, error, events)));
+        }
+        Err(error) => return Err(error),
+    };
+    let work = Work {
+        prompt: &tokens,
+        max_new_tokens,
+        stop_tokens: &state.stop_tokens,
+        beginnings: &beginnings,
+        options: &options,
+    };
+    let mut tickets = state.submit(client, &work).await?;
+    let Some(ticket) = tickets.pop() else {
+        return Err(ApiError::internal("No answer was begun."));
+    };
+    let (tokenizer, stop) = (state.tokenizer, options.stop_strings()?);
+    let mut answer = Answer::new(
+        ticket,
+        tokenizer,
+        &state.stop_tokens,
+        stop,
+        (tokens.len(), has_tools),
+    );
+    if options.stream {
+        return Ok(sse::response(|events| {
+            stream::run(state, object, answer, events)
+        }));
+    }
+    let mut output = Output::new(state.clone());
+    while let Some(pieces) = answer.next().await? {
+        pieces.into_iter().for_each(|piece| drop(output.add(piece)));
+    }
+    state.metrics.answered(&answer);
+    let cut = answer.finish_reason() == "length";
+    Ok(Json(object.finished(output.finish(cut), &answer, cut)).into_response())
+}
+
+fn options(fields: &Fields<'_>, state: &State) -> Result<Options, ApiError> {
+    let mut options = Options::of(fields, state)?;
+    options.n = 1;
+    options.stop.clear();
+    let include = fields.list("include")?.into_iter().flatten();
+    let asked = include
+        .filter(|what| **what == "message.output_text.logprobs")
+        .count()
+        > 0;
+    let top = fields.integer("top_logprobs", 0..=20)?.unwrap_or(0) as usize;
+    options.logprobs = asked.then_some(top);
+    Ok(options)
+}
+
+/// What would need a memory of earlier responses.
+fn refuse_others(fields: &Fields<'_>) -> Result<(), ApiError> {
+    if fields.get("previous_response_id").is_some() {
+        let message = "Responses are not stored: send the whole conversation as 'input'.";
+        return Err(ApiError::unsupported("previous_response_id", message));
+    }
+    match fields.flag("background")? {
+        Some(true) => Err(ApiError::unsupported(
+            "background",
+            "Responses are not made in the background.",
+        )),
+        _ => Ok(()),
+    }
+}
