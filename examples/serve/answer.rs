@@ -138,7 +138,11 @@ impl Answer {
             for event in self.stream.finish() {
                 self.read(event, &mut pieces);
             }
-            self.close(&mut pieces);
+            self.release(&mut pieces);
+            // A message that is cut off has no end.
+            if token.finish != Some(Finish::Length) {
+                self.close(&mut pieces);
+            }
             self.ticket = None;
         }
         pieces
@@ -196,12 +200,17 @@ impl Answer {
         }
     }
 
-    /// Ends the open message with what might have become a stop string.
-    fn close(&mut self, pieces: &mut Vec<Piece>) {
+    /// Shows what might have become a stop string.
+    fn release(&mut self, pieces: &mut Vec<Piece>) {
         if self.kind == Some(Kind::Answer) {
             let rest = self.stop.finish();
             self.show(rest, pieces);
         }
+    }
+
+    /// Ends the open message.
+    fn close(&mut self, pieces: &mut Vec<Piece>) {
+        self.release(pieces);
         if self.kind.take().is_some() {
             pieces.push(Piece::End);
         }

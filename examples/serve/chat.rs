@@ -29,6 +29,8 @@ pub struct Head {
     pub model: String,
     /// Whether reasoning is told.
     pub reasoning: bool,
+    /// Whether probabilities are told.
+    pub logprobs: bool,
 }
 
 pub async fn complete(
@@ -37,14 +39,16 @@ pub async fn complete(
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let fields = Fields::of(&body)?;
+    let model = state.model_of(&fields)?;
+    refuse_others(&fields)?;
+    let options = options(&fields, &state)?;
     let head = Head {
         id: state.id("chatcmpl-"),
         created: State::now(),
-        model: state.model_of(&fields)?,
+        model,
         reasoning: fields.flag("include_reasoning")?.unwrap_or(true),
+        logprobs: options.logprobs.is_some(),
     };
-    refuse_others(&fields)?;
-    let options = options(&fields, &state)?;
     let asked = asked_tokens(&fields)?;
     let mut prompt = Prompt {
         tools: tools::functions(&fields)?,

@@ -23,6 +23,7 @@ mod options;
 mod responses;
 mod sse;
 mod state;
+mod stored;
 #[path = "../support/terminal.rs"]
 mod terminal;
 mod tokens;
@@ -92,6 +93,10 @@ fn router(state: Arc<State>) -> Router {
             .route(&format!("{base}/chat/completions"), post(chat::complete))
             .route(&format!("{base}/completions"), post(completions::complete))
             .route(&format!("{base}/responses"), post(responses::respond))
+            .route(
+                &format!("{base}/responses/{{id}}"),
+                get(responses::stored).delete(responses::forget),
+            )
             .route(&format!("{base}/models"), get(models::list))
             .route(&format!("{base}/models/{{*name}}"), get(models::one));
     }

@@ -18,6 +18,7 @@ use crate::embedded;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::state::State;
+use crate::stored::Stored;
 
 pub struct Served {
     pub state: Arc<State>,
@@ -79,6 +80,7 @@ impl Served {
             api_key: args.api_key.clone().filter(|key| !key.is_empty()),
             created: State::now(),
             metrics: Metrics::new(),
+            stored: Stored::default(),
             stopping: AtomicBool::new(false),
             ids: AtomicU64::new(0),
         };

@@ -1,4 +1,4 @@
-//! `/v1/responses`, as Codex and OpenAI's clients speak it. Nothing is stored.
+//! `/v1/responses`, as Codex and OpenAI's clients speak it.
 
 mod input;
 mod object;
@@ -10,11 +10,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract;
 use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::conversation::{Prompt, ToolChoice, effort};
 use crate::error::ApiError;
-use crate::fields::Fields;
+use crate::fields::{Fields, wrong_type};
 use crate::http::{Body, Client};
 use crate::options::Options;
 use crate::state::{State, Work};
@@ -45,7 +46,8 @@ pub async fn respond(
     prompt
         .instructions
         .extend(fields.text("instructions")?.map(str::to_owned));
-    input::items(&fields, &mut prompt)?;
+    let items = conversation(&fields, &state)?;
+    input::items(&items, &mut prompt)?;
     if let Some(text) = fields.object("text")? {
         prompt
             .instructions
@@ -87,7 +89,7 @@ pub async fn respond(
     );
     if options.stream {
         return Ok(sse::response(|events| {
-            stream::run(state, object, answer, events)
+            stream::run(state, object, (answer, items), events)
         }));
     }
     let mut output = Output::new(state.clone());
@@ -95,8 +97,11 @@ pub async fn respond(
         pieces.into_iter().for_each(|piece| drop(output.add(piece)));
     }
     state.metrics.answered(&answer);
+    output.close();
     let cut = answer.finish_reason() == "length";
-    Ok(Json(object.finished(output.finish(cut), &answer, cut)).into_response())
+    let response = object.finished(output.items(), &answer, cut);
+    keep(&state, &response, items);
+    Ok(Json(response).into_response())
 }
 
 fn options(fields: &Fields<'_>, state: &State) -> Result<Options, ApiError> {
@@ -113,12 +118,67 @@ fn options(fields: &Fields<'_>, state: &State) -> Result<Options, ApiError> {
     Ok(options)
 }
 
-/// What would need a memory of earlier responses.
-fn refuse_others(fields: &Fields<'_>) -> Result<(), ApiError> {
-    if fields.get("previous_response_id").is_some() {
-        let message = "Responses are not stored: send the whole conversation as 'input'.";
-        return Err(ApiError::unsupported("previous_response_id", message));
+/// The items of an earlier response and of the input.
+fn conversation(fields: &Fields<'_>, state: &State) -> Result<Vec<Value>, ApiError> {
+    let mut items = match fields.text("previous_response_id")? {
+        None => Vec::new(),
+        Some(id) => state.stored.items(id).ok_or_else(|| {
+            let message = format!("Previous response with id '{id}' not found.");
+            ApiError::bad_request(
+                "previous_response_not_found",
+                "previous_response_id",
+                message,
+            )
+        })?,
+    };
+    match fields.required("input")? {
+        Value::String(text) => {
+            items.push(json!({"type": "message", "role": "user", "content": text}))
+        }
+        Value::Array(input) => items.extend(input.iter().cloned()),
+        other => return Err(wrong_type("input", "a string or an array of items", other)),
     }
+    Ok(items)
+}
+
+/// Keeps a response, unless the client does not want it.
+fn keep(state: &State, response: &Value, mut items: Vec<Value>) {
+    if response["store"] == true {
+        items.extend(response["output"].as_array().into_iter().flatten().cloned());
+        state.stored.keep(response, items);
+    }
+}
+
+pub async fn stored(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    state
+        .stored
+        .response(&id)
+        .map(Json)
+        .ok_or_else(|| no_response(&id))
+}
+
+pub async fn forget(
+    extract::State(state): extract::State<Arc<State>>,
+    extract::Path(id): extract::Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    match state.stored.forget(&id) {
+        true => Ok(Json(
+            json!({"id": id, "object": "response", "deleted": true}),
+        )),
+        false => Err(no_response(&id)),
+    }
+}
+
+fn no_response(id: &str) -> ApiError {
+    let message = format!("Response with id '{id}' not found.");
+    ApiError::new(axum::http::StatusCode::NOT_FOUND, None, message)
+}
+
+/// What is not offered.
+fn refuse_others(fields: &Fields<'_>) -> Result<(), ApiError> {
     match fields.flag("background")? {
         Some(true) => Err(ApiError::unsupported(
             "background",

@@ -12,6 +12,7 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::stored::Stored;
 
 pub struct State {
     pub engine: Engine,
@@ -33,6 +34,7 @@ pub struct State {
     pub api_key: Option<String>,
     pub created: u64,
     pub metrics: Metrics,
+    pub stored: Stored,
     pub stopping: AtomicBool,
     pub ids: AtomicU64,
 }

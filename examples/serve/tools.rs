@@ -167,7 +167,7 @@ pub fn format_instructions(fields: &Fields<'_>, key: &str) -> Result<Option<Stri
             let inner = format
                 .object("json_schema")?
                 .unwrap_or_else(|| format.clone());
-            let name = inner.required_text("name")?;
+            let name = inner.text("name")?.unwrap_or("response");
             let schema = inner.required("schema")?;
             if !schema.is_object() {
                 return Err(ApiError::value(
@@ -178,7 +178,7 @@ pub fn format_instructions(fields: &Fields<'_>, key: &str) -> Result<Option<Stri
             }
             if inner.flag("strict")? == Some(true) {
                 let message = "The format of answers is asked for, not enforced: 'strict' cannot be promised.";
-                return Err(ApiError::unsupported(inner.path("strict"), message));
+                return Err(ApiError::unsupported(fields.path(key), message));
             }
             Ok(Some(format!("# Response Formats\n\n## {name}\n\n{schema}")))
         }

@@ -18,7 +18,7 @@ struct Choice {
 }
 
 pub async fn collect(state: &State, head: &Head, answers: Vec<Answer>) -> Result<Value, ApiError> {
-    let (mut choices, mut total, mut asked) = (Vec::new(), Usage::default(), false);
+    let (mut choices, mut total) = (Vec::new(), Usage::default());
     for (index, mut answer) in answers.into_iter().enumerate() {
         let mut choice = Choice::default();
         let mut kind = None;
@@ -27,7 +27,6 @@ pub async fn collect(state: &State, head: &Head, answers: Vec<Answer>) -> Result
                 choice.add(piece, &mut kind);
             }
         }
-        asked |= !choice.tokens.is_empty();
         state.metrics.answered(&answer);
         total = Usage {
             prompt: answer.usage.prompt,
@@ -35,7 +34,7 @@ pub async fn collect(state: &State, head: &Head, answers: Vec<Answer>) -> Result
             completion: total.completion + answer.usage.completion,
             reasoning: total.reasoning + answer.usage.reasoning,
         };
-        choices.push(choice.to_json(index, head, (asked, answer.finish_reason()), state));
+        choices.push(choice.to_json(index, head, answer.finish_reason(), state));
     }
     Ok(json!({
         "id": head.id,
@@ -90,13 +89,7 @@ impl Choice {
         }
     }
 
-    fn to_json(
-        &self,
-        index: usize,
-        head: &Head,
-        (asked, finish): (bool, &str),
-        state: &State,
-    ) -> Value {
+    fn to_json(&self, index: usize, head: &Head, finish: &str, state: &State) -> Value {
         let has_calls = !self.calls.is_empty();
         let content = match self.content.is_empty() && has_calls {
             true => Value::Null,
@@ -123,7 +116,7 @@ impl Choice {
         json!({
             "index": index,
             "message": message,
-            "logprobs": logprobs(&self.tokens, asked),
+            "logprobs": logprobs(&self.tokens, head.logprobs),
             "finish_reason": finish,
         })
     }

@@ -20,7 +20,6 @@ struct Choice {
     calls: usize,
     /// Whether reasoning and content have begun: further messages are further lines.
     told: [bool; 2],
-    logprobs: bool,
 }
 
 pub async fn run(
@@ -107,7 +106,6 @@ impl Choice {
             kind: None,
             calls: 0,
             told: [false; 2],
-            logprobs: false,
         }
     }
 
@@ -138,8 +136,7 @@ impl Choice {
                 plain(json!({"tool_calls": [{"index": self.calls - 1, "function": function}]}))
             }
             (Piece::Text(text, tokens), _) => {
-                self.logprobs |= !tokens.is_empty();
-                vec![(json!({"content": text}), logprobs(&tokens, self.logprobs))]
+                vec![(json!({"content": text}), logprobs(&tokens, head.logprobs))]
             }
         }
     }

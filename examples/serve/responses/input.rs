@@ -5,20 +5,14 @@ use serde_json::Value;
 
 use crate::conversation::{Prompt, text_of, tool_call};
 use crate::error::ApiError;
-use crate::fields::{Fields, wrong_type};
+use crate::fields::Fields;
 
-/// Reads `input`: a text, or items.
-pub fn items(fields: &Fields<'_>, prompt: &mut Prompt) -> Result<(), ApiError> {
-    match fields.required("input")? {
-        Value::String(text) => prompt.messages.push(Message::user(text.as_str())),
-        Value::Array(items) => {
-            let mut thinking = None;
-            for (index, value) in items.iter().enumerate() {
-                let path = format!("input[{index}]");
-                item(&Fields::at(value, &path)?, prompt, &mut thinking)?;
-            }
-        }
-        other => return Err(wrong_type("input", "a string or an array of items", other)),
+/// Reads items, those of earlier responses first.
+pub fn items(items: &[Value], prompt: &mut Prompt) -> Result<(), ApiError> {
+    let mut thinking = None;
+    for (index, value) in items.iter().enumerate() {
+        let path = format!("input[{index}]");
+        item(&Fields::at(value, &path)?, prompt, &mut thinking)?;
     }
     match prompt
         .messages

@@ -68,13 +68,9 @@ impl Output {
         self.done.clone()
     }
 
-    /// All items; the last one is not whole if the answer was `cut`.
-    pub fn finish(mut self, cut: bool) -> Vec<Value> {
-        self.end(if cut { "incomplete" } else { "completed" });
-        if let Some(last) = self.done.last_mut().filter(|_| cut) {
-            last["status"] = json!("incomplete");
-        }
-        self.done
+    /// Ends the item that an answer leaves open which was cut off.
+    pub fn close(&mut self) -> Vec<Value> {
+        self.end("incomplete")
     }
 }
 

@@ -44,16 +44,21 @@ impl Numbered {
     }
 }
 
-pub async fn run(state: Arc<State>, object: Object, answer: Answer, events: Events) {
+pub async fn run(
+    state: Arc<State>,
+    object: Object,
+    (answer, items): (Answer, Vec<Value>),
+    events: Events,
+) {
     let mut events = Numbered { events, next: 0 };
     // A client that is gone has no use for the rest.
-    let _ = tell(&state, object, answer, &mut events).await;
+    let _ = tell(&state, object, (answer, items), &mut events).await;
 }
 
 async fn tell(
     state: &Arc<State>,
     object: Object,
-    mut answer: Answer,
+    (mut answer, items): (Answer, Vec<Value>),
     events: &mut Numbered,
 ) -> Result<(), Gone> {
     events.begin(&object).await?;
@@ -78,7 +83,11 @@ async fn tell(
     } else {
         "response.completed"
     };
-    let response = object.finished(output.finish(cut), &answer, cut);
+    for event in output.close() {
+        events.send(event).await?;
+    }
+    let response = object.finished(output.items(), &answer, cut);
+    super::keep(state, &response, items);
     events
         .send(json!({"type": kind, "response": response}))
         .await
