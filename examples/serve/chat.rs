@@ -130,8 +130,8 @@ fn refuse_others(fields: &Fields<'_>) -> Result<(), ApiError> {
             ));
         }
     }
-    let modalities = fields.list("modalities")?.into_iter().flatten();
-    let other = modalities.filter(|kind| **kind != "text").next();
+    let mut modalities = fields.list("modalities")?.into_iter().flatten();
+    let other = modalities.find(|kind| **kind != "text");
     match other.or(fields.get("audio")) {
         None => Ok(()),
         Some(found) => Err(ApiError::value("modalities", "text", found)),

@@ -96,10 +96,10 @@ fn trained(run: &Path) -> Result<PathBuf> {
         .into_iter()
         .flatten()
         .filter_map(|stage| stage.get("name")?.as_str());
-    let dirs = names
+    let mut dirs = names
         .map(|name| run.join(name))
         .filter(|dir| dir.join("config.json").exists());
-    match dirs.last() {
+    match dirs.next_back() {
         Some(dir) => Ok(dir),
         None => bail!(
             "{}: no stage of this run has written a checkpoint",

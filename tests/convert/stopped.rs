@@ -139,7 +139,7 @@ fn a_source_that_changes_is_noticed() {
         }
         ControlFlow::Continue(())
     });
-    let error = result.err().expect("noticed");
+    let error = result.expect_err("noticed");
     assert!(matches!(error, GptOssError::FileChanged { .. }), "{error}");
     assert!(!out.exists());
 }

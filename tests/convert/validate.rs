@@ -124,10 +124,9 @@ fn what_is_wrong_with_weights_is_listed() {
     });
     assert_eq!(errors(&report).len(), 1, "{:?}", report.findings);
     assert!(errors(&report)[0].contains(scales) && errors(&report)[0].contains("1 block"));
-    let matrix = report.content.as_ref().unwrap().matrices.iter();
-    let matrix = matrix
-        .filter(|m| m.path.contains("layers.0.mlp.experts.gate_up"))
-        .last()
+    let mut matrices = report.content.as_ref().unwrap().matrices.iter();
+    let matrix = matrices
+        .find(|m| m.path == "layers.0.mlp.experts.gate_up_proj")
         .unwrap();
     assert_eq!(matrix.zero_experts, [3]);
     assert_eq!(matrix.saturated_blocks, 2);
