@@ -13,12 +13,12 @@ pub fn read_rate(reader: &CheckpointReader) -> f64 {
         .tensor_names()
         .filter(|name| name.ends_with("_blocks"))
         .collect();
-    let parts: Vec<&[u8]> = names
-        .iter()
-        .take(8)
+    let tensors = names.iter().take(8);
+    let tensors: Vec<_> = tensors
         .filter_map(|name| Some(reader.raw(name).ok()?.bytes))
-        .flat_map(|bytes| bytes.chunks(1 << 20))
         .collect();
+    let parts = tensors.iter().flat_map(|bytes| bytes.chunks(1 << 20));
+    let parts: Vec<&[u8]> = parts.collect();
     let n_bytes: usize = parts.iter().map(|part| part.len()).sum();
     let read = || {
         let start = Instant::now();
