@@ -13,6 +13,7 @@ use burn_gpt_oss::{CheckpointProgress, Engine, ValidationReport, Verdict, valida
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 
 use terminal::{fail, say};
 
@@ -89,21 +90,32 @@ fn engines_load(args: &Args, report: &ValidationReport) -> bool {
 fn trained(run: &Path) -> Result<PathBuf> {
     let path = run.join("recipe.json");
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let recipe: serde_json::Value =
-        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    let stages = recipe.get("stages").and_then(serde_json::Value::as_array);
-    let names = stages
-        .into_iter()
-        .flatten()
-        .filter_map(|stage| stage.get("name")?.as_str());
-    let mut dirs = names
-        .map(|name| run.join(name))
-        .filter(|dir| dir.join("config.json").exists());
+    let recipe: Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let stages = recipe.get("stages");
+    let names = match stages {
+        Some(Value::Object(stages)) => stages.keys().cloned().collect(),
+        Some(Value::Array(stages)) => {
+            let name = |stage: &Value| Some(stage.get("name")?.as_str()?.to_owned());
+            stages.iter().filter_map(name).collect()
+        }
+        _ => Vec::new(),
+    };
+    let dirs = names.iter().map(|name| run.join(name));
+    let mut dirs = dirs.filter(|dir| is_quantized(dir));
     match dirs.next_back() {
         Some(dir) => Ok(dir),
         None => bail!(
-            "{}: no stage of this run has written a checkpoint",
+            "{}: no stage of this run has written quantized weights",
             run.display()
         ),
     }
+}
+
+/// Whether a directory holds packed weights.
+fn is_quantized(dir: &Path) -> bool {
+    let text = std::fs::read_to_string(dir.join("config.json")).unwrap_or_default();
+    let config: Value = serde_json::from_str(&text).unwrap_or_default();
+    config
+        .get("quantization_config")
+        .is_some_and(Value::is_object)
 }
