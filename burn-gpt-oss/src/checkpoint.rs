@@ -2,6 +2,7 @@
 //! without an index, experts in MXFP4 or BF16.
 
 mod card;
+mod checks;
 mod companions;
 mod convert;
 mod dialect;

@@ -234,6 +234,28 @@ pub enum GptOssError {
         /// The directory.
         path: PathBuf,
     },
+    /// A directory that would be replaced holds another directory.
+    #[error(
+        "{}: holds the directory `{inner}`, which would be lost; move it away, or choose another output directory",
+        path.display()
+    )]
+    OutputHoldsDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// The directory in it.
+        inner: String,
+    },
+    /// What would be replaced is what is read.
+    #[error(
+        "{}: is, or holds, the source {}; choose another output directory",
+        path.display(), source_dir.display()
+    )]
+    OutputIsSource {
+        /// The output directory.
+        path: PathBuf,
+        /// The directory that is read.
+        source_dir: PathBuf,
+    },
     /// The output path is a file or a link.
     #[error("{}: is a file or a link; give a directory", path.display())]
     OutputNotADirectory {

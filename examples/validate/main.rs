@@ -71,7 +71,11 @@ fn run(args: &Args) -> Result<bool> {
     let report = validate_checkpoint(&args.path, against.as_deref(), show)?;
     bar.finish_and_clear();
     match args.json {
-        true => say(serde_json::to_string_pretty(&report)?),
+        true => {
+            let mut json = serde_json::to_value(&report)?;
+            json["sound"] = report.is_sound().into();
+            say(format!("{json:#}"));
+        }
         false => say(page::text(&report, std::io::stdout().is_terminal())),
     }
     Ok(report.is_sound() && engines_load(args, &report))

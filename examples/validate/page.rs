@@ -34,10 +34,8 @@ pub fn text(report: &ValidationReport, colour: bool) -> String {
                 Severity::Warning => paint.yellow("warning"),
                 Severity::Note => "note".into(),
             };
-            lines.push(visible(&format!(
-                "{word}: {}: {}",
-                finding.subject, finding.message
-            )));
+            let text = format!("{}: {}", finding.subject, finding.message);
+            lines.push(format!("{word}: {}", visible(&text)));
         }
         if let Some(more @ 1..) = found.len().checked_sub(LISTED) {
             lines.push(format!("... and {more} more; --json lists all"));
@@ -47,6 +45,7 @@ pub fn text(report: &ValidationReport, colour: bool) -> String {
     for verdict in &report.engines {
         let word = match verdict.verdict {
             Verdict::Loads => paint.green("loads"),
+            Verdict::Depends => paint.yellow("some revisions load it"),
             Verdict::Differs => paint.yellow("loads, but computes something else"),
             Verdict::Noise => paint.red("loads without an error, and answers with noise"),
             Verdict::Refuses => paint.red("refuses"),
@@ -55,6 +54,9 @@ pub fn text(report: &ValidationReport, colour: bool) -> String {
         lines.push(format!("{name:<38} {word}"));
         for reason in verdict.reasons.iter().take(LISTED) {
             lines.push(visible(&format!("    {reason}")));
+        }
+        if let Some(more @ 1..) = verdict.reasons.len().checked_sub(LISTED) {
+            lines.push(format!("    ... and {more} more; --json lists all"));
         }
     }
     lines.push(String::new());
@@ -94,6 +96,8 @@ fn of_comparison(comparison: &Comparison, paint: &Paint) -> Vec<String> {
         weights,
         different,
         differing,
+        missing,
+        keys,
     } = comparison;
     if comparison.is_equal() {
         let equal = format!(
@@ -108,6 +112,15 @@ fn of_comparison(comparison: &Comparison, paint: &Paint) -> Vec<String> {
             "    {}: {} weights, the first at {}",
             difference.parameter, difference.weights, difference.first
         ));
+    }
+    for path in missing.iter().take(LISTED) {
+        lines.push(visible(&format!("    only one of the two has {path}")));
+    }
+    if !keys.is_empty() {
+        lines.push(visible(&format!(
+            "    other configuration: {}",
+            keys.join(", ")
+        )));
     }
     lines
 }

@@ -144,14 +144,27 @@ pub(super) fn of_conversion(source: &CheckpointReader, report: &ConvertReport) -
             true => Vec::new(),
             false => vec![("To know".into(), notes)],
         },
-        reproduction: vec![format!(
-            "cargo run --release --example convert -- {} --to {} --out {}",
-            name(source.dir()),
-            report.target,
-            name(&report.dir)
-        )],
+        reproduction: vec![command(source, report)],
     };
     card.to_markdown(report.target)
+}
+
+/// The command line of a conversion.
+fn command(source: &CheckpointReader, report: &ConvertReport) -> String {
+    let quoted = |dir: &std::path::Path| {
+        let name = dir.file_name().unwrap_or_default();
+        format!("'{}'", name.to_string_lossy().replace('\'', "'\\''"))
+    };
+    let rule = report.scheme.filter(|_| source.form().scheme().is_none());
+    let rule = rule.and_then(|scheme| serde_json::to_value(scheme).ok());
+    let rule = rule.and_then(|scheme| Some(scheme.get("scale_rule")?.as_str()?.to_owned()));
+    let rule = rule.map_or(String::new(), |rule| format!(" --scale-rule {rule}"));
+    format!(
+        "cargo run --release --example convert -- {} --to {} --out {}{rule}",
+        quoted(source.dir()),
+        report.target,
+        quoted(&report.dir)
+    )
 }
 
 fn form_of(target: ConvertTarget) -> &'static str {

@@ -55,6 +55,16 @@ impl Companions {
         Ok(())
     }
 
+    /// What tells these files from others.
+    pub(super) fn identity(&self) -> Vec<String> {
+        let of_file = |companion: &Companion| {
+            let metadata = companion.file.metadata();
+            let known = metadata.map(|found| (found.len(), found.modified().ok()));
+            format!("{} {known:?}", companion.name)
+        };
+        self.0.iter().map(of_file).collect()
+    }
+
     /// The text of one of them.
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, GptOssError> {
         let Some(companion) = self.0.iter().find(|companion| companion.name == name) else {

@@ -53,7 +53,7 @@ pub struct ConvertReport {
     pub bytes: u64,
     /// Files of weights that an interrupted conversion had completed.
     pub resumed: usize,
-    /// Of blocks that were cast from MXFP4 to NVFP4, how many are exact; resumed files are not counted.
+    /// Of blocks that were cast from MXFP4 to NVFP4, how many are exact.
     pub cast: Option<CastReport>,
     /// The scheme that other matrices were rounded with.
     pub scheme: Option<Fp4Scheme>,
@@ -118,10 +118,11 @@ impl<'a> Converter<'a> {
     ) -> Result<ConvertReport, GptOssError> {
         let dir = dir.as_ref();
         metadata::check(self.source, self.target)?;
+        self.check_place(dir)?;
         let tensors = output::plan(self.source, self.target)?;
         let mut work = WorkDirectory::open(dir, self.identity(), self.overwrite)?;
         let mut run = Run {
-            encoder: Encoder::new(self.source, self.target, self.scheme),
+            encoder: Encoder::new(self.source, self.target, self.scheme, work.totals()),
             progress: Counted {
                 report: progress,
                 done: 0,
@@ -170,6 +171,25 @@ impl<'a> Converter<'a> {
         report.files = work.files();
         work.commit()?;
         Ok(report)
+    }
+
+    /// Fails if the output would take the place of what is read.
+    fn check_place(&self, dir: &Path) -> Result<(), GptOssError> {
+        let Ok(place) = dir.canonicalize() else {
+            return Ok(());
+        };
+        let inside = |path: &Path| {
+            path.canonicalize()
+                .is_ok_and(|path| path.starts_with(&place))
+        };
+        let files = self.source.paths().chain([self.source.dir()]);
+        match files.filter(|path| inside(path)).count() {
+            0 => Ok(()),
+            _ => Err(GptOssError::OutputIsSource {
+                path: dir.to_path_buf(),
+                source_dir: self.source.dir().to_path_buf(),
+            }),
+        }
     }
 
     fn identity(&self) -> Value {
@@ -246,7 +266,8 @@ impl<P: FnMut(CheckpointProgress<'_>) -> ControlFlow<()>> Run<'_, P> {
             let padding = file.len().next_multiple_of(alignment) - file.len();
             file.write(&vec![0; padding as usize])?;
         }
-        work.finish(file.finish()?)
+        let file = file.finish()?;
+        work.finish(file, self.encoder.totals())
     }
 }
 

@@ -73,8 +73,8 @@ pub(super) fn locate(
     let dialect = Dialect::of(locations.keys().map(String::as_str));
     let tensors = match dialect {
         Dialect::Transformers => tensors,
-        Dialect::Original => original::locate(config, tensors),
-        Dialect::PerExpert => per_expert::locate(config, tensors, mapped)?,
+        Dialect::Original => original::locate(config, tensors, dir)?,
+        Dialect::PerExpert => per_expert::locate(config, tensors, mapped, dir)?,
     };
     Ok((dialect, tensors))
 }

@@ -126,6 +126,20 @@ impl CheckpointForm {
         }
     }
 
+    /// Whether a byte of its scales is zero.
+    pub(super) fn is_zero_scale(self, byte: u8) -> bool {
+        matches!(self, Self::Nvfp4 | Self::Nvfp4W4A4) && byte & 0x7f == 0
+    }
+
+    /// Whether codes times this scale may be beyond float32.
+    pub(super) fn may_overflow(self, byte: u8) -> bool {
+        match self {
+            Self::Mxfp4 => byte >= e8m0::NAN - 2,
+            // The global scale decides: matrices whose values overflow are found by it.
+            _ => false,
+        }
+    }
+
     /// Whether a byte of its scales is the largest one. In NVFP4 the block with the largest weight has it.
     pub(super) fn is_largest_scale(self, byte: u8) -> bool {
         self == Self::Mxfp4 && byte == e8m0::NAN - 1

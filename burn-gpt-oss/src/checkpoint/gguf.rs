@@ -28,6 +28,11 @@ pub(super) struct Header {
     pub notes: Vec<String>,
 }
 
+/// The keys that a model's file has, but for those of the tokenizer.
+pub(super) fn model_keys(source: &CheckpointReader) -> Vec<(String, GgufValue)> {
+    metadata::of_model(source, &mut Vec::new())
+}
+
 /// The header for these tensors, whose order is that of the file.
 pub(super) fn header(
     source: &CheckpointReader,

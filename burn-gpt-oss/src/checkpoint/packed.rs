@@ -120,14 +120,17 @@ impl CheckpointReader {
         Ok(tensor)
     }
 
-    /// Fails at the first block scale that means NaN.
-    fn check_scales(&self, spec: &TensorSpec, scales: &[u8]) -> Result<(), GptOssError> {
+    /// Fails at the first block scale that means NaN; `scales` may be those of some experts.
+    pub(super) fn check_scales(&self, spec: &TensorSpec, scales: &[u8]) -> Result<(), GptOssError> {
         let form = self.form_of(spec);
         let Some(index) = scales.iter().position(|byte| form.is_nan_scale(*byte)) else {
             return Ok(());
         };
         let tensor = self.name_of(spec, Part::Scales)?;
-        let blocks = scales.len() / (spec.shape[0] * spec.shape[2]);
+        let blocks = match form.scheme() {
+            Some(scheme) => spec.shape[1] / scheme.block_size(),
+            None => 1,
+        };
         let row = index / blocks;
         Err(GptOssError::NonFiniteWeight {
             path: self.file_of(&tensor),

@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -25,10 +25,10 @@ use crate::error::GptOssError;
 pub struct CheckpointReader {
     dir: PathBuf,
     config: GptOssConfig,
-    specs: Vec<TensorSpec>,
+    pub(super) specs: Vec<TensorSpec>,
     files: Vec<MappedFile>,
     dialect: Dialect,
-    tensors: BTreeMap<String, Located>,
+    pub(super) tensors: BTreeMap<String, Located>,
     companions: Companions,
 }
 
@@ -77,6 +77,11 @@ impl CheckpointReader {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The files of weights.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
     }
 
     /// The architecture.
@@ -158,7 +163,8 @@ impl CheckpointReader {
             ])
         };
         let files: Vec<Value> = self.files.iter().map(of_file).collect();
-        json!({"files": files, "config": self.config.to_json()})
+        let companions = self.companions.identity();
+        json!({"files": files, "config": self.config.to_json(), "companions": companions})
     }
 
     /// Companions such as the tokenizer: the text of one, if it was there when the checkpoint was opened.
@@ -262,7 +268,7 @@ impl CheckpointReader {
         file.map_or_else(|| self.dir.clone(), |file| self.files[file].path.clone())
     }
 
-    fn find(&self, name: &str) -> Result<&Located, GptOssError> {
+    pub(super) fn find(&self, name: &str) -> Result<&Located, GptOssError> {
         self.tensors.get(name).ok_or_else(|| self.missing(name))
     }
 
@@ -273,68 +279,4 @@ impl CheckpointReader {
             hint: "the checkpoint is incomplete or config.json belongs to another model".into(),
         }
     }
-
-    /// Every name, shape and element type that is not what the configuration calls for.
-    pub(super) fn problems(&self) -> Vec<GptOssError> {
-        let (mut problems, mut known) = (Vec::new(), BTreeSet::new());
-        for spec in &self.specs {
-            let stored = match self.stored(spec) {
-                Ok(stored) => stored,
-                Err(problem) => {
-                    problems.push(problem);
-                    continue;
-                }
-            };
-            for stored in stored {
-                problems.extend(self.problem_of(&stored));
-                known.insert(stored.name);
-            }
-        }
-        let names = self.tensors.keys();
-        let unknown: Vec<_> = names
-            .filter(|name| !known.contains(*name))
-            .cloned()
-            .collect();
-        if !unknown.is_empty() {
-            problems.push(GptOssError::UnexpectedTensors {
-                path: self.dir.clone(),
-                tensors: unknown,
-            });
-        }
-        problems
-    }
-
-    fn problem_of(&self, stored: &StoredTensor) -> Option<GptOssError> {
-        let found = match self.find(&stored.name) {
-            Ok(found) => found,
-            Err(problem) => return Some(problem),
-        };
-        if !stored.has_shape(&found.shape, self.config.num_local_experts) {
-            return Some(GptOssError::Shape {
-                path: self.file_of(&stored.name),
-                tensor: stored.name.clone(),
-                expected: stored.shape.clone(),
-                found: found.shape.clone(),
-            });
-        }
-        check_dtype(stored, found.dtype, || self.file_of(&stored.name)).err()
-    }
-}
-
-fn check_dtype(
-    stored: &StoredTensor,
-    found: Dtype,
-    path: impl Fn() -> PathBuf,
-) -> Result<(), GptOssError> {
-    let readable = stored.readable();
-    if readable.contains(&found) {
-        return Ok(());
-    }
-    let names: Vec<String> = readable.iter().map(|dtype| format!("{dtype:?}")).collect();
-    Err(GptOssError::Dtype {
-        path: path(),
-        tensor: stored.name.clone(),
-        expected: names.join(" or "),
-        found: format!("{found:?}"),
-    })
 }

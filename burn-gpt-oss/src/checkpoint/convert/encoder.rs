@@ -1,10 +1,11 @@
 //! The bytes of the tensors of a target, in pieces of some megabytes.
 
+mod dense;
 mod experts;
+mod rows;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use burn_fp4::layout::{compressed_tensors, ggml, modelopt};
 use burn_fp4::{CastReport, Fp4Scheme, PackedFp4};
@@ -12,19 +13,18 @@ use safetensors::Dtype;
 
 use super::ConvertTarget;
 use super::output::{Content, Element, OutputTensor};
+use super::work_directory::Totals;
 use crate::checkpoint::dialect::projection::Rows;
-use crate::checkpoint::elements::{bytes_of_bf16, decode, encode_bf16, first_overflow};
 use crate::checkpoint::form::Part;
 use crate::checkpoint::{CheckpointReader, TensorSpec};
 use crate::error::GptOssError;
+use rows::{chunks, rows_of_packed};
 
 /// Codes and scales of some experts.
 type Packed<'a> = PackedFp4<Cow<'a, [u8]>>;
 
 /// Bytes that are copied at once.
 const PIECE: usize = 8 << 20;
-/// Elements that are converted at once, at least one expert.
-const ELEMENTS: usize = 24 << 20;
 
 /// Where the pieces go.
 pub(super) type Sink<'s> = dyn FnMut(&[u8]) -> Result<(), GptOssError> + 's;
@@ -52,6 +52,7 @@ impl<'a> Encoder<'a> {
         source: &'a CheckpointReader,
         target: ConvertTarget,
         scheme: Option<Fp4Scheme>,
+        totals: Totals,
     ) -> Self {
         Self {
             source,
@@ -60,8 +61,22 @@ impl<'a> Encoder<'a> {
             globals: BTreeMap::new(),
             scales: BTreeMap::new(),
             last: None,
-            cast: None,
-            rounded: Vec::new(),
+            cast: totals.cast.map(|[n_blocks, n_exact, n_changed]| {
+                let mut cast = CastReport::default();
+                (cast.n_blocks, cast.n_exact, cast.n_changed) = (n_blocks, n_exact, n_changed);
+                cast
+            }),
+            rounded: totals.rounded,
+        }
+    }
+
+    /// What was counted so far.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            cast: self
+                .cast
+                .map(|cast| [cast.n_blocks, cast.n_exact, cast.n_changed]),
+            rounded: self.rounded.clone(),
         }
     }
 
@@ -110,72 +125,6 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// A tensor that no form packs.
-    fn dense(
-        &mut self,
-        name: &str,
-        element: Element,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), GptOssError> {
-        let raw = self.source.raw(name)?;
-        if element == Element::Safetensors(raw.dtype) {
-            return raw.bytes.chunks(PIECE).try_for_each(sink);
-        }
-        if element != Element::Safetensors(Dtype::F32) {
-            self.rounded.push(name.to_owned());
-        }
-        for piece in raw.bytes.chunks(PIECE) {
-            sink(&self.floats(name, raw.dtype, piece, element)?)?;
-        }
-        Ok(())
-    }
-
-    /// Floats of one type as those of another.
-    fn floats(
-        &self,
-        name: &str,
-        dtype: Dtype,
-        bytes: &[u8],
-        element: Element,
-    ) -> Result<Vec<u8>, GptOssError> {
-        let values = decode::<f32>(dtype, bytes).ok_or_else(|| self.no_float(name, dtype))?;
-        if element == Element::Safetensors(Dtype::F32) {
-            return Ok(values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect());
-        }
-        match first_overflow(&values) {
-            None => Ok(encode_bf16(&values)),
-            Some(index) => Err(GptOssError::NonFinite {
-                tensor: name.to_owned(),
-                index,
-                value: values[index],
-            }),
-        }
-    }
-
-    fn biases(
-        &mut self,
-        name: &str,
-        (rows, expert): (Rows, Option<usize>),
-        element: Element,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), GptOssError> {
-        let dtype = self.source.dtype_of(name)?;
-        let experts = self.source.shape_of(name)?[0];
-        let experts = expert.map_or(0..experts, |expert| expert..expert + 1);
-        for expert in experts {
-            let bytes = self.source.raw_of(name, expert..expert + 1)?;
-            let bytes = rows_of(&bytes, dtype.bitsize() / 8, rows);
-            match element == Element::Safetensors(dtype) {
-                true => sink(&bytes)?,
-                false => sink(&self.floats(name, dtype, &bytes, element)?)?,
-            }
-        }
-        Ok(())
-    }
-
     /// A part of a matrix, of all experts.
     fn all_experts(
         &mut self,
@@ -191,7 +140,7 @@ impl<'a> Encoder<'a> {
                 let is_nvfp4 = |scheme| matches!(scheme, Fp4Scheme::Nvfp4 { .. });
                 let global = match self.source.form_of(spec).scheme().is_some_and(is_nvfp4) {
                     true => self.source.global_scales(spec)?.data,
-                    false => self.packed(index, 0..1)?.global_scales().to_vec(),
+                    false => vec![self.global_scale(index)?],
                 };
                 return global
                     .iter()
@@ -284,68 +233,4 @@ impl<'a> Encoder<'a> {
             found: format!("{dtype:?}"),
         }
     }
-
-    /// Dense experts in BF16.
-    fn dense_experts(
-        &mut self,
-        index: usize,
-        experts: Range<usize>,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), GptOssError> {
-        let spec = self.spec(index);
-        if self.source.is_packed(spec) {
-            let values = self.decoded_bf16(spec, experts)?;
-            let bytes = bytes_of_bf16(&values);
-            return bytes.chunks(PIECE).try_for_each(sink);
-        }
-        let (name, bf16) = (&spec.name, Element::Safetensors(Dtype::BF16));
-        let dtype = self.source.dtype_of(name)?;
-        let bytes = self.source.raw_of(name, experts.clone())?;
-        if dtype == Dtype::BF16 {
-            return bytes.chunks(PIECE).try_for_each(sink);
-        }
-        if experts.start == 0 {
-            self.rounded.push(name.clone());
-        }
-        sink(&self.floats(name, dtype, &bytes, bf16)?)
-    }
-}
-
-/// Ranges of experts that are converted together.
-fn chunks(spec: &TensorSpec) -> impl Iterator<Item = Range<usize>> {
-    let (experts, of_one) = (spec.shape[0], spec.shape[1] * spec.shape[2]);
-    let step = (ELEMENTS / of_one.max(1)).max(1);
-    let starts = (0..experts).step_by(step);
-    starts.map(move |start| start..(start + step).min(experts))
-}
-
-/// Every second row of a matrix, or all.
-fn rows_of(bytes: &[u8], row_bytes: usize, rows: Rows) -> Cow<'_, [u8]> {
-    let skip = match rows {
-        Rows::All => return Cow::Borrowed(bytes),
-        Rows::Gate => 0,
-        Rows::Up => 1,
-    };
-    let rows = bytes.chunks_exact(row_bytes.max(1)).skip(skip).step_by(2);
-    let mut half = Vec::with_capacity(bytes.len() / 2);
-    rows.for_each(|row| half.extend_from_slice(row));
-    Cow::Owned(half)
-}
-
-/// Every second row of the matrices of some experts.
-fn rows_of_packed<'p, S: AsRef<[u8]>>(
-    packed: &'p PackedFp4<S>,
-    rows: Rows,
-    spec: &TensorSpec,
-) -> Result<PackedFp4<Cow<'p, [u8]>>, GptOssError> {
-    let (scheme, mut shape) = (packed.scheme(), packed.shape().to_vec());
-    let n_rows = shape[0] * shape[1];
-    let part = |bytes: &'p [u8]| rows_of(bytes, bytes.len() / n_rows.max(1), rows);
-    if rows != Rows::All {
-        shape[1] /= 2;
-    }
-    let (codes, scales) = (part(packed.codes()), part(packed.scales()));
-    let global = packed.global_scales().to_vec();
-    PackedFp4::from_parts_with_global(scheme, shape, codes, scales, global)
-        .map_err(GptOssError::fp4(&spec.name))
 }

@@ -15,6 +15,11 @@ pub(super) fn check(source: &CheckpointReader, target: ConvertTarget) -> Result<
     let config = source.config();
     let implied = [
         (
+            "max_position_embeddings",
+            config.max_position_embeddings as f64
+                == config.rope.factor * config.rope.original_max_position_embeddings as f64,
+        ),
+        (
             "layer_types",
             config.layer_types == alternating_layers(config.num_hidden_layers),
         ),
@@ -29,7 +34,7 @@ pub(super) fn check(source: &CheckpointReader, target: ConvertTarget) -> Result<
     let implied = match target {
         ConvertTarget::Original => &implied[..],
         // It has keys for the others.
-        ConvertTarget::Gguf => &implied[2..4],
+        ConvertTarget::Gguf => &implied[3..5],
         _ => &[],
     };
     let different = implied.iter().find(|(_, same)| !same);

@@ -48,6 +48,17 @@ pub(super) fn hex(digest: &[u8]) -> String {
 struct State {
     identity: Value,
     files: BTreeMap<String, ConvertedFile>,
+    /// What the encoder had counted when the last of them was complete.
+    totals: Totals,
+}
+
+/// What a conversion counts, over all of its runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Totals {
+    /// Blocks that were cast to NVFP4, those that are exact, and those that changed.
+    pub cast: Option<[usize; 3]>,
+    /// Tensors that were rounded to BF16.
+    pub rounded: Vec<String>,
 }
 
 pub(super) struct WorkDirectory {
@@ -62,18 +73,34 @@ pub(super) struct WorkDirectory {
 impl WorkDirectory {
     /// Opens the directory of an interrupted conversion with this identity, or a new one in place of another.
     pub fn open(target: &Path, identity: Value, overwrite: bool) -> Result<Self, GptOssError> {
+        let Some(name) = target.file_name().map(|name| name.to_string_lossy()) else {
+            return Err(GptOssError::Setting {
+                key: "output directory".into(),
+                expected: "a directory with a name of its own".into(),
+                found: target.display().to_string(),
+            });
+        };
         OutputDirectory::check(target, overwrite)?;
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        holds_files_alone(target)?;
         let dir = parent_of(target).join(format!(".{name}.converting"));
+        // A link would lead somewhere else.
+        if dir.symlink_metadata().is_ok_and(|found| !found.is_dir()) {
+            return Err(GptOssError::OutputNotADirectory { path: dir });
+        }
         std::fs::create_dir_all(&dir).map_err(GptOssError::io(&dir, "create directory"))?;
         let lock = lock(&dir, &name)?;
-        let state = read_state(&dir).filter(|state| state.identity == identity);
-        let state = match state {
+        let known = read_state(&dir);
+        if known.is_none() && !is_empty(&dir)? {
+            return Err(GptOssError::OutputExists { path: dir });
+        }
+        let state = match known.filter(|state| state.identity == identity) {
             Some(state) => state,
             None => {
                 clear(&dir)?;
-                let files = BTreeMap::new();
-                State { identity, files }
+                State {
+                    identity,
+                    ..State::default()
+                }
             }
         };
         let work = Self {
@@ -103,9 +130,15 @@ impl WorkDirectory {
         self.state.files.values().cloned().collect()
     }
 
+    /// What was counted when the last complete file was.
+    pub fn totals(&self) -> Totals {
+        self.state.totals.clone()
+    }
+
     /// Remembers a file, once it is on the disk.
-    pub fn finish(&mut self, file: ConvertedFile) -> Result<(), GptOssError> {
+    pub fn finish(&mut self, file: ConvertedFile, totals: Totals) -> Result<(), GptOssError> {
         sync(&self.path(&file.name))?;
+        self.state.totals = totals;
         self.state.files.insert(file.name.clone(), file);
         self.write_state()
     }
@@ -131,9 +164,9 @@ impl WorkDirectory {
         let manifest = self.path(MANIFEST);
         std::fs::write(&manifest, lines.collect::<String>())
             .map_err(GptOssError::io(&manifest, "write"))?;
-        let state = self.path(STATE);
-        std::fs::remove_file(&state).map_err(GptOssError::io(&state, "remove"))?;
         put_in_place(&self.dir, &self.target, self.overwrite)?;
+        // Until here another run could go on from it.
+        let _ = std::fs::remove_file(self.target.join(STATE));
         let _ = std::fs::remove_file(lock_path(&self.dir));
         Ok(())
     }
@@ -165,7 +198,12 @@ fn lock_path(dir: &Path) -> PathBuf {
 
 fn lock(dir: &Path, name: &str) -> Result<File, GptOssError> {
     let path = lock_path(dir);
-    let file = File::create(&path).map_err(GptOssError::io(&path, "create"))?;
+    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(GptOssError::OutputExists { path });
+    }
+    let mut options = File::options();
+    let file = options.create(true).write(true).truncate(false).open(&path);
+    let file = file.map_err(GptOssError::io(&path, "create"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(GptOssError::Unsupported {
@@ -174,6 +212,24 @@ fn lock(dir: &Path, name: &str) -> Result<File, GptOssError> {
         }),
         Err(TryLockError::Error(error)) => Err(GptOssError::io(&path, "lock")(error)),
     }
+}
+
+/// Fails at a directory in a directory that would be replaced: no conversion has written it.
+fn holds_files_alone(target: &Path) -> Result<(), GptOssError> {
+    let entries = std::fs::read_dir(target).into_iter().flatten().flatten();
+    let mut inner = entries.filter(|entry| entry.path().is_dir());
+    match inner.next() {
+        None => Ok(()),
+        Some(inner) => Err(GptOssError::OutputHoldsDirectory {
+            path: target.to_path_buf(),
+            inner: inner.file_name().to_string_lossy().into_owned(),
+        }),
+    }
+}
+
+fn is_empty(dir: &Path) -> Result<bool, GptOssError> {
+    let mut entries = std::fs::read_dir(dir).map_err(GptOssError::io(dir, "list"))?;
+    Ok(entries.next().is_none())
 }
 
 fn clear(dir: &Path) -> Result<(), GptOssError> {

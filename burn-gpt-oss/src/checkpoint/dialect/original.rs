@@ -1,10 +1,13 @@
 //! OpenAI's names. One table serves reading and writing: a tensor there is one here, or several in a row.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::Located;
+use super::per_expert::twice;
 use crate::checkpoint::located::{Extent, Gathered, Place};
 use crate::config::GptOssConfig;
+use crate::error::GptOssError;
 
 /// A tensor of the `original/` folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +88,8 @@ pub(in crate::checkpoint) fn tensors(config: &GptOssConfig) -> Vec<Original> {
 pub(super) fn locate(
     config: &GptOssConfig,
     mut found: BTreeMap<String, Located>,
-) -> BTreeMap<String, Located> {
+    dir: &Path,
+) -> Result<BTreeMap<String, Located>, GptOssError> {
     let mut located = BTreeMap::new();
     for Original { name, parts } in tensors(config) {
         let total: usize = parts.iter().map(|(_, rows)| rows).sum();
@@ -115,8 +119,12 @@ pub(super) fn locate(
             }
         }
     }
-    located.extend(found);
-    located
+    for (name, tensor) in found {
+        if located.insert(name.clone(), tensor).is_some() {
+            return Err(twice(dir, [name.clone(), name]));
+        }
+    }
+    Ok(located)
 }
 
 /// Some rows of a tensor in a file.

@@ -1,6 +1,7 @@
 //! A tensor for each expert: gathered into one for all of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use burn_fp4::layout::compressed_tensors as packed;
 use safetensors::Dtype;
@@ -30,6 +31,7 @@ pub(super) fn locate(
     config: &GptOssConfig,
     found: BTreeMap<String, Located>,
     files: &[MappedFile],
+    dir: &Path,
 ) -> Result<BTreeMap<String, Located>, GptOssError> {
     let (mut located, mut groups) = (BTreeMap::new(), BTreeMap::new());
     for (name, tensor) in found {
@@ -37,12 +39,17 @@ pub(super) fn locate(
             Some(of) => {
                 let key = (of.layer, of.matrix, of.part.to_owned());
                 let group: &mut Group = groups.entry(key).or_default();
-                group.insert((of.expert, of.rows), (name, tensor));
+                if let Some((other, _)) = group.insert((of.expert, of.rows), (name.clone(), tensor))
+                {
+                    return Err(twice(dir, [other, name]));
+                }
             }
             None => {
                 // Unsloth wraps the router in a module.
-                let name = name.replace(".mlp.router.linear.", ".mlp.router.");
-                located.insert(name, tensor);
+                let ours = name.replace(".mlp.router.linear.", ".mlp.router.");
+                if located.insert(ours.clone(), tensor).is_some() {
+                    return Err(twice(dir, [ours, name]));
+                }
             }
         }
     }
@@ -55,7 +62,11 @@ pub(super) fn locate(
         };
         let name = matrix.name(*layer);
         let (suffix, tensor) = gather.part(*matrix, part, is_nvfp4, group)?;
-        located.insert(format!("{name}{suffix}"), tensor);
+        let name = format!("{name}{suffix}");
+        if located.insert(name.clone(), tensor).is_some() {
+            let first = group.values().next().map_or("", |(name, _)| name);
+            return Err(twice(dir, [name, first.to_owned()]));
+        }
     }
     Ok(located)
 }
@@ -78,10 +89,23 @@ impl Gather<'_> {
         let sides = parts[0].len();
         let experts = parts.len();
         let element = first.dtype.bitsize() / 8;
-        let (rows, columns) = match first.shape.as_slice() {
-            [rows] => (rows * sides, 1),
-            [rows, columns] => (rows * sides, *columns),
-            _ => (0, 0),
+        let (rows, columns) = match (first.shape.as_slice(), part) {
+            ([rows], "bias") => (rows * sides, 1),
+            (_, packed::WEIGHT_GLOBAL_SCALE | packed::INPUT_GLOBAL_SCALE) => (0, 0),
+            ([rows, columns], part)
+                if part != "bias" && (part != packed::WEIGHT_PACKED || columns % 16 == 0) =>
+            {
+                (rows * sides, *columns)
+            }
+            (found, _) => {
+                let (name, _) = group.values().next().ok_or_else(|| self.empty())?;
+                return Err(GptOssError::Shape {
+                    path: self.path(first),
+                    tensor: name.clone(),
+                    expected: if part == "bias" { vec![0] } else { vec![0, 32] },
+                    found: found.to_vec(),
+                });
+            }
         };
         let gathered = |shape: Vec<usize>, turned| Located {
             dtype: first.dtype,
@@ -263,6 +287,14 @@ impl Gather<'_> {
             |(expert, rows): &(usize, Rows)| *expert >= limit || (mixed && *rows != Rows::All);
         let surplus = group.iter().filter(|(key, _)| surplus(key));
         surplus.map(|(_, (name, _))| name.clone()).collect()
+    }
+}
+
+/// Two tensors for the same place.
+pub(super) fn twice(dir: &Path, tensors: [String; 2]) -> GptOssError {
+    GptOssError::UnexpectedTensors {
+        path: dir.to_path_buf(),
+        tensors: tensors.into(),
     }
 }
 

@@ -68,7 +68,9 @@ impl<'a> Name<'a> {
 
 fn number(word: &str) -> Option<usize> {
     let digits = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| word.parse().ok()).flatten()
+    // 07 is not 7: both would be one expert.
+    let plain = digits && (word == "0" || !word.starts_with('0'));
+    plain.then(|| word.parse().ok()).flatten()
 }
 
 #[cfg(test)]

@@ -33,14 +33,27 @@ pub struct GgufTensor {
 }
 
 /// Types of elements that gpt-oss files have: number, elements of a block, its bytes.
-const TYPES: [(u32, usize, usize); 6] = [
+const TYPES: [(u32, usize, usize); 17] = [
     (0, 1, 4),
     (1, 1, 2),
+    (2, 32, 18),
+    (3, 32, 20),
+    (6, 32, 22),
+    (7, 32, 24),
     (8, 32, 34),
+    (10, 256, 84),
+    (11, 256, 110),
+    (12, 256, 144),
+    (13, 256, 176),
+    (14, 256, 210),
+    (20, 32, 18),
+    (23, 256, 136),
     (30, 1, 2),
     (39, 32, 17),
     (40, 64, 36),
 ];
+/// Bytes of a text.
+const MAX_TEXT: usize = 16 << 20;
 const MAX_AXES: u32 = 4;
 
 impl GgufFile {
@@ -134,6 +147,11 @@ impl Source {
 
     pub fn string(&mut self) -> Result<String, String> {
         let len = self.count("bytes of a text", 1)?;
+        if len > MAX_TEXT {
+            return Err(format!(
+                "{len} bytes of a text, more than the {MAX_TEXT} that are read"
+            ));
+        }
         let mut bytes = vec![0; len];
         self.fill(&mut bytes)?;
         String::from_utf8(bytes).map_err(|_| "a text is not UTF-8".into())
@@ -212,7 +230,7 @@ fn info(source: &mut Source) -> Result<GgufTensor, String> {
     let known = TYPES.iter().find(|(number, ..)| *number == ggml_type);
     let (_, block, block_bytes) = known.ok_or_else(|| {
         format!(
-            "tensor `{name}` has type {ggml_type}; F32, F16, BF16, Q8_0, MXFP4 and NVFP4 are read"
+            "tensor `{name}` has type {ggml_type}; floats, Q4_0 to Q6_K, IQ4, MXFP4 and NVFP4 are read"
         )
     })?;
     if !shape.last().is_none_or(|row| row.is_multiple_of(*block)) {

@@ -21,6 +21,9 @@ pub enum GgufValue {
     F64(f64),
 }
 
+/// Elements of a list: five vocabularies of gpt-oss.
+const MAX_ELEMENTS: usize = 1 << 20;
+
 /// The numbers of types that are no numbers.
 const BOOL: u32 = 7;
 const STRING: u32 = 8;
@@ -123,6 +126,11 @@ impl GgufValue {
         }
         // Every element takes a byte at least.
         let len = source.count("elements of a list", 1)?;
+        if len > MAX_ELEMENTS {
+            return Err(format!(
+                "a list of {len} elements, more than the {MAX_ELEMENTS} that are read"
+            ));
+        }
         (0..len).map(|_| Self::read(source, kind)).collect()
     }
 }

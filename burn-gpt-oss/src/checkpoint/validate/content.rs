@@ -88,10 +88,12 @@ fn packed(
         path: spec.path.clone(),
         ..MatrixContent::default()
     };
-    let (mut count, mut nan_scales) = (Count::default(), 0u64);
+    let (mut count, mut nan_scales, mut may_overflow) = (Count::default(), 0u64, false);
     for expert in 0..spec.shape[0] {
         let packed = reader.packed_of(spec, expert..expert + 1)?;
-        let of_expert = count_codes(packed.codes());
+        let mut of_expert = count_codes(packed.codes());
+        of_expert.zeros += zeros_by_scale(form, packed.codes(), packed.scales());
+        may_overflow |= packed.scales().iter().any(|byte| form.may_overflow(*byte));
         if of_expert.zeros == packed.n_elements() as u64 {
             content.zero_experts.push(expert);
         }
@@ -112,8 +114,24 @@ fn packed(
             format!("{nan_scales} block scales mean NaN; the tensor is damaged, download or convert it again"),
         ));
     }
+    // Codes times the largest scales are beyond float32, which decoding finds.
+    if nan_scales == 0 && may_overflow {
+        reader.values(spec)?;
+    }
     reader.release_parameter(spec)?;
     Ok(content)
+}
+
+/// Weights of blocks whose scale is zero and whose codes are not.
+fn zeros_by_scale(form: CheckpointForm, codes: &[u8], scales: &[u8]) -> u64 {
+    if !scales.iter().any(|byte| form.is_zero_scale(*byte)) {
+        return 0;
+    }
+    let block = codes.len() / scales.len().max(1);
+    let blocks = codes.chunks(block.max(1)).zip(scales);
+    let blocks = blocks.filter(|(_, byte)| form.is_zero_scale(**byte));
+    let nonzero = blocks.map(|(codes, _)| 2 * codes.len() as u64 - count_codes(codes).zeros);
+    nonzero.sum()
 }
 
 /// Nibbles with the magnitudes 0 and 6.

@@ -8,6 +8,7 @@ use super::content::WeightContent;
 use super::engines::{Facts, verdicts};
 use super::{Comparison, Finding, Severity, ValidationReport};
 use crate::checkpoint::files::{self, Files};
+use crate::checkpoint::form::input_scale;
 use crate::checkpoint::{CheckpointProgress, CheckpointReader, TensorLayout};
 use crate::error::GptOssError;
 use crate::json_file::{parse, read_text};
@@ -101,11 +102,20 @@ fn weights(
 ) -> Result<Weights, GptOssError> {
     let mut content = WeightContent::default();
     let mut comparison = against.map(Comparison::new);
+    if let (Some(comparison), Some(against)) = (&mut comparison, against) {
+        comparison.note_missing(reader.specs(), against);
+        comparison.note_keys(reader.config(), against.config());
+    }
     let (mut bytes_done, bytes_total) = (0, reader.data_len());
     for spec in reader.specs() {
         let before = findings.len();
         if spec.layout == TensorLayout::Experts {
-            content.add(reader, spec, findings)?;
+            let added = content.add(reader, spec, findings);
+            found(added, Path::new(&spec.name), findings);
+            if reader.form_of(spec).inputs().is_some() {
+                let scale = reader.input_scale_of(&input_scale(spec).name);
+                found(scale, Path::new(&spec.name), findings);
+            }
         }
         let is_broken = findings[before..]
             .iter()

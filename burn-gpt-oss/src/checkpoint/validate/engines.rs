@@ -44,6 +44,8 @@ pub enum Engine {
 pub enum Verdict {
     /// It is loaded as it is meant.
     Loads,
+    /// Some revisions load it, others do not.
+    Depends,
     /// It is loaded, and computes something else than the model.
     Differs,
     /// It is loaded without an error although weights are missing, and answers with noise.

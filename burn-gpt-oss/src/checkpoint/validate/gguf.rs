@@ -2,15 +2,16 @@
 
 mod values;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::engines::{Verdict, verdict_on_gguf};
 use super::{Comparison, Finding, Severity, ValidationReport};
-use crate::checkpoint::{CheckpointReader, GgufFile, GgufValue};
+use crate::checkpoint::{CheckpointReader, GgufFile, GgufTensor, GgufValue, gguf};
 use crate::error::GptOssError;
 
 /// Keys behind `gpt-oss.`, their types, and what llama.cpp does without them.
-const KEYS: [(&str, u32, Option<&str>); 15] = [
+const KEYS: [(&str, u32, Option<&str>); 16] = [
     ("context_length", 4, None),
     ("embedding_length", 4, None),
     ("block_count", 4, None),
@@ -24,6 +25,7 @@ const KEYS: [(&str, u32, Option<&str>); 15] = [
     ("attention.key_length", 4, Some("width divided by heads")),
     ("attention.value_length", 4, Some("width divided by heads")),
     ("rope.freq_base", 6, Some("10000")),
+    ("rope.scaling.factor", 6, Some("1")),
     ("rope.scaling.type", 8, Some("linear")),
     (
         "rope.scaling.original_context_length",
@@ -54,6 +56,8 @@ const LAYER: [&str; 19] = [
     "ffn_down_exps.weight",
     "ffn_down_exps.bias",
 ];
+/// More than any model has.
+const MAX_LAYERS: u32 = 4096;
 const ENDS: [&str; 3] = ["token_embd.weight", "output_norm.weight", "output.weight"];
 
 pub(super) fn validate(
@@ -92,6 +96,7 @@ pub(super) fn validate(
         .sum();
     let mut said = Vec::new();
     keys(&file, &mut said);
+    rotation(&file, &mut said);
     tensors(&file, &mut said);
     tokenizer(&file, &mut said);
     let broken = said
@@ -103,9 +108,29 @@ pub(super) fn validate(
     report.findings.extend(broken.map(finding));
     report.engines.push(verdict_on_gguf(said));
     if let Some(against) = against {
-        report.comparison = Some(values::compare(&file, against)?);
+        match values::compare(&file, against) {
+            Ok(mut comparison) => {
+                comparison.keys = differing_keys(&file, against);
+                report.comparison = Some(comparison);
+            }
+            Err(error) => report.findings.push(Finding::new(
+                Severity::Error,
+                "comparison",
+                error.to_string(),
+            )),
+        }
     }
     Ok(report)
+}
+
+/// Keys that say something else than the configuration of a directory.
+fn differing_keys(file: &GgufFile, against: &CheckpointReader) -> Vec<String> {
+    let expected = gguf::model_keys(against);
+    let expected = expected
+        .into_iter()
+        .filter(|(key, _)| key.starts_with("gpt-oss."));
+    let differs = |(key, value): &(String, GgufValue)| file.keys.get(key) != Some(value);
+    expected.filter(differs).map(|(key, _)| key).collect()
 }
 
 type Said = Vec<(Verdict, String)>;
@@ -140,18 +165,44 @@ fn keys(file: &GgufFile, said: &mut Said) {
     }
 }
 
+/// What llama.cpp would take for something else than this architecture has.
+fn rotation(file: &GgufFile, said: &mut Said) {
+    let key = "gpt-oss.rope.scaling.type";
+    match file.keys.get(key) {
+        Some(GgufValue::Text(kind)) if kind != "yarn" => {
+            said.push((
+                Verdict::Differs,
+                format!("{key} is {kind:?}, gpt-oss has yarn"),
+            ));
+        }
+        _ => {}
+    }
+}
+
 fn tensors(file: &GgufFile, said: &mut Said) {
     let layers = match file.keys.get("gpt-oss.block_count") {
         Some(GgufValue::U32(layers)) => *layers,
         _ => return,
     };
     let of_layer = |layer: u32| LAYER.map(|name| format!("blk.{layer}.{name}"));
-    // More layers than tensors are missing anyway.
-    let layers = layers.min(file.tensors.len() as u32);
+    let layers = layers.min(MAX_LAYERS);
     let mut expected: Vec<String> = (0..layers).flat_map(of_layer).collect();
     expected.extend(ENDS.map(str::to_owned));
+    let by_name: BTreeMap<&str, &GgufTensor> = file
+        .tensors
+        .iter()
+        .map(|tensor| (tensor.name.as_str(), tensor))
+        .collect();
     for name in &expected {
-        let found = file.tensors.iter().find(|tensor| tensor.name == *name);
+        let found = by_name.get(name.as_str());
+        // One tensor may hold queries, keys and values.
+        let fused = name
+            .replace("attn_q.", "attn_qkv.")
+            .replace("attn_k.", "attn_qkv.");
+        let fused = fused.replace("attn_v.", "attn_qkv.");
+        if found.is_none() && by_name.contains_key(fused.as_str()) {
+            continue;
+        }
         let is_optional = ["attn_q.bias", "attn_k.bias", "attn_v.bias"]
             .iter()
             .any(|end| name.ends_with(end));
@@ -172,8 +223,11 @@ fn tensors(file: &GgufFile, said: &mut Said) {
             }
         }
     }
+    let expected: BTreeSet<&String> = expected.iter().collect();
     for tensor in &file.tensors {
-        if !expected.contains(&tensor.name) {
+        let is_optional = [".scale", ".input_scale", "attn_qkv.weight", "attn_qkv.bias"];
+        let is_optional = is_optional.iter().any(|end| tensor.name.ends_with(end));
+        if !is_optional && !expected.contains(&tensor.name) {
             said.push((
                 Verdict::Refuses,
                 format!(

@@ -7,7 +7,8 @@ use burn_fp4::{Fp4Scheme, GlobalAmax, PackedFp4, SliceQuantizer};
 use half::bf16;
 use safetensors::Dtype;
 
-use super::{Encoder, Packed, chunks};
+use super::rows::chunks;
+use super::{Encoder, Packed};
 use crate::checkpoint::TensorSpec;
 use crate::checkpoint::elements::{Weight, decode, first_non_finite};
 use crate::checkpoint::form::Part;
@@ -32,7 +33,11 @@ impl<'a> Encoder<'a> {
     ) -> Result<Packed<'a>, GptOssError> {
         let spec = self.spec(index);
         match self.rule(spec)? {
-            Rule::Same => self.source.packed_of(spec, experts),
+            Rule::Same => {
+                let packed = self.source.packed_of(spec, experts)?;
+                self.source.check_scales(spec, packed.scales())?;
+                Ok(packed)
+            }
             Rule::Cast => self.cast(index, experts),
             Rule::Round(scheme) => {
                 let packed = match self.source.is_packed(spec) {
@@ -58,18 +63,32 @@ impl<'a> Encoder<'a> {
         })
     }
 
+    /// The global scale of a matrix that is not in NVFP4 yet.
+    pub(super) fn global_scale(&mut self, index: usize) -> Result<f32, GptOssError> {
+        match self.rule(self.spec(index))? {
+            Rule::Cast => self.cast_scale(index),
+            _ => {
+                let packed = self.packed(index, 0..1)?;
+                Ok(packed.global_scales().first().copied().unwrap_or(1.0))
+            }
+        }
+    }
+
+    fn cast_scale(&mut self, index: usize) -> Result<f32, GptOssError> {
+        if let Some(global_scale) = self.globals.get(&index) {
+            return Ok(*global_scale);
+        }
+        let spec = self.spec(index);
+        let global_scale = self.source.packed(spec)?.nvfp4_global_scale();
+        let global_scale = global_scale.map_err(GptOssError::fp4(&spec.name))?;
+        self.globals.insert(index, global_scale);
+        Ok(global_scale)
+    }
+
     fn cast(&mut self, index: usize, experts: Range<usize>) -> Result<Packed<'a>, GptOssError> {
         let spec = self.spec(index);
         let fp4 = || GptOssError::fp4(&spec.name);
-        let global_scale = match self.globals.get(&index) {
-            Some(global_scale) => *global_scale,
-            None => {
-                let whole = self.source.packed(spec)?;
-                let global_scale = whole.nvfp4_global_scale().map_err(fp4())?;
-                self.globals.insert(index, global_scale);
-                global_scale
-            }
-        };
+        let global_scale = self.cast_scale(index)?;
         let packed = self.source.packed_of(spec, experts)?;
         let (cast, report) = packed.cast_to_nvfp4_with(global_scale).map_err(fp4())?;
         let sum = self.cast.unwrap_or_default();

@@ -51,6 +51,18 @@ fn absent(facts: &Facts, rules: &mut Rules) {
         );
     }
     let rope = [["rope_scaling"], ["rope_parameters"]];
+    let nobody = |name: &str| !rope.iter().any(|key| has(&[key[0], name]));
+    for name in [
+        "beta_fast",
+        "beta_slow",
+        "factor",
+        "original_max_position_embeddings",
+    ] {
+        if rope.iter().any(|key| has(key)) && nobody(name) {
+            let reason = format!("KeyError `{name}`: the rotation does not say it");
+            rules.say_all(&[Vllm, TensorRtLlm], Refuses, &reason);
+        }
+    }
     let truncate = rope.iter().any(|key| has(&[key[0], "truncate"]));
     if rope.iter().any(|key| has(key)) && !truncate {
         let reason = "`truncate` of the rotation is absent: it is taken as true, the published models have false";

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::checkpoint::dialect::projection;
 use crate::checkpoint::files::Files;
-use crate::checkpoint::tensor_specs;
+use crate::checkpoint::{CheckpointForm, tensor_specs};
 use crate::config::GptOssConfig;
 
 /// How experts are stored, and whose names tensors have: what engines tell apart.
@@ -26,9 +26,9 @@ pub(in crate::checkpoint::validate) enum Family {
 /// A checkpoint directory from outside.
 pub(in crate::checkpoint::validate) struct Facts {
     pub family: Option<Family>,
-    /// Element types by name, in the order of the header where there is one file.
-    pub tensors: BTreeMap<String, Dtype>,
-    /// Whether every `_blocks` comes before its `_scales` in its file.
+    /// Element types and shapes by name.
+    pub tensors: BTreeMap<String, (Dtype, Vec<usize>)>,
+    /// Whether every `_scales` follows its `_blocks`, with no other `_blocks` between.
     pub blocks_come_first: bool,
     pub config: Value,
     /// The parsed configuration.
@@ -43,15 +43,13 @@ pub(in crate::checkpoint::validate) struct Facts {
 impl Facts {
     pub fn of_directory(dir: &Path, files: Option<&Files>, config: Option<Value>) -> Self {
         let mut tensors = BTreeMap::new();
-        let mut blocks_come_first = true;
-        for (mapped, locations) in files.into_iter() {
-            for (name, file) in locations {
-                if let Some(info) = mapped[*file].metadata.info(name) {
-                    tensors.insert(name.clone(), info.dtype);
-                    blocks_come_first &= comes_first(name, *file, info.data_offsets.0, files);
-                }
+        // All that the files hold: not every engine asks the index which of them count.
+        for file in files.into_iter().flat_map(|(files, _)| files) {
+            for (name, info) in file.metadata.tensors() {
+                tensors.insert(name, (info.dtype, info.shape.clone()));
             }
         }
+        let blocks_come_first = files.is_none_or(blocks_come_first);
         let index = std::fs::read_to_string(dir.join("model.safetensors.index.json"));
         let index = index.ok().and_then(|text| serde_json::from_str(&text).ok());
         let config = config.unwrap_or(Value::Null);
@@ -75,11 +73,42 @@ impl Facts {
         let mut missing = Vec::new();
         for spec in tensor_specs(config) {
             let has = |suffix: &str| self.tensors.contains_key(&format!("{}{suffix}", spec.name));
-            if !has("") && !has("_blocks") {
-                missing.push(spec.name);
+            let packed = ["_blocks", "_scales"].map(has);
+            match (has(""), packed) {
+                (true, _) | (_, [true, true]) => {}
+                (false, [true, false]) => missing.push(format!("{}_scales", spec.name)),
+                (false, [false, true]) => missing.push(format!("{}_blocks", spec.name)),
+                (false, [false, false]) => missing.push(spec.name),
             }
         }
         missing
+    }
+
+    /// Tensors of another shape than the configuration calls for, with both shapes.
+    pub fn misshapen(&self) -> Vec<(String, Vec<usize>, Vec<usize>)> {
+        let (Some(config), Some(form)) = (&self.architecture, self.form()) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for spec in tensor_specs(config) {
+            for stored in form.stored(&spec).unwrap_or_default() {
+                if let Some((_, shape)) = self.tensors.get(&stored.name)
+                    && !stored.has_shape(shape, config.num_local_experts)
+                {
+                    found.push((stored.name, stored.shape, shape.clone()));
+                }
+            }
+        }
+        found
+    }
+
+    fn form(&self) -> Option<CheckpointForm> {
+        match self.family? {
+            Family::Mxfp4 => Some(CheckpointForm::Mxfp4),
+            Family::Bf16 => Some(CheckpointForm::Bf16),
+            Family::ModelOpt => Some(CheckpointForm::Nvfp4),
+            _ => None,
+        }
     }
 
     /// Names that the published forms do not have.
@@ -117,25 +146,28 @@ impl Facts {
     }
 }
 
-/// Whether codes come before their scales. Across files, the order is that of the names of the files.
-fn comes_first(name: &str, file: usize, start: usize, files: Option<&Files>) -> bool {
-    let Some(((mapped, locations), matrix)) = files.zip(name.strip_suffix("_blocks")) else {
-        return true;
-    };
-    let scales = format!("{matrix}_scales");
-    let Some(of_scales) = locations.get(&scales) else {
-        return true;
-    };
-    let Some(info) = mapped[*of_scales].metadata.info(&scales) else {
-        return true;
-    };
-    match *of_scales == file {
-        true => start < info.data_offsets.0,
-        false => mapped[file].path < mapped[*of_scales].path,
+/// Whether scales can be paired with the codes before them, file by file.
+fn blocks_come_first((files, _): &Files) -> bool {
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut last = None;
+    for file in files {
+        let mut tensors: Vec<_> = file.metadata.tensors().into_iter().collect();
+        tensors.sort_by_key(|(_, info)| info.data_offsets.0);
+        for (name, _) in tensors {
+            if let Some(matrix) = name.strip_suffix("_blocks") {
+                last = Some(matrix.to_owned());
+            } else if let Some(matrix) = name.strip_suffix("_scales")
+                && last.as_deref() != Some(matrix)
+            {
+                return false;
+            }
+        }
     }
+    true
 }
 
-fn family(tensors: &BTreeMap<String, Dtype>) -> Option<Family> {
+fn family(tensors: &BTreeMap<String, (Dtype, Vec<usize>)>) -> Option<Family> {
     let any = |is: &dyn Fn(&str) -> bool| tensors.keys().any(|name| is(name));
     if any(&|name| name.contains(".lora_A.")) {
         return Some(Family::Adapter);

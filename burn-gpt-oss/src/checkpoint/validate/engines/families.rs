@@ -1,7 +1,7 @@
 //! What each engine does with each way of storing experts.
 
 use super::Engine::{LlamaCpp, Sglang, TensorRtLlm, Transformers, Vllm};
-use super::Verdict::{Loads, Noise, Refuses};
+use super::Verdict::{Depends, Loads, Noise, Refuses};
 use super::facts::Family;
 use super::{Engine, Rules, Verdict};
 
@@ -20,7 +20,7 @@ const MODEL_OPT: [Line; 5] = [
     ),
     (
         TensorRtLlm,
-        Loads,
+        Depends,
         "revisions with `load_nvfp4_weights` read exactly these names; older ones do not",
     ),
     (
@@ -88,7 +88,7 @@ const ORIGINAL: [Line; 5] = [
     ),
     (
         TensorRtLlm,
-        Loads,
+        Depends,
         "older revisions only; later ones read the names of transformers",
     ),
     (

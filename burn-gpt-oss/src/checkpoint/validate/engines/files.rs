@@ -12,7 +12,7 @@ pub(super) fn apply(facts: &Facts, rules: &mut Rules) {
         indexed(facts, index, rules);
     } else if facts.single && !facts.others.is_empty() {
         rules.say_all(
-            &[Vllm, TensorRtLlm],
+            &[Vllm, Sglang, TensorRtLlm],
             Differs,
             &format!(
                 "reads `{}` beside model.safetensors, too; the later name wins",

@@ -39,11 +39,19 @@ fn missing(name: &str, facts: &Facts, rules: &mut Rules) {
         Refuses,
         format!("KeyError: `{name}` is missing"),
     );
-    rules.say(
-        LlamaCpp,
-        Refuses,
-        format!("`{name}` is missing; its loader asks for every tensor"),
-    );
+    let is_optional = ["q_proj.bias", "k_proj.bias", "v_proj.bias"];
+    match is_optional.iter().any(|end| name.ends_with(end)) {
+        true => rules.say(
+            LlamaCpp,
+            Differs,
+            format!("`{name}` is missing and is left out, without a word"),
+        ),
+        false => rules.say(
+            LlamaCpp,
+            Refuses,
+            format!("`{name}` is missing; its loader asks for it"),
+        ),
+    }
     let tied = facts
         .key(&["tie_word_embeddings"])
         .and_then(serde_json::Value::as_bool);
