@@ -168,6 +168,22 @@ fn an_expert_that_is_missing_or_unlike_is_named() {
         tensors.insert(weight(2).replace("up_proj", "gate_up_proj"), raw);
     };
     refused(&mixed, &["layers.1.mlp.experts"]);
+    // Two names of one tensor, and two spellings of one number.
+    for other in ["mlp.experts.2.w3.weight", "mlp.experts.02.up_proj.weight"] {
+        let twice = |tensors: &mut RawTensors| {
+            let raw = tensors[&weight(2)].clone();
+            tensors.insert(format!("model.layers.1.{other}"), raw);
+        };
+        refused(&twice, &["experts."]);
+    }
+    let flat = |tensors: &mut RawTensors| {
+        for expert in 0..8 {
+            let name = format!("model.layers.0.mlp.experts.{expert}.down_proj.bias");
+            let raw = tensors.get_mut(&name).unwrap();
+            raw.shape = vec![raw.shape[0] / 2, 2];
+        }
+    };
+    refused(&flat, &["down_proj.bias", "shape"]);
 }
 
 /// Another vocabulary than config.json says: the error shows both sizes.

@@ -151,8 +151,8 @@ fn every_fault_of_a_header_has_its_message() {
         ),
         (
             "type of others",
-            file(&[], &[tensor("a", &[32], 2, 0)], 64),
-            "type 2",
+            file(&[], &[tensor("a", &[32], 4, 0)], 64),
+            "type 4",
         ),
         (
             "half a block",

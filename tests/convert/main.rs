@@ -9,10 +9,12 @@ mod golden;
 mod foreign_names;
 mod gguf;
 mod hostile;
+mod places;
 mod round_trips;
 mod rounding;
 mod stopped;
 mod validate;
+mod verdicts;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

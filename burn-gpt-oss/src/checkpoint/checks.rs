@@ -33,7 +33,7 @@ impl CheckpointReader {
             .collect();
         if !unknown.is_empty() {
             problems.push(GptOssError::UnexpectedTensors {
-                path: self.dir.clone(),
+                path: self.dir().to_path_buf(),
                 tensors: unknown,
             });
         }
@@ -45,7 +45,7 @@ impl CheckpointReader {
             Ok(found) => found,
             Err(problem) => return Some(problem),
         };
-        if !stored.has_shape(&found.shape, self.config.num_local_experts) {
+        if !stored.has_shape(&found.shape, self.config().num_local_experts) {
             return Some(GptOssError::Shape {
                 path: self.file_of(&stored.name),
                 tensor: stored.name.clone(),

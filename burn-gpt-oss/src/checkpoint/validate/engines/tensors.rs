@@ -17,8 +17,9 @@ pub(super) fn apply(facts: &Facts, rules: &mut Rules) {
             .iter()
             .for_each(|name| missing(name, facts, rules));
         facts.unknown().iter().for_each(|name| unknown(name, rules));
+        misshapen(facts, rules);
     }
-    for (name, dtype) in &facts.tensors {
+    for (name, (dtype, _)) in &facts.tensors {
         if name.ends_with("_scales") && *dtype != Dtype::U8 {
             let reason = format!("`{name}` is {dtype:?}; it is converted by value to U8");
             rules.say_all(&[Vllm, Sglang], Noise, &reason);
@@ -28,6 +29,17 @@ pub(super) fn apply(facts: &Facts, rules: &mut Rules) {
                 format!("`{name}` is {dtype:?}, the converter asks for U8"),
             );
         }
+    }
+}
+
+/// What engines make of tensors of other sizes: packed experts are copied as far as they go.
+fn misshapen(facts: &Facts, rules: &mut Rules) {
+    for (name, expected, found) in facts.misshapen() {
+        let reason = format!("`{name}` has shape {found:?}, expected {expected:?}");
+        let packed = name.ends_with("_blocks") || name.ends_with("_scales");
+        let verdict = if packed { Differs } else { Refuses };
+        rules.say_all(&[Vllm, Sglang], verdict, &reason);
+        rules.say_all(&[TensorRtLlm, Transformers, LlamaCpp], Refuses, &reason);
     }
 }
 
