@@ -10,6 +10,7 @@ mod tiktoken;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use tokenizers::{EncodeInput, InputSequence};
@@ -79,7 +80,10 @@ impl Tokenizer {
         }
         // Editors on Windows write a byte order mark.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
+        // The library itself panics at some malformed decoders.
+        let read = catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
+        let read = read.unwrap_or_else(|_| Err("its reader gave up".into()));
+        let mut inner = read
             .map_err(|error| tokenizer_error(&path, format!("not a valid tokenizer: {error}")))?;
         refuse_plain_markers(&inner, &path)?;
         inner.set_encode_special_tokens(true);

@@ -1,7 +1,5 @@
 //! Tokens of the model as what clients see: reasoning, text, calls of functions.
 
-use std::collections::VecDeque;
-
 use burn_gpt_oss::{
     CompletionEvent, CompletionPart, CompletionStream, Event, Finish, RequestToken, StopStrings,
     Tokenizer,
@@ -9,7 +7,7 @@ use burn_gpt_oss::{
 
 use crate::engine::Ticket;
 use crate::error::ApiError;
-use crate::tokens::TokenInfo;
+use crate::tokens::{Held, TokenInfo};
 
 /// What a part of an answer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +50,9 @@ pub struct Answer {
     kind: Option<Kind>,
     /// Whether functions were offered: without any, a call is text.
     has_tools: bool,
-    /// Tokens whose text is held back, with the bytes of each.
-    held: VecDeque<TokenInfo>,
-    shown: usize,
+    held: Held,
+    /// The token that is being read.
+    current: Option<TokenInfo>,
     finish: Option<Finish>,
     pub calls: usize,
     pub usage: Usage,
@@ -76,8 +74,8 @@ impl Answer {
             stop,
             kind: None,
             has_tools,
-            held: VecDeque::new(),
-            shown: 0,
+            held: Held::default(),
+            current: None,
             finish: None,
             calls: 0,
             usage: Usage {
@@ -101,7 +99,9 @@ impl Answer {
                 }
                 Some(Event::Token(token)) => self.push(&token),
                 Some(Event::TimedOut) => return Err(ApiError::timeout()),
-                Some(Event::Failed(message)) => return Err(ApiError::internal(message)),
+                Some(Event::Failed(message)) => {
+                    return Err(ApiError::internal(without_details(&message)));
+                }
                 None => return Err(ApiError::internal("The generation ended early.")),
             };
             if !pieces.is_empty() || self.ticket.is_none() {
@@ -126,12 +126,18 @@ impl Answer {
         }
         self.usage.completion += 1;
         self.usage.reasoning += usize::from(self.kind == Some(Kind::Reasoning));
-        if let Some(info) = TokenInfo::of(token, self.tokenizer).filter(|_| self.is_visible()) {
-            self.held.push_back(info);
-        }
+        self.current = TokenInfo::of(token, self.tokenizer);
         let mut pieces = Vec::new();
         for event in self.stream.push(token.token) {
             self.read(event, &mut pieces);
+        }
+        // Its text comes with a later one, unless it ended a header.
+        let is_header = pieces.iter().any(|piece| matches!(piece, Piece::Start(_)));
+        if let Some(current) = self.current.take()
+            && self.is_visible()
+            && !is_header
+        {
+            self.held.push(current);
         }
         if token.finish.is_some() && self.ticket.is_some() {
             self.finish = token.finish;
@@ -168,6 +174,9 @@ impl Answer {
             CompletionEvent::Text(text) => match self.kind {
                 Some(Kind::Answer) => {
                     let pushed = self.stop.push(&text);
+                    if let Some(current) = self.current.take() {
+                        self.held.push(current);
+                    }
                     self.show(pushed.shown, pieces);
                     if pushed.stopped {
                         self.finish = Some(Finish::Ended);
@@ -215,23 +224,22 @@ impl Answer {
             pieces.push(Piece::End);
         }
         self.held.clear();
-        self.shown = 0;
     }
 
     fn show(&mut self, text: String, pieces: &mut Vec<Piece>) {
         if text.is_empty() {
             return;
         }
-        self.shown += text.len();
-        let mut complete = Vec::new();
-        while let Some(info) = self.held.front() {
-            // Characters that were no UTF-8 are longer as text than as bytes.
-            if info.bytes.len() > self.shown {
-                break;
-            }
-            self.shown -= info.bytes.len();
-            complete.extend(self.held.pop_front());
+        if let Some(current) = self.current.take().filter(|_| self.is_visible()) {
+            self.held.push(current);
         }
+        let complete = self.held.told(&text);
         pieces.push(Piece::Text(text, complete));
     }
+}
+
+/// What failed is for the log; the client learns that it did.
+pub fn without_details(message: &str) -> &'static str {
+    crate::terminal::warn(format_args!("a generation failed: {message}"));
+    "The generation failed."
 }

@@ -50,11 +50,14 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = RangedU64ValueParser::<usize>::new().range(1..), help_heading = "Limits")]
     pub max_tokens: usize,
     /// Longest time of one request in seconds, the queue included
-    #[arg(long, value_name = "S", default_value_t = 600, help_heading = "Limits")]
+    #[arg(long, value_name = "S", default_value_t = 600, value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400), help_heading = "Limits")]
     pub timeout: u64,
     /// Largest body of a request in MB
-    #[arg(long, value_name = "MB", default_value_t = 16, help_heading = "Limits")]
+    #[arg(long, value_name = "MB", default_value_t = 4, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024), help_heading = "Limits")]
     pub max_body_mb: usize,
+    /// Memory for keys and values of running answers in MB; others wait until there is room for their full length
+    #[arg(long, value_name = "MB", default_value_t = 8192, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 20), help_heading = "Limits")]
+    pub cache_mb: usize,
     /// Memory for keys and values of known beginnings of prompts in MB; 0 keeps none
     #[arg(
         long,
@@ -109,6 +112,7 @@ impl Args {
             max_running: self.max_running,
             max_queued: self.max_queued,
             prefix_bytes: self.prefix_cache_mb << 20,
+            cache_bytes: self.cache_mb << 20,
             ..SchedulerOptions::default()
         }
     }

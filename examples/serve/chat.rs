@@ -5,15 +5,16 @@ mod stream;
 
 use std::sync::Arc;
 
-pub use reply::usage;
+pub use reply::{FINGERPRINT, usage};
 
 use axum::Json;
 use axum::extract;
 use axum::response::{IntoResponse, Response};
+use burn_gpt_oss::Request;
 use serde_json::Value;
 
 use crate::answer::Answer;
-use crate::conversation::{Prompt, effort, messages};
+use crate::conversation::{Prompt, ToolChoice, effort, messages};
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::http::{Body, Client};
@@ -33,22 +34,56 @@ pub struct Head {
     pub logprobs: bool,
 }
 
+/// A request that was read.
+struct Prepared {
+    head: Head,
+    options: Options,
+    has_tools: bool,
+    prompt: usize,
+    requests: Vec<Request>,
+}
+
 pub async fn complete(
     extract::State(state): extract::State<Arc<State>>,
     Client(client): Client,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let fields = Fields::of(&body)?;
+    let prepared = state
+        .apart(move |state| prepare(state, client, &body))
+        .await?;
+    let Prepared {
+        head,
+        options,
+        has_tools,
+        prompt,
+        requests,
+    } = prepared;
+    let mut answers = Vec::new();
+    for ticket in state.submit(requests).await? {
+        let (tokenizer, stops) = (state.tokenizer, &state.stop_tokens);
+        let stop = options.stop_strings()?;
+        answers.push(Answer::new(
+            ticket,
+            tokenizer,
+            stops,
+            stop,
+            (prompt, has_tools),
+        ));
+    }
+    if options.stream {
+        let usage = options.include_usage;
+        return Ok(sse::response(|events| {
+            stream::run(state, head, answers, usage, events)
+        }));
+    }
+    Ok(Json(reply::collect(&state, &head, answers).await?).into_response())
+}
+
+fn prepare(state: &State, client: u64, body: &Value) -> Result<Prepared, ApiError> {
+    let fields = Fields::of(body)?;
     let model = state.model_of(&fields)?;
     refuse_others(&fields)?;
-    let options = options(&fields, &state)?;
-    let head = Head {
-        id: state.id("chatcmpl-"),
-        created: State::now(),
-        model,
-        reasoning: fields.flag("include_reasoning")?.unwrap_or(true),
-        logprobs: options.logprobs.is_some(),
-    };
+    let options = options(&fields, state)?;
     let asked = asked_tokens(&fields)?;
     let mut prompt = Prompt {
         tools: tools::functions(&fields)?,
@@ -64,9 +99,8 @@ pub async fn complete(
     prompt
         .instructions
         .extend(tools::format_instructions(&fields, "response_format")?);
-    let has_tools = !matches!(choice, crate::conversation::ToolChoice::None);
     let beginnings = tools::beginnings(&choice, state.tokenizer)?;
-    let tokens = prompt.render(&state, &choice)?;
+    let tokens = prompt.render(state, &choice)?;
     let work = Work {
         prompt: &tokens,
         max_new_tokens: state.room(tokens.len(), asked, "messages")?,
@@ -74,26 +108,19 @@ pub async fn complete(
         beginnings: &beginnings,
         options: &options,
     };
-    let tickets = state.submit(client, &work).await?;
-    let mut answers = Vec::new();
-    for ticket in tickets {
-        let (tokenizer, stops) = (state.tokenizer, &state.stop_tokens);
-        let stop = options.stop_strings()?;
-        answers.push(Answer::new(
-            ticket,
-            tokenizer,
-            stops,
-            stop,
-            (tokens.len(), has_tools),
-        ));
-    }
-    if options.stream {
-        let usage = options.include_usage;
-        return Ok(sse::response(|events| {
-            stream::run(state, head, answers, usage, events)
-        }));
-    }
-    Ok(Json(reply::collect(&state, &head, answers).await?).into_response())
+    Ok(Prepared {
+        head: Head {
+            id: state.id("chatcmpl-"),
+            created: State::now(),
+            model,
+            reasoning: fields.flag("include_reasoning")?.unwrap_or(true),
+            logprobs: options.logprobs.is_some(),
+        },
+        has_tools: choice != ToolChoice::None,
+        prompt: tokens.len(),
+        requests: state.requests(client, &work),
+        options,
+    })
 }
 
 fn options(fields: &Fields<'_>, state: &State) -> Result<Options, ApiError> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract;
 use axum::response::{IntoResponse, Response};
-use burn_gpt_oss::{Event, Finish, StopStrings, TextStream, Tokenizer};
+use burn_gpt_oss::{Event, Finish, Request, RequestToken, StopStrings, TextStream, Tokenizer};
 use serde_json::{Value, json};
 
-use crate::answer::Usage;
-use crate::chat::usage;
+use crate::answer::{Usage, without_details};
+use crate::chat::{FINGERPRINT, usage};
 use crate::engine::Ticket;
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong_type};
@@ -17,55 +17,40 @@ use crate::http::{Body, Client};
 use crate::options::Options;
 use crate::sse::{self, Events};
 use crate::state::{State, Work};
-use crate::tokens::TokenInfo;
+use crate::tokens::{Held, TokenInfo};
 
 /// What is generated unless the client says how much.
 const DEFAULT_TOKENS: usize = 16;
+
+/// A request that was read.
+struct Prepared {
+    head: Head,
+    options: Options,
+    total: Usage,
+    /// What stands before each answer, where it is asked for.
+    echoes: Vec<Option<String>>,
+    requests: Vec<Request>,
+}
 
 pub async fn complete(
     extract::State(state): extract::State<Arc<State>>,
     Client(client): Client,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let fields = Fields::of(&body)?;
-    let head = (state.id("cmpl-"), State::now(), state.model_of(&fields)?);
-    let mut options = Options::of(&fields, &state)?;
-    options.logprobs = fields.integer("logprobs", 0..=5)?.map(|n| n as usize);
-    if fields.get("suffix").is_some() {
-        return Err(ApiError::unsupported(
-            "suffix",
-            "This model does not fill gaps.",
-        ));
-    }
-    if fields
-        .integer("best_of", 1..=128)?
-        .is_some_and(|best| best as usize > options.n)
-    {
-        return Err(ApiError::unsupported(
-            "best_of",
-            "'best_of' above 'n' is not offered.",
-        ));
-    }
-    let echo = fields.flag("echo")?.unwrap_or(false);
-    let asked = fields.integer("max_tokens", 1..=i64::MAX)?;
-    let asked = asked.map_or(DEFAULT_TOKENS, |tokens| tokens as usize);
-    let prompts = prompts(&fields, &state)?;
+    let prepared = state
+        .apart(move |state| prepare(state, client, &body))
+        .await?;
+    let Prepared {
+        head,
+        options,
+        mut total,
+        echoes,
+        requests,
+    } = prepared;
     let mut texts = Vec::new();
-    let mut total = Usage::default();
-    for prompt in &prompts {
-        let work = Work {
-            prompt,
-            max_new_tokens: state.room(prompt.len(), Some(asked), "prompt")?,
-            stop_tokens: &state.stop_tokens,
-            beginnings: &[],
-            options: &options,
-        };
-        total.prompt += prompt.len();
-        for ticket in state.submit(client, &work).await? {
-            let stop = options.stop_strings()?;
-            let echoed = echo.then(|| state.tokenizer.decode_without_special_tokens(prompt));
-            texts.push(Text::new(ticket, state.tokenizer, stop, echoed));
-        }
+    for (ticket, echo) in state.submit(requests).await?.into_iter().zip(echoes) {
+        let stop = options.stop_strings()?;
+        texts.push(Text::new(ticket, state.tokenizer, stop, echo));
     }
     let asked = options.logprobs.is_some();
     if options.stream {
@@ -82,6 +67,7 @@ pub async fn complete(
             tokens.extend(complete);
         }
         total.completion += text.n_tokens;
+        total.cached += text.cached;
         choices.push(choice(
             index,
             &whole,
@@ -94,6 +80,54 @@ pub async fn complete(
     Ok(Json(answer).into_response())
 }
 
+fn prepare(state: &State, client: u64, body: &Value) -> Result<Prepared, ApiError> {
+    let fields = Fields::of(body)?;
+    let head = (state.id("cmpl-"), State::now(), state.model_of(&fields)?);
+    let mut options = Options::of(&fields, state)?;
+    options.logprobs = fields.integer("logprobs", 0..=5)?.map(|n| n as usize);
+    if fields.get("suffix").is_some() {
+        return Err(ApiError::unsupported(
+            "suffix",
+            "This model does not fill gaps.",
+        ));
+    }
+    let best = fields.integer("best_of", 1..=128)?;
+    if best.is_some_and(|best| best as usize > options.n) {
+        return Err(ApiError::unsupported(
+            "best_of",
+            "'best_of' above 'n' is not offered.",
+        ));
+    }
+    let echo = fields.flag("echo")?.unwrap_or(false);
+    if echo && options.logprobs.is_some() {
+        let message = "Probabilities of the prompt are not offered: 'echo' or 'logprobs'.";
+        return Err(ApiError::unsupported("echo", message));
+    }
+    let asked = fields.integer("max_tokens", 1..=i64::MAX)?;
+    let asked = asked.map_or(DEFAULT_TOKENS, |tokens| tokens as usize);
+    let (mut requests, mut echoes, mut total) = (Vec::new(), Vec::new(), Usage::default());
+    for prompt in &prompts(&fields, state)? {
+        let work = Work {
+            prompt,
+            max_new_tokens: state.room(prompt.len(), Some(asked), "prompt")?,
+            stop_tokens: &state.stop_tokens,
+            beginnings: &[],
+            options: &options,
+        };
+        total.prompt += prompt.len();
+        requests.extend(state.requests(client, &work));
+        let echoed = echo.then(|| state.tokenizer.decode_without_special_tokens(prompt));
+        echoes.extend(std::iter::repeat_n(echoed, options.n));
+    }
+    Ok(Prepared {
+        head,
+        options,
+        total,
+        echoes,
+        requests,
+    })
+}
+
 type Head = (String, u64, String);
 
 fn object((id, created, model): &Head, choices: Value) -> Value {
@@ -102,6 +136,7 @@ fn object((id, created, model): &Head, choices: Value) -> Value {
         "object": "text_completion",
         "created": created,
         "model": model,
+        "system_fingerprint": FINGERPRINT,
         "choices": choices,
     })
 }
@@ -160,6 +195,10 @@ fn prompts(fields: &Fields<'_>, state: &State) -> Result<Vec<Vec<u32>>, ApiError
         Value::Array(list) if list.iter().all(Value::is_number) && !list.is_empty() => {
             Ok(vec![tokens(list)?])
         }
+        Value::Array(list) if list.len() > state.max_queued => {
+            let expected = format!("at most {} prompts", state.max_queued);
+            Err(ApiError::value("prompt", &expected, list.len()))
+        }
         Value::Array(list) if !list.is_empty() => {
             let one = |value: &Value| match value {
                 Value::String(one) => text(one),
@@ -183,9 +222,11 @@ struct Text {
     tokenizer: &'static Tokenizer,
     stream: TextStream<'static>,
     stop: StopStrings,
+    held: Held,
     echo: Option<String>,
     finish: Option<Finish>,
     n_tokens: usize,
+    cached: usize,
 }
 
 impl Text {
@@ -200,13 +241,15 @@ impl Text {
             tokenizer,
             stream: TextStream::new(tokenizer),
             stop,
+            held: Held::default(),
             echo,
             finish: None,
             n_tokens: 0,
+            cached: 0,
         }
     }
 
-    /// More of it, with the tokens that were read.
+    /// More of it, with the tokens that are complete with it.
     async fn next(&mut self) -> Result<Option<(String, Vec<TokenInfo>)>, ApiError> {
         if let Some(echo) = self.echo.take() {
             return Ok(Some((echo, Vec::new())));
@@ -215,36 +258,44 @@ impl Text {
             let Some(ticket) = &mut self.ticket else {
                 return Ok(None);
             };
-            let token = match ticket.events.recv().await {
-                Some(Event::Started { .. }) => continue,
-                Some(Event::Token(token)) => token,
+            match ticket.events.recv().await {
+                Some(Event::Started { cached_tokens }) => self.cached = cached_tokens,
+                Some(Event::Token(token)) => return Ok(Some(self.read(&token))),
                 Some(Event::TimedOut) => return Err(ApiError::timeout()),
-                Some(Event::Failed(message)) => return Err(ApiError::internal(message)),
+                Some(Event::Failed(message)) => {
+                    return Err(ApiError::internal(without_details(&message)));
+                }
                 None => return Err(ApiError::internal("The generation ended early.")),
-            };
-            self.n_tokens += 1;
-            self.finish = token.finish;
-            let ends = token.finish == Some(Finish::StopToken);
-            let text = if ends {
-                String::new()
-            } else {
-                self.stream.push(token.token)
-            };
-            let mut pushed = self.stop.push(&text);
-            let info = TokenInfo::of(&token, self.tokenizer).filter(|_| !ends && !pushed.stopped);
-            if token.finish.is_some() && !pushed.stopped {
-                let last = self.stop.push(&self.stream.finish());
-                pushed.shown += &last.shown;
-                pushed.shown += &self.stop.finish();
             }
-            if pushed.stopped || token.finish.is_some() {
-                self.ticket = None;
-            }
-            if pushed.stopped {
-                self.finish = Some(Finish::Ended);
-            }
-            return Ok(Some((pushed.shown, info.into_iter().collect())));
         }
+    }
+
+    fn read(&mut self, token: &RequestToken) -> (String, Vec<TokenInfo>) {
+        self.n_tokens += 1;
+        self.finish = token.finish;
+        let mut text = String::new();
+        if token.finish != Some(Finish::StopToken) {
+            text = self.stream.push(token.token);
+            if let Some(info) = TokenInfo::of(token, self.tokenizer) {
+                self.held.push(info);
+            }
+        }
+        if token.finish.is_some() {
+            text.push_str(&self.stream.finish());
+        }
+        let pushed = self.stop.push(&text);
+        let mut shown = pushed.shown;
+        if pushed.stopped {
+            self.finish = Some(Finish::Ended);
+        } else if token.finish.is_some() {
+            shown.push_str(&self.stop.finish());
+        }
+        if self.finish.is_some() {
+            // Dropping it ends the generation.
+            self.ticket = None;
+        }
+        let tokens = self.held.told(&shown);
+        (shown, tokens)
     }
 
     fn reason(&self) -> &'static str {
@@ -283,12 +334,16 @@ async fn stream(
                 continue;
             }
             let told = choice(index, &piece, (asked, &tokens, offset), None);
-            offset += piece.chars().count();
+            offset += tokens
+                .iter()
+                .map(|token| token.text().chars().count())
+                .sum::<usize>();
             if events.data(&chunk(json!([told]), None)).await.is_err() {
                 return;
             }
         }
         total.completion += text.n_tokens;
+        total.cached += text.cached;
         let last = choice(index, "", (false, &[], 0), Some(text.reason()));
         if events.data(&chunk(json!([last]), None)).await.is_err() {
             return;

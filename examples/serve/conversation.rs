@@ -15,6 +15,8 @@ use crate::state::State;
 pub enum ToolChoice {
     None,
     Auto,
+    /// Any of these may be called.
+    Allowed(Vec<String>),
     /// One of these must be called.
     Required(Vec<String>),
 }
@@ -44,7 +46,12 @@ impl Prompt {
         messages.extend(self.messages);
         let tools = match choice {
             ToolChoice::None => Vec::new(),
-            _ => self.tools,
+            ToolChoice::Allowed(names) => {
+                let mut tools = self.tools;
+                tools.retain(|tool| names.contains(&tool.name));
+                tools
+            }
+            ToolChoice::Auto | ToolChoice::Required(_) => self.tools,
         };
         let conversation = Conversation::from_chat(messages, Some(system))?.with_tools(tools);
         Ok(render_completion(

@@ -1,5 +1,6 @@
 //! The thread that owns the model, and what handlers hold of it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::error::ApiError;
 
-type Submission = (Box<Request>, oneshot::Sender<Result<(), GptOssError>>);
+type Submission = (Vec<Request>, oneshot::Sender<Result<(), GptOssError>>);
 
 /// Takes requests. The thread ends when all copies are gone and everything is generated.
 #[derive(Clone)]
@@ -41,26 +42,29 @@ impl Engine {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a request over; its sink and its flag are replaced by those of the ticket.
-    pub async fn submit(&self, mut request: Request) -> Result<Ticket, ApiError> {
+    /// Hands requests over, all or none; their sinks are replaced by those of the tickets.
+    pub async fn submit(&self, mut requests: Vec<Request>) -> Result<Vec<Ticket>, ApiError> {
+        let tickets = requests.iter_mut().map(Ticket::of).collect();
+        let gone = || ApiError::internal("The model is not running any more.");
+        let (answer, accepted) = oneshot::channel();
+        self.requests.send((requests, answer)).map_err(|_| gone())?;
+        accepted.await.map_err(|_| gone())??;
+        Ok(tickets)
+    }
+}
+
+impl Ticket {
+    fn of(request: &mut Request) -> Self {
         let (sender, events) = unbounded_channel();
-        let cancelled = request.cancelled.clone();
         request.sink = Box::new(move |event| {
             // Nobody listens any more: the flag says so, too.
             let _ = sender.send(event);
         });
-        let ticket = Ticket {
+        Self {
             events,
             submitted: Instant::now(),
-            cancelled,
-        };
-        let gone = || ApiError::internal("The model is not running any more.");
-        let (answer, accepted) = oneshot::channel();
-        self.requests
-            .send((Box::new(request), answer))
-            .map_err(|_| gone())?;
-        accepted.await.map_err(|_| gone())??;
-        Ok(ticket)
+            cancelled: request.cancelled.clone(),
+        }
     }
 }
 
@@ -78,11 +82,16 @@ fn run(mut scheduler: Scheduler, submitted: &Receiver<Submission>, stats: &Mutex
             false => submitted.recv().map_err(|_| TryRecvError::Disconnected),
         };
         match next {
-            Ok((request, answer)) => {
-                let _ = answer.send(scheduler.submit(*request));
+            Ok((requests, answer)) => {
+                let _ = answer.send(scheduler.submit_all(requests));
             }
             Err(TryRecvError::Disconnected) if !scheduler.is_busy() => return,
-            Err(_) => scheduler.step(),
+            Err(_) => {
+                // A fault of one step is told to the requests it concerns; others are served.
+                if catch_unwind(AssertUnwindSafe(|| scheduler.step())).is_err() {
+                    scheduler.reset("a computation failed");
+                }
+            }
         }
         *stats.lock().unwrap_or_else(PoisonError::into_inner) = scheduler.stats();
     }

@@ -1,11 +1,13 @@
 //! Requests: bodies with a limit, who asks, and keys.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::to_bytes;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request, State as Shared};
+use axum::extract::{
+    ConnectInfo, FromRequest, FromRequestParts, MatchedPath, Path, Request, State as Shared,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -52,50 +54,105 @@ impl FromRequest<Arc<State>> for Body {
                 ));
             }
         };
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
-            let message = format!("We could not parse the JSON body of your request: {error}.");
-            ApiError::new(StatusCode::BAD_REQUEST, None, message)
-        })
+        let parse = move |_: &State| {
+            serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+                let message = format!("We could not parse the JSON body of your request: {error}.");
+                ApiError::new(StatusCode::BAD_REQUEST, None, message)
+            })
+        };
+        state.apart(parse).await
     }
 }
 
 /// A number for who asks: the address, whatever the port.
 pub struct Client(pub u64);
 
-impl<S: Send + Sync> FromRequestParts<S> for Client {
+impl FromRequestParts<Arc<State>> for Client {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _: &Arc<State>,
+    ) -> Result<Self, Self::Rejection> {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let mut hasher = DefaultHasher::new();
         address
             .map(|ConnectInfo(address)| address.ip())
             .hash(&mut hasher);
-        // Behind a proxy all have one address; their names differ.
-        parts
-            .headers
-            .get(header::AUTHORIZATION)
-            .map(HeaderValue::as_bytes)
-            .hash(&mut hasher);
         Ok(Self(hasher.finish()))
+    }
+}
+
+/// The name of a response in a path.
+pub struct Id(pub String);
+
+impl FromRequestParts<Arc<State>> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, ApiError> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let id = path.map_err(|error| ApiError::value("response_id", "a name in UTF-8", error))?;
+        Ok(Self(id.0))
     }
 }
 
 /// Lets nobody in without the key, counts, and names requests.
 pub async fn guard(Shared(state): Shared<Arc<State>>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let is_open = matches!(path.as_str(), "/" | "/health" | "/metrics");
-    let response = match check_key(&state, &request) {
+    let checked = check_origin(&state, &request).and_then(|()| check_key(&state, &request));
+    let response = match checked {
         Err(error) if !is_open => error.into_response(),
         _ => next.run(request).await,
     };
-    state.metrics.request(&path, response.status());
+    let route = route.as_ref().map(MatchedPath::as_str);
+    state.metrics.request(route, response.status());
     let mut response = response;
     if let Ok(id) = HeaderValue::from_str(&state.id("req_")) {
         response.headers_mut().insert("x-request-id", id);
     }
     response
+}
+
+/// Without a key, a page of another site must not use the model by way of this machine's browser.
+fn check_origin(state: &State, request: &Request) -> Result<(), ApiError> {
+    if state.api_key.is_some() {
+        return Ok(());
+    }
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let host = header(header::HOST).unwrap_or("localhost");
+    let origin = header(header::ORIGIN).and_then(|origin| origin.split_once("://"));
+    match is_local(host) && origin.is_none_or(|(_, host)| is_local(host)) {
+        true => Ok(()),
+        false => {
+            let message = "Without a key, only this machine itself is served: use localhost.";
+            Err(ApiError::new(
+                StatusCode::FORBIDDEN,
+                Some("forbidden"),
+                message,
+            ))
+        }
+    }
+}
+
+/// Whether a host, with or without a port, is this machine.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn check_key(state: &State, request: &Request) -> Result<(), ApiError> {
@@ -110,7 +167,12 @@ fn check_key(state: &State, request: &Request) -> Result<(), ApiError> {
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
-    match given.and_then(|value| value.strip_prefix("Bearer ")) {
+    let is_bearer = |kind: &str| kind.eq_ignore_ascii_case("bearer");
+    let given = given.and_then(|value| value.split_once(' '));
+    match given
+        .filter(|(kind, _)| is_bearer(kind))
+        .map(|(_, key)| key)
+    {
         Some(given) if same(given.as_bytes(), key.as_bytes()) => Ok(()),
         Some(_) => unauthorized("Incorrect API key provided.".into()),
         None => unauthorized("You didn't provide an API key: Authorization: Bearer KEY.".into()),

@@ -15,12 +15,15 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 
 use crate::state::State;
 use crate::terminal::warn;
 
 /// How long the headers of a request may take.
 const HEADER_TIME: Duration = Duration::from_secs(15);
+/// How long a client may not read while there is something to read.
+const WRITE_TIME: Duration = Duration::from_secs(60);
 /// How long answers may go on after a signal.
 const GRACE: Duration = Duration::from_secs(30);
 /// Open connections; others wait.
@@ -77,10 +80,12 @@ fn connection(
         request.extensions_mut().insert(ConnectInfo(peer));
         hyper::service::Service::call(&service, request)
     });
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIME));
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
-        .serve_connection(TokioIo::new(stream), with_peer)
+        .serve_connection(TokioIo::new(Box::pin(stream)), with_peer)
 }
 
 /// Ctrl-C, or what services are stopped with.

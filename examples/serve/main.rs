@@ -31,6 +31,7 @@ mod tools;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -78,6 +79,8 @@ fn run(args: &Args) -> Result<()> {
         listen::serve(listener, router(served.state.clone()), &served.state).await;
         Ok::<_, anyhow::Error>(())
     })?;
+    // What is left of connections holds the model's thread.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     served.end();
     Ok(())
 }

@@ -98,12 +98,9 @@ impl Metrics {
         }
     }
 
-    pub fn request(&self, path: &str, status: StatusCode) {
-        // Any path may be asked for: unknown ones must not fill the memory.
-        let path = match status {
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "other".to_owned(),
-            _ => path.to_owned(),
-        };
+    /// Counts a request by its route: any path may be asked for, and must not fill the memory.
+    pub fn request(&self, route: Option<&str>, status: StatusCode) {
+        let path = route.unwrap_or("other").to_owned();
         let status = status.as_u16();
         self.requests.get_or_create(&Labels { path, status }).inc();
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use burn_gpt_oss::{
     Tokenizer, stop_tokens,
 };
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 use crate::args::Args;
 use crate::embedded;
@@ -82,7 +83,8 @@ impl Served {
             metrics: Metrics::new(),
             stored: Stored::default(),
             stopping: AtomicBool::new(false),
-            ids: AtomicU64::new(0),
+            max_queued: args.max_queued,
+            places: Semaphore::new(2),
         };
         Ok(Self {
             state: Arc::new(state),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -30,8 +31,9 @@ pub async fn list(Shared(state): Shared<Arc<State>>) -> Json<Value> {
 
 pub async fn one(
     Shared(state): Shared<Arc<State>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let Path(name) = name.map_err(|error| ApiError::value("model", "a name in UTF-8", error))?;
     match name == state.model {
         true => Ok(Json(model(&state))),
         false => Err(state.no_model(&name)),
@@ -51,6 +53,10 @@ pub async fn metrics(Shared(state): Shared<Arc<State>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-pub async fn page() -> Html<&'static str> {
-    Html(include_str!("page.html"))
+pub async fn page() -> Response {
+    // Nothing but what stands in the page itself runs, and it talks to this server alone.
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+                  connect-src 'self'; frame-ancestors 'none'";
+    let headers = [(header::CONTENT_SECURITY_POLICY, policy)];
+    (headers, Html(include_str!("page.html"))).into_response()
 }

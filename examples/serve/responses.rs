@@ -10,27 +10,89 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract;
 use axum::response::{IntoResponse, Response};
+use burn_gpt_oss::Request;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
 use crate::conversation::{Prompt, ToolChoice, effort};
 use crate::error::ApiError;
 use crate::fields::{Fields, wrong_type};
-use crate::http::{Body, Client};
+use crate::http::{Body, Client, Id};
 use crate::options::Options;
 use crate::state::{State, Work};
 use crate::{sse, tools};
 use object::Object;
 use output::Output;
 
+/// A request that was read.
+struct Prepared {
+    object: Object,
+    options: Options,
+    items: Vec<Value>,
+    has_tools: bool,
+    prompt: usize,
+    /// What is to be generated, or why it cannot be.
+    requests: Result<Vec<Request>, ApiError>,
+}
+
 pub async fn respond(
     extract::State(state): extract::State<Arc<State>>,
     Client(client): Client,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let fields = Fields::of(&body)?;
+    let prepared = state
+        .apart(move |state| prepare(state, client, &body))
+        .await?;
+    let Prepared {
+        object,
+        options,
+        items,
+        has_tools,
+        prompt,
+        requests,
+    } = prepared;
+    let requests = match requests {
+        Ok(requests) => requests,
+        // Clients of streams look for this error among the events.
+        Err(error) if options.stream && error.code == Some("context_length_exceeded") => {
+            return Ok(sse::response(|events| stream::fail(object, error, events)));
+        }
+        Err(error) => return Err(error),
+    };
+    let Some(ticket) = state.submit(requests).await?.pop() else {
+        return Err(ApiError::internal("No answer was begun."));
+    };
+    let (tokenizer, stop) = (state.tokenizer, options.stop_strings()?);
+    let mut answer = Answer::new(
+        ticket,
+        tokenizer,
+        &state.stop_tokens,
+        stop,
+        (prompt, has_tools),
+    );
+    if options.stream {
+        return Ok(sse::response(|events| {
+            stream::run(state, object, (answer, items), events)
+        }));
+    }
+    let mut output = Output::default();
+    while let Some(pieces) = answer.next().await? {
+        pieces
+            .into_iter()
+            .for_each(|piece| drop(output.add(piece, &state)));
+    }
+    state.metrics.answered(&answer);
+    output.close();
+    let cut = answer.finish_reason() == "length";
+    let response = object.finished(output.items(), &answer, cut);
+    keep(&state, &response, items);
+    Ok(Json(response).into_response())
+}
+
+fn prepare(state: &State, client: u64, body: &Value) -> Result<Prepared, ApiError> {
+    let fields = Fields::of(body)?;
     refuse_others(&fields)?;
-    let options = options(&fields, &state)?;
+    let options = options(&fields, state)?;
     let reasoning = fields.object("reasoning")?;
     let effort_name = reasoning
         .as_ref()
@@ -46,62 +108,36 @@ pub async fn respond(
     prompt
         .instructions
         .extend(fields.text("instructions")?.map(str::to_owned));
-    let items = conversation(&fields, &state)?;
+    let items = conversation(&fields, state)?;
     input::items(&items, &mut prompt)?;
     if let Some(text) = fields.object("text")? {
         prompt
             .instructions
             .extend(tools::format_instructions(&text, "format")?);
     }
-    let object = Object::new(&fields, &state, prompt.effort, &options)?;
-    let has_tools = choice != ToolChoice::None;
+    let object = Object::new(&fields, state, prompt.effort, &options)?;
     let beginnings = tools::beginnings(&choice, state.tokenizer)?;
-    let tokens = prompt.render(&state, &choice)?;
-    let asked = fields
-        .integer("max_output_tokens", 1..=i64::MAX)?
-        .map(|n| n as usize);
-    let max_new_tokens = match state.room(tokens.len(), asked, "input") {
-        Ok(room) => room,
-        // Clients of streams look for this error among the events.
-        Err(error) if options.stream && error.code == Some("context_length_exceeded") => {
-            return Ok(sse::response(|events| stream::fail(object, error, events)));
-        }
-        Err(error) => return Err(error),
-    };
-    let work = Work {
-        prompt: &tokens,
-        max_new_tokens,
-        stop_tokens: &state.stop_tokens,
-        beginnings: &beginnings,
-        options: &options,
-    };
-    let mut tickets = state.submit(client, &work).await?;
-    let Some(ticket) = tickets.pop() else {
-        return Err(ApiError::internal("No answer was begun."));
-    };
-    let (tokenizer, stop) = (state.tokenizer, options.stop_strings()?);
-    let mut answer = Answer::new(
-        ticket,
-        tokenizer,
-        &state.stop_tokens,
-        stop,
-        (tokens.len(), has_tools),
-    );
-    if options.stream {
-        return Ok(sse::response(|events| {
-            stream::run(state, object, (answer, items), events)
-        }));
-    }
-    let mut output = Output::new(state.clone());
-    while let Some(pieces) = answer.next().await? {
-        pieces.into_iter().for_each(|piece| drop(output.add(piece)));
-    }
-    state.metrics.answered(&answer);
-    output.close();
-    let cut = answer.finish_reason() == "length";
-    let response = object.finished(output.items(), &answer, cut);
-    keep(&state, &response, items);
-    Ok(Json(response).into_response())
+    let tokens = prompt.render(state, &choice)?;
+    let asked = fields.integer("max_output_tokens", 1..=i64::MAX)?;
+    let room = state.room(tokens.len(), asked.map(|n| n as usize), "input");
+    let requests = room.map(|max_new_tokens| {
+        let work = Work {
+            prompt: &tokens,
+            max_new_tokens,
+            stop_tokens: &state.stop_tokens,
+            beginnings: &beginnings,
+            options: &options,
+        };
+        state.requests(client, &work)
+    });
+    Ok(Prepared {
+        object,
+        items,
+        has_tools: choice != ToolChoice::None,
+        prompt: tokens.len(),
+        requests,
+        options,
+    })
 }
 
 fn options(fields: &Fields<'_>, state: &State) -> Result<Options, ApiError> {
@@ -151,7 +187,7 @@ fn keep(state: &State, response: &Value, mut items: Vec<Value>) {
 
 pub async fn stored(
     extract::State(state): extract::State<Arc<State>>,
-    extract::Path(id): extract::Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Value>, ApiError> {
     state
         .stored
@@ -162,7 +198,7 @@ pub async fn stored(
 
 pub async fn forget(
     extract::State(state): extract::State<Arc<State>>,
-    extract::Path(id): extract::Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Value>, ApiError> {
     match state.stored.forget(&id) {
         true => Ok(Json(

@@ -1,11 +1,13 @@
 //! What all handlers share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use burn_gpt_oss::{GptOssConfig, ReasoningEffort, RenderOptions, Request, Tokenizer};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::engine::{Engine, Ticket};
 use crate::error::ApiError;
@@ -36,7 +38,9 @@ pub struct State {
     pub metrics: Metrics,
     pub stored: Stored,
     pub stopping: AtomicBool,
-    pub ids: AtomicU64,
+    pub max_queued: usize,
+    /// Requests that are read at once.
+    pub places: Semaphore,
 }
 
 impl State {
@@ -47,10 +51,9 @@ impl State {
             .map_or(0, |since| since.as_secs())
     }
 
-    /// A name that no other object of this server has.
+    /// A name that nobody guesses.
     pub fn id(&self, prefix: &str) -> String {
-        let number = self.ids.fetch_add(1, Ordering::Relaxed);
-        format!("{prefix}{:012x}{number:012x}", self.created)
+        format!("{prefix}{:032x}", rand::random::<u128>())
     }
 
     /// The model that a request names, or an error if it is another one.
@@ -101,16 +104,31 @@ impl State {
             .min(room))
     }
 
-    /// Submits what the options say, `n` times with seeds of their own.
-    pub async fn submit(&self, client: u64, work: &Work<'_>) -> Result<Vec<Ticket>, ApiError> {
+    /// Submits requests, all of them or none.
+    pub async fn submit(&self, requests: Vec<Request>) -> Result<Vec<Ticket>, ApiError> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(ApiError::shutting_down());
         }
-        let mut tickets = Vec::new();
-        for sample in 0..work.options.n {
+        if requests.len() > self.max_queued {
+            let message = format!(
+                "At most {} answers may be asked for at once.",
+                self.max_queued
+            );
+            return Err(ApiError::bad_request(
+                "integer_above_max_value",
+                "n",
+                message,
+            ));
+        }
+        self.engine.submit(requests).await
+    }
+
+    /// What the options say, `n` times with seeds of their own.
+    pub fn requests(&self, client: u64, work: &Work<'_>) -> Vec<Request> {
+        let request = |sample: usize| {
             let mut sampling = work.options.sampling.clone();
             sampling.seed = sampling.seed.wrapping_add(sample as u64);
-            let request = Request {
+            Request {
                 client,
                 prompt: work.prompt.to_vec(),
                 max_new_tokens: work.max_new_tokens,
@@ -123,10 +141,21 @@ impl State {
                 boundaries: self.boundaries(work.prompt),
                 deadline: Some(Instant::now() + self.timeout),
                 ..Request::new(Vec::new(), 0, |_| {})
-            };
-            tickets.push(self.engine.submit(request).await?);
-        }
-        Ok(tickets)
+            }
+        };
+        (0..work.options.n).map(request).collect()
+    }
+
+    /// Runs work that takes a while, such as tokenizing, beside the connections.
+    pub async fn apart<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let failed = || ApiError::internal("The request could not be read.");
+        let _place = self.places.acquire().await.map_err(|_| failed())?;
+        let state = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&state));
+        done.await.map_err(|_| failed())?
     }
 
     /// Where other prompts may part from this one: behind the first messages, which instruct, and before the turn

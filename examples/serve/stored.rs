@@ -23,7 +23,8 @@ pub struct Stored(Mutex<VecDeque<Kept>>);
 impl Stored {
     /// Keeps a response; `items` are all items of its conversation, its output included.
     pub fn keep(&self, response: &Value, items: Vec<Value>) {
-        let bytes = items.iter().map(|item| item.to_string().len()).sum();
+        let of_items: usize = items.iter().map(|item| item.to_string().len()).sum();
+        let bytes = of_items + response.to_string().len();
         let kept = Kept {
             response: response.clone(),
             items,

@@ -1,5 +1,7 @@
 //! Tokens with their probabilities, as clients ask for them.
 
+use std::collections::VecDeque;
+
 use burn_gpt_oss::{RequestToken, Tokenizer};
 use serde_json::{Value, json};
 
@@ -44,6 +46,39 @@ impl TokenInfo {
         let mut json = entry(&self.bytes, self.logprob);
         json["top_logprobs"] = json!(top);
         json
+    }
+}
+
+/// Tokens whose text is not told yet.
+#[derive(Default)]
+pub struct Held {
+    tokens: VecDeque<TokenInfo>,
+    /// Bytes that were told and belong to the first of them.
+    told: usize,
+}
+
+impl Held {
+    pub fn push(&mut self, token: TokenInfo) {
+        self.tokens.push_back(token);
+    }
+
+    /// The tokens that are complete with this text.
+    pub fn told(&mut self, text: &str) -> Vec<TokenInfo> {
+        self.told += text.len();
+        let mut complete = Vec::new();
+        while let Some(first) = self.tokens.front() {
+            // Characters that were no UTF-8 are longer as text than as bytes.
+            if first.bytes.len() > self.told {
+                break;
+            }
+            self.told -= first.bytes.len();
+            complete.extend(self.tokens.pop_front());
+        }
+        complete
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 

@@ -110,16 +110,24 @@ fn named(fields: &Fields<'_>, tools: &[FunctionTool]) -> Result<ToolChoice, ApiE
             let inner = fields
                 .object("allowed_tools")?
                 .unwrap_or_else(|| fields.clone());
-            if inner.text("mode")? != Some("required") {
-                return Ok(ToolChoice::Auto);
-            }
             let mut names = Vec::new();
             for (index, value) in inner.list("tools")?.into_iter().flatten().enumerate() {
                 let tool = Fields::at(value, &inner.path(&format!("tools[{index}]")))?;
                 let tool = tool.object("function")?.unwrap_or(tool);
                 names.push(known(tool.required_text("name")?, tool.path("name"))?);
             }
-            Ok(ToolChoice::Required(names))
+            match inner.text("mode")? {
+                Some("required") => Ok(ToolChoice::Required(names)),
+                Some("auto") | None => Ok(ToolChoice::Allowed(names)),
+                Some(other) => {
+                    let found = format!("'{other}'");
+                    Err(ApiError::value(
+                        inner.path("mode"),
+                        "auto or required",
+                        found,
+                    ))
+                }
+            }
         }
         other => {
             let expected = "function or allowed_tools";

@@ -262,3 +262,52 @@ fn models_health_metrics_and_page() {
     let body = json!({"messages": question(), "max_tokens": 3}).to_string();
     assert_eq!(server().post("/chat/completions", &body).status, 200);
 }
+
+/// Tokens that a stop string took are not told, and offsets are those of the text.
+#[test]
+fn probabilities_of_completions_spell_their_text() {
+    let ask = |extra: Value| {
+        let mut body =
+            json!({"prompt": "Lisa has", "temperature": 0, "max_tokens": 12, "logprobs": 1});
+        for (key, value) in extra.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        server().post("/v1/completions", &body.to_string())
+    };
+    let whole = ask(json!({})).json()["choices"][0]["text"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let middle: String = whole
+        .chars()
+        .skip(whole.chars().count() / 2)
+        .take(3)
+        .collect();
+    for extra in [json!({}), json!({"stop": middle})] {
+        let choice = ask(extra).json()["choices"][0].clone();
+        let logprobs = &choice["logprobs"];
+        let spelled: String = logprobs["tokens"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let text = choice["text"].as_str().unwrap();
+        assert!(text.starts_with(&spelled), "{spelled:?} of {text:?}");
+    }
+    let events = ask(json!({"stream": true})).events();
+    let mut expected = 0;
+    for event in events {
+        let logprobs = event["choices"][0]["logprobs"].clone();
+        let tokens = logprobs["tokens"].as_array().cloned().unwrap_or_default();
+        let offsets = logprobs["text_offset"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        for (token, offset) in tokens.iter().zip(&offsets) {
+            assert_eq!(offset.as_u64().unwrap() as usize, expected);
+            expected += token.as_str().unwrap().chars().count();
+        }
+    }
+    assert_eq!(expected, whole.chars().count());
+}

@@ -10,7 +10,7 @@ use crate::{chat, server};
 /// Raw requests, and the status of the answer; 0 is none.
 fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
     let post = |length: &str, body: &str| {
-        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{length}\r\n\r\n{body}").into_bytes()
+        format!("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{length}\r\n\r\n{body}").into_bytes()
     };
     let json = |body: &str| post(&format!("content-length: {}", body.len()), body);
     let deep = "[".repeat(100_000);
@@ -90,12 +90,14 @@ fn requests() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
         ("many headers", many, &[431, 400, 0]),
         (
             "path upwards",
-            b"GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
+            b"GET /../../etc/passwd HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+                .to_vec(),
             &[404],
         ),
         (
             "percent path",
-            b"GET /v1/models/%00%ff HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec(),
+            b"GET /v1/models/%00%ff HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+                .to_vec(),
             &[404, 400],
         ),
     ]
@@ -106,7 +108,10 @@ fn each_has_an_answer_and_the_server_goes_on() {
     for (what, bytes, expected) in requests() {
         let mut stream = server().connect();
         let _ = stream.write_all(&bytes);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
+        // What is not complete is not answered before it ends.
+        if expected.contains(&0) {
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         let text = String::from_utf8_lossy(&answer);
@@ -131,7 +136,7 @@ fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     assert!(reply.status == 413 || reply.status == 0, "{}", reply.status);
     // Without a length, it is refused while it is read.
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 19, "x".repeat(1 << 19));
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
     let reply = server().raw(format!("{head}{}0\r\n\r\n", chunk.repeat(4)).as_bytes());
     assert!(reply.status == 413 || reply.status == 0, "{}", reply.status);
     assert_eq!(server().get("/health").status, 200);
@@ -155,7 +160,7 @@ fn who_sends_slowly_does_not_stop_the_others() {
     for _ in 0..40 {
         let mut stream = server().connect();
         stream
-            .write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-le")
+            .write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-le")
             .unwrap();
         slow.push(stream);
     }

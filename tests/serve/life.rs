@@ -90,7 +90,7 @@ fn a_signal_ends_it_after_the_answers() {
     let body = json!({"prompt": "Lisa has", "max_tokens": 150, "temperature": 0, "stream": true})
         .to_string();
     let head = format!(
-        "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut stream = server.connect();
@@ -106,4 +106,71 @@ fn a_signal_ends_it_after_the_answers() {
     stream.read_to_end(&mut rest).unwrap();
     assert!(String::from_utf8_lossy(&rest).contains("[DONE]"));
     assert_eq!(server.wait(), Some(0));
+}
+
+/// A client that does not read holds nothing up: the second signal ends it.
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let server = Server::start(&[]);
+    let mut stalled = server.connect();
+    let ask = "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(20_000);
+    stalled
+        .set_write_timeout(Some(std::time::Duration::from_secs(2)))
+        .unwrap();
+    let _ = stalled.write_all(ask.as_bytes());
+    let start = std::time::Instant::now();
+    for _ in 0..2 {
+        Command::new("kill")
+            .arg(server.pid().to_string())
+            .status()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    assert_eq!(server.wait(), Some(0));
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+/// Pages of other sites, and names that lead here from elsewhere.
+#[test]
+fn other_sites_are_refused_without_a_key() {
+    let server = Server::start(&[]);
+    let ask = |headers: &str| {
+        let request = format!("GET /v1/models HTTP/1.1\r\nconnection: close\r\n{headers}\r\n\r\n");
+        server.raw(request.as_bytes()).status
+    };
+    for fine in [
+        "host: localhost:8000",
+        "host: 127.0.0.1",
+        "host: [::1]:80",
+        "host: localhost\r\norigin: http://localhost:3000",
+    ] {
+        assert_eq!(ask(fine), 200, "{fine}");
+    }
+    for refused in [
+        "host: evil.example",
+        "host: localhost.evil.example",
+        "host: localhost\r\norigin: https://evil.example",
+    ] {
+        assert_eq!(ask(refused), 403, "{refused}");
+    }
+}
+
+#[test]
+fn unknown_paths_do_not_fill_the_metrics() {
+    let server = Server::start(&[]);
+    for i in 0..50 {
+        server.get(&format!("/nothing/{i}"));
+        server.get(&format!("/v1/models/model-{i}"));
+        server.get(&format!("/v1/responses/resp_{i}"));
+    }
+    let metrics = server.get("/metrics").body;
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with("burn_qat_requests_total"));
+    assert!(lines.count() < 8, "{metrics}");
 }

@@ -194,3 +194,77 @@ fn paths_and_methods() {
         "model_not_found"
     );
 }
+
+#[test]
+fn completions_and_responses_name_their_parameters() {
+    for (path, body, param) in [
+        ("completions", json!({}), "prompt"),
+        ("completions", json!({"prompt": []}), "prompt"),
+        ("completions", json!({"prompt": [1, -5]}), "prompt"),
+        ("completions", json!({"prompt": {"a": 1}}), "prompt"),
+        (
+            "completions",
+            json!({"prompt": "a", "suffix": "b"}),
+            "suffix",
+        ),
+        (
+            "completions",
+            json!({"prompt": "a", "best_of": 3}),
+            "best_of",
+        ),
+        (
+            "completions",
+            json!({"prompt": "a", "echo": true, "logprobs": 1}),
+            "echo",
+        ),
+        (
+            "completions",
+            json!({"prompt": "a", "logprobs": 6}),
+            "logprobs",
+        ),
+        ("completions", json!({"prompt": vec!["a"; 129]}), "prompt"),
+        ("completions", json!({"prompt": ["a", "b"], "n": 128}), "n"),
+        ("responses", json!({}), "input"),
+        ("responses", json!({"input": 5}), "input"),
+        (
+            "responses",
+            json!({"input": [{"type": "message", "role": "user"}]}),
+            "input[0].content",
+        ),
+        (
+            "responses",
+            json!({"input": [{"type": "item_reference", "id": "x"}]}),
+            "input[0].id",
+        ),
+        (
+            "responses",
+            json!({"input": "x", "background": true}),
+            "background",
+        ),
+        (
+            "responses",
+            json!({"input": "x", "metadata": [1]}),
+            "metadata",
+        ),
+        (
+            "responses",
+            json!({"input": "x", "metadata": {"a": 5}}),
+            "metadata",
+        ),
+        ("responses", json!({"input": "x", "user": 5}), "user"),
+        (
+            "responses",
+            json!({"input": "x", "reasoning": {"effort": "huge"}}),
+            "reasoning.effort",
+        ),
+        (
+            "responses",
+            json!({"input": [{"type": "function_call_output", "call_id": "no", "output": "x"}]}),
+            "input[0].call_id",
+        ),
+    ] {
+        let reply = server().post(&format!("/v1/{path}"), &body.to_string());
+        assert_eq!(reply.status, 400, "{path} {body}: {reply:?}");
+        assert_eq!(reply.json()["error"]["param"], param, "{path} {body}");
+    }
+}

@@ -123,10 +123,10 @@ fn events_come_in_order_and_say_what_the_response_says() {
 
 #[test]
 fn a_cut_response_is_incomplete() {
-    let json = respond(json!({"max_output_tokens": 5})).json();
+    let json = respond(json!({"max_output_tokens": 12})).json();
     assert_eq!(json["status"], "incomplete");
     assert_eq!(json["incomplete_details"]["reason"], "max_output_tokens");
-    let events = respond(json!({"max_output_tokens": 5, "stream": true})).events();
+    let events = respond(json!({"max_output_tokens": 12, "stream": true})).events();
     let last = &events[events.len() - 1];
     assert_eq!(last["type"], "response.incomplete");
     assert_eq!(last["response"]["output"][0]["status"], "incomplete");
@@ -184,7 +184,7 @@ fn codex_is_understood() {
 fn responses_go_on_from_earlier_ones() {
     let first = respond(json!({})).json();
     let id = first["id"].as_str().unwrap();
-    let body = json!({"previous_response_id": id, "input": "And now?", "temperature": 0, "max_output_tokens": 5});
+    let body = json!({"previous_response_id": id, "input": "And now?", "temperature": 0, "max_output_tokens": 12});
     let second = server().post("/v1/responses", &body.to_string()).json();
     assert_eq!(second["previous_response_id"], id);
     let tokens = |json: &Value| json["usage"]["input_tokens"].as_u64().unwrap();

@@ -2,6 +2,7 @@
 //! when they end.
 
 mod logprobs;
+mod memory;
 mod queue;
 mod request;
 mod row;
@@ -33,16 +34,20 @@ pub struct SchedulerOptions {
     pub prefill_tokens: usize,
     /// Memory for beginnings of prompts, in bytes; 0 keeps none.
     pub prefix_bytes: usize,
+    /// Memory for keys and values of running sequences at their full length, in bytes: others wait.
+    pub cache_bytes: usize,
 }
 
 impl Default for SchedulerOptions {
-    /// 8 sequences together, 128 waiting, 256 tokens of a prompt at a time, 512 MB for beginnings of prompts.
+    /// 8 sequences together, 128 waiting, 256 tokens of a prompt at a time, 512 MB for beginnings of prompts, 8 GB for
+    /// running sequences.
     fn default() -> Self {
         Self {
             max_running: 8,
             max_queued: 128,
             prefill_tokens: 256,
             prefix_bytes: 512 << 20,
+            cache_bytes: 8 << 30,
         }
     }
 }
@@ -115,11 +120,7 @@ impl Scheduler {
         SchedulerStats {
             queued: self.queue.len(),
             running: self.rows.len() + usize::from(self.prefill.is_some()),
-            cache_bytes: if self.rows.is_empty() {
-                0
-            } else {
-                self.cache.n_bytes()
-            },
+            cache_bytes: self.cache.n_bytes(),
             prefix_bytes: self.prefixes.n_bytes(),
             ..self.stats
         }
@@ -128,17 +129,51 @@ impl Scheduler {
     /// Puts a request behind others of its client; clients take turns.
     ///
     /// # Errors
-    /// [`GptOssError::QueueFull`]; an empty prompt, one that is too long for the context, tokens outside the
-    /// vocabulary; sampling parameters out of range.
+    /// [`GptOssError::QueueFull`]; an empty prompt, one that is too long for the context or for the memory of running
+    /// sequences, tokens outside the vocabulary; sampling parameters out of range.
     pub fn submit(&mut self, request: Request) -> Result<(), GptOssError> {
-        request.check(self.model.config())?;
-        if self.queue.len() >= self.options.max_queued {
-            return Err(GptOssError::QueueFull {
-                limit: self.options.max_queued,
-            });
+        self.submit_all(vec![request])
+    }
+
+    /// [`submit`](Self::submit) of several requests: all of them or none.
+    ///
+    /// # Errors
+    /// Those of `submit`.
+    pub fn submit_all(&mut self, requests: Vec<Request>) -> Result<(), GptOssError> {
+        let config = self.model.config();
+        for request in &requests {
+            request.check(config)?;
+            let needed = memory::of_sequences(config, 1, request.full_length());
+            if needed > self.options.cache_bytes {
+                let reason = format!(
+                    "its keys and values would take {} MB, more than the {} MB for running sequences",
+                    needed >> 20,
+                    self.options.cache_bytes >> 20
+                );
+                return Err(GptOssError::Prompt { prompt: 0, reason });
+            }
         }
-        self.queue.push(request);
+        let limit = self.options.max_queued;
+        if self.queue.len() + requests.len() > limit {
+            return Err(GptOssError::QueueFull { limit });
+        }
+        requests
+            .into_iter()
+            .for_each(|request| self.queue.push(request));
         Ok(())
+    }
+
+    /// Tells all requests that they failed, and forgets them and everything that was computed: for a caller that goes on
+    /// after a panic.
+    pub fn reset(&mut self, reason: &str) {
+        let error = GptOssError::Device {
+            action: "go on",
+            message: reason.into(),
+        };
+        self.fail_all(&error);
+        (self.rows, self.prefill) = (Vec::new(), None);
+        self.cache = KvCache::new(self.model.config(), Vec::new());
+        self.prefixes = PrefixCache::new(self.options.prefix_bytes);
     }
 
     /// Whether there is something to do.
@@ -168,7 +203,7 @@ impl Scheduler {
         let end = boundary
             .unwrap_or(total)
             .min(total)
-            .min(seen + self.options.prefill_tokens);
+            .min(seen + self.options.prefill_tokens.max(1));
         let columns = ids([&prefill.row.tokens[seen..end]].into_iter(), &self.device);
         let hidden = self.model.forward_cached(columns, &mut prefill.cache);
         self.stats.prompt_tokens += (end - seen) as u64;
@@ -193,7 +228,9 @@ impl Scheduler {
 
     /// Takes the next request whose client still waits.
     fn begin(&mut self) {
-        while let Some(request) = self.queue.pop() {
+        while self.next_fits()
+            && let Some(request) = self.queue.pop()
+        {
             if !request.is_wanted() {
                 request.reject();
                 continue;
@@ -210,6 +247,18 @@ impl Scheduler {
             });
             return;
         }
+    }
+
+    /// Whether there is memory for the next request beside the running ones, all at their full length.
+    fn next_fits(&self) -> bool {
+        let Some(next) = self.queue.next() else {
+            return false;
+        };
+        let running = self.rows.iter().map(Row::full_length);
+        let longest = running.chain([next.full_length()]).max().unwrap_or(0);
+        let config = self.model.config();
+        let needed = memory::of_sequences(config, self.rows.len() + 1, longest);
+        self.rows.is_empty() || needed <= self.options.cache_bytes
     }
 
     fn decode(&mut self) -> Result<(), GptOssError> {
@@ -246,11 +295,11 @@ impl Scheduler {
             .filter(|i| self.rows[*i].goes_on(now))
             .collect();
         if open.len() < self.rows.len() {
-            self.cache.keep_rows(&open, &self.device);
+            match open.is_empty() {
+                true => self.cache = KvCache::new(self.model.config(), Vec::new()),
+                false => self.cache.keep_rows(&open, &self.device),
+            }
             self.rows.retain(Row::is_open);
-        }
-        if self.rows.is_empty() && self.cache.n_rows() > 0 {
-            self.cache = KvCache::new(self.model.config(), Vec::new());
         }
         self.queue.drop_unwanted();
     }

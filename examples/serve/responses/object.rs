@@ -51,16 +51,16 @@ impl Object {
             "frequency_penalty": options.penalties[0],
             "top_logprobs": options.logprobs.unwrap_or(0),
             "reasoning": {"effort": effort.as_str(), "summary": summary},
-            "user": or("user", Value::Null),
+            "user": fields.text("user")?,
             "usage": null,
             "max_output_tokens": fields.integer("max_output_tokens", 1..=i64::MAX)?,
-            "max_tool_calls": or("max_tool_calls", Value::Null),
+            "max_tool_calls": fields.integer("max_tool_calls", 1..=i64::MAX)?,
             "store": fields.flag("store")?.unwrap_or(true),
             "background": false,
             "service_tier": "default",
-            "metadata": or("metadata", json!({})),
-            "safety_identifier": or("safety_identifier", Value::Null),
-            "prompt_cache_key": or("prompt_cache_key", Value::Null),
+            "metadata": metadata(fields)?,
+            "safety_identifier": fields.text("safety_identifier")?,
+            "prompt_cache_key": fields.text("prompt_cache_key")?,
         })))
     }
 
@@ -93,9 +93,36 @@ impl Object {
         let mut object = self.0;
         object["status"] = json!("failed");
         object["output"] = json!(output);
-        let code = error.code.unwrap_or("server_error");
+        // Others are not in OpenAI's list.
+        let known = ["context_length_exceeded", "rate_limit_exceeded"];
+        let code = error
+            .code
+            .filter(|code| known.contains(code))
+            .unwrap_or("server_error");
         object["error"] = json!({"code": code, "message": error.message});
         object
+    }
+}
+
+/// At most 16 pairs of short texts, as OpenAI takes them.
+fn metadata(fields: &Fields<'_>) -> Result<Value, ApiError> {
+    fields.object("metadata")?;
+    let Some(Value::Object(map)) = fields.get("metadata") else {
+        return Ok(json!({}));
+    };
+    let fits = |(key, value): (&String, &Value)| {
+        key.len() <= 64 && value.as_str().is_some_and(|text| text.len() <= 512)
+    };
+    match map.len() <= 16 && map.iter().all(fits) {
+        true => Ok(Value::Object(map.clone())),
+        false => {
+            let expected = "at most 16 texts of 512 characters under names of 64";
+            Err(ApiError::value(
+                "metadata",
+                expected,
+                format!("{} entries", map.len()),
+            ))
+        }
     }
 }
 

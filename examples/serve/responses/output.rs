@@ -1,15 +1,13 @@
 //! Items of the output, and the events that tell how they grow.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use crate::answer::{Kind, Piece};
 use crate::state::State;
 use crate::tokens::TokenInfo;
 
+#[derive(Default)]
 pub struct Output {
-    state: Arc<State>,
     done: Vec<Value>,
     open: Option<Item>,
 }
@@ -22,28 +20,32 @@ struct Item {
     text: String,
     tokens: Vec<TokenInfo>,
     told: bool,
+    begun: bool,
 }
 
 impl Output {
-    pub fn new(state: Arc<State>) -> Self {
-        Self {
-            state,
-            done: Vec::new(),
-            open: None,
-        }
-    }
-
     /// The events of a piece; they lack their numbers.
-    pub fn add(&mut self, piece: Piece) -> Vec<Value> {
+    pub fn add(&mut self, piece: Piece, state: &State) -> Vec<Value> {
         let index = self.done.len();
         match piece {
             Piece::Start(kind) => {
-                let item = Item::new(kind, &self.state);
-                self.open.insert(item).begin(index)
+                let item = self.open.insert(Item::new(kind, state));
+                // Reasoning of no words is no item.
+                match item.kind {
+                    Kind::Reasoning => Vec::new(),
+                    _ => item.begin(index),
+                }
             }
             Piece::Text(text, tokens) => {
-                let open = self.open.as_mut();
-                open.map_or(Vec::new(), |item| vec![item.grow(index, &text, tokens)])
+                let Some(item) = self.open.as_mut() else {
+                    return Vec::new();
+                };
+                let mut events = match item.begun {
+                    true => Vec::new(),
+                    false => item.begin(index),
+                };
+                events.push(item.grow(index, &text, tokens));
+                events
             }
             Piece::End => self.end("completed"),
         }
@@ -55,11 +57,11 @@ impl Output {
         let Some(mut item) = self.open.take() else {
             return Vec::new();
         };
-        let events = item.end(index, status);
-        // Reasoning of no words is no item.
-        if item.kind != Kind::Reasoning || !item.text.is_empty() {
-            self.done.push(item.to_json(status));
+        if !item.begun {
+            return Vec::new();
         }
+        let events = item.end(index, status);
+        self.done.push(item.to_json(status));
         events
     }
 
@@ -88,10 +90,12 @@ impl Item {
             text: String::new(),
             tokens: Vec::new(),
             told: false,
+            begun: false,
         }
     }
 
-    fn begin(&self, index: usize) -> Vec<Value> {
+    fn begin(&mut self, index: usize) -> Vec<Value> {
+        self.begun = true;
         let mut item = self.to_json("in_progress");
         match &self.kind {
             Kind::Call { .. } => item["arguments"] = json!(""),

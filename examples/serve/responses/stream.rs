@@ -62,12 +62,12 @@ async fn tell(
     events: &mut Numbered,
 ) -> Result<(), Gone> {
     events.begin(&object).await?;
-    let mut output = Output::new(state.clone());
+    let mut output = Output::default();
     loop {
         match answer.next().await {
             Ok(Some(pieces)) => {
                 for piece in pieces {
-                    for event in output.add(piece) {
+                    for event in output.add(piece, state) {
                         events.send(event).await?;
                     }
                 }

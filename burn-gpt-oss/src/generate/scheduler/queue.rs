@@ -26,6 +26,11 @@ impl FairQueue {
         }
     }
 
+    /// The request that [`pop`](Self::pop) would give.
+    pub fn next(&self) -> Option<&Request> {
+        self.clients.front()?.1.front()
+    }
+
     pub fn pop(&mut self) -> Option<Request> {
         let (client, mut requests) = self.clients.pop_front()?;
         let request = requests.pop_front();

@@ -98,6 +98,11 @@ impl Request {
         options.check(config, std::slice::from_ref(&self.prompt))
     }
 
+    /// Tokens at the end, if it is not ended before.
+    pub(super) fn full_length(&self) -> usize {
+        self.prompt.len() + self.max_new_tokens
+    }
+
     /// Whether somebody still waits for it.
     pub(super) fn is_wanted(&self) -> bool {
         !is_set(&self.cancelled) && !self.is_late()

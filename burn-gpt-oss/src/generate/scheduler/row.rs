@@ -34,6 +34,10 @@ impl Row {
         }
     }
 
+    pub fn full_length(&self) -> usize {
+        self.request.full_length()
+    }
+
     pub fn is_open(&self) -> bool {
         !self.ended
     }
