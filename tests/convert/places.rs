@@ -105,8 +105,10 @@ fn nothing_that_is_not_finite_is_passed_on() {
             raw.bytes[20..22].copy_from_slice(&[0xc0, 0x7f]);
         });
     };
-    let edits: [(&dyn Fn(&Path), &str); 2] = [(&scale, "down_proj"), (&head, "lm_head.weight")];
-    for (edit, tensor) in edits {
+    for (edit, tensor) in [
+        (&scale as &dyn Fn(&Path), "down_proj"),
+        (&head, "lm_head.weight"),
+    ] {
         let source = copy_of("tiny-gpt-oss");
         edit(source.path());
         for target in ConvertTarget::ALL {
