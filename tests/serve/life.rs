@@ -25,7 +25,7 @@ fn nobody_enters_without_the_key() {
         None,
         Some("sk-wrong"),
         Some(""),
-        Some("sk-righ"),
+        Some("sk-rig"),
         Some("sk-right2"),
     ] {
         let reply = ask(key);

@@ -4,6 +4,7 @@ mod encoder;
 mod hashed_file;
 mod metadata;
 mod output;
+mod run;
 mod target;
 mod work_directory;
 
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use burn_fp4::{CastReport, Fp4Scheme};
 use encoder::Encoder;
-use hashed_file::HashedFile;
 
+use run::Run;
 use serde_json::{Value, json};
 use work_directory::WorkDirectory;
 
@@ -121,15 +122,9 @@ impl<'a> Converter<'a> {
         self.check_place(dir)?;
         let tensors = output::plan(self.source, self.target)?;
         let mut work = WorkDirectory::open(dir, self.identity(), self.overwrite)?;
-        let mut run = Run {
-            encoder: Encoder::new(self.source, self.target, self.scheme, work.totals()),
-            progress: Counted {
-                report: progress,
-                done: 0,
-                total: tensors.iter().map(InHeader::n_bytes).sum(),
-            },
-            resumed: 0,
-        };
+        let encoder = Encoder::new(self.source, self.target, self.scheme, work.totals());
+        let total = tensors.iter().map(InHeader::n_bytes).sum();
+        let mut run = Run::new(encoder, progress, total);
         let mut notes = Vec::new();
         match self.target {
             ConvertTarget::Gguf => {
@@ -157,7 +152,7 @@ impl<'a> Converter<'a> {
             dir: dir.to_path_buf(),
             target: self.target,
             files: Vec::new(),
-            bytes: run.progress.total,
+            bytes: total,
             resumed: run.resumed,
             cast: run.encoder.cast,
             scheme: self.scheme,
@@ -212,77 +207,5 @@ impl<'a> Converter<'a> {
         let dropped = (inputs && !keeps).then(|| dropped.to_owned());
         let warning = self.target.warning().map(str::to_owned);
         dropped.into_iter().chain(warning).collect()
-    }
-}
-
-/// The state of a run.
-struct Run<'a, P> {
-    encoder: Encoder<'a>,
-    progress: Counted<P>,
-    resumed: usize,
-}
-
-struct Counted<P> {
-    report: P,
-    done: u64,
-    total: u64,
-}
-
-impl<P: FnMut(CheckpointProgress<'_>) -> ControlFlow<()>> Run<'_, P> {
-    /// Writes a file of weights, unless it is complete. Every tensor begins at a multiple of `alignment`.
-    fn file(
-        &mut self,
-        work: &mut WorkDirectory,
-        name: &str,
-        header: &[u8],
-        tensors: &[OutputTensor],
-        alignment: u64,
-    ) -> Result<(), GptOssError> {
-        if work.complete(name).is_some() {
-            self.resumed += 1;
-            let done: u64 = tensors.iter().map(InHeader::n_bytes).sum();
-            return self.progress.add(name, done);
-        }
-        let mut file = HashedFile::create(&work.path(name))?;
-        file.write(header)?;
-        for tensor in tensors {
-            let start = file.len();
-            let progress = &mut self.progress;
-            self.encoder.encode(tensor, &mut |bytes| {
-                file.write(bytes)?;
-                progress.add(&tensor.name, bytes.len() as u64)
-            })?;
-            let written = file.len() - start;
-            if written != tensor.n_bytes() {
-                return Err(GptOssError::Safetensors {
-                    path: work.path(name),
-                    message: format!(
-                        "`{}` became {written} bytes instead of {}; this is a fault of the converter",
-                        tensor.name,
-                        tensor.n_bytes()
-                    ),
-                });
-            }
-            let padding = file.len().next_multiple_of(alignment) - file.len();
-            file.write(&vec![0; padding as usize])?;
-        }
-        let file = file.finish()?;
-        work.finish(file, self.encoder.totals())
-    }
-}
-
-impl<P: FnMut(CheckpointProgress<'_>) -> ControlFlow<()>> Counted<P> {
-    fn add(&mut self, tensor: &str, bytes: u64) -> Result<(), GptOssError> {
-        self.done += bytes;
-        let (done, total) = (self.done, self.total);
-        let flow = (self.report)(CheckpointProgress {
-            tensor,
-            bytes_done: done,
-            bytes_total: total,
-        });
-        match flow {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(GptOssError::Interrupted { done, total }),
-        }
     }
 }

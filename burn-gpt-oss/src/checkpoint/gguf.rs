@@ -2,6 +2,7 @@
 
 mod metadata;
 mod read;
+mod source;
 mod tokenizer;
 mod value;
 

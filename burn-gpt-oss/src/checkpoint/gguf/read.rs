@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::source::Source;
 use super::value::GgufValue;
 use crate::error::GptOssError;
 
@@ -52,8 +53,6 @@ const TYPES: [(u32, usize, usize); 17] = [
     (39, 32, 17),
     (40, 64, 36),
 ];
-/// Bytes of a text.
-const MAX_TEXT: usize = 16 << 20;
 const MAX_AXES: u32 = 4;
 
 impl GgufFile {
@@ -68,11 +67,7 @@ impl GgufFile {
             .metadata()
             .map_err(GptOssError::io(path, "stat"))?
             .len();
-        let mut source = Source {
-            file: Box::new(BufReader::new(file)),
-            position: 0,
-            len,
-        };
+        let mut source = Source::new(file, len);
         let (keys, tensors) = header(&mut source).map_err(|message| GptOssError::Gguf {
             path: path.to_path_buf(),
             message,
@@ -104,57 +99,6 @@ impl GgufFile {
             })
             .map_err(GptOssError::io(&self.path, "read"))?;
         Ok(bytes)
-    }
-}
-
-/// A file that is read from the front, with what is left of it.
-pub(super) struct Source {
-    file: Box<dyn Read>,
-    position: u64,
-    len: u64,
-}
-
-impl Source {
-    pub fn bytes<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let mut bytes = [0; N];
-        self.fill(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), String> {
-        let position = self.position;
-        self.position += bytes.len() as u64;
-        let read = self.file.read_exact(bytes);
-        read.map_err(|error| {
-            format!(
-                "reading {} bytes at {position} failed: {error}",
-                bytes.len()
-            )
-        })
-    }
-
-    /// A number of things that take `size` bytes each at least: more than fit are not believed.
-    pub fn count(&mut self, what: &str, size: u64) -> Result<usize, String> {
-        let count = u64::from_le_bytes(self.bytes()?);
-        let left = self.len.saturating_sub(self.position);
-        match count.checked_mul(size) {
-            Some(bytes) if bytes <= left => Ok(count as usize),
-            _ => Err(format!(
-                "{count} {what} cannot be in the {left} bytes that are left of the file"
-            )),
-        }
-    }
-
-    pub fn string(&mut self) -> Result<String, String> {
-        let len = self.count("bytes of a text", 1)?;
-        if len > MAX_TEXT {
-            return Err(format!(
-                "{len} bytes of a text, more than the {MAX_TEXT} that are read"
-            ));
-        }
-        let mut bytes = vec![0; len];
-        self.fill(&mut bytes)?;
-        String::from_utf8(bytes).map_err(|_| "a text is not UTF-8".into())
     }
 }
 

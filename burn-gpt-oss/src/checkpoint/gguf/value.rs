@@ -1,6 +1,6 @@
 //! Values of keys, with the types that the file gives them.
 
-use super::read::Source;
+use super::source::Source;
 
 /// A value of a GGUF file. Readers of these files do not convert: a number of another type is another value.
 #[derive(Clone, Debug, PartialEq)]
