@@ -1,6 +1,7 @@
 //! The examples as users meet them: errors, Ctrl-C and short runs, through their binaries.
 
 mod answers;
+mod convert;
 mod example;
 #[path = "../support/files.rs"]
 mod files;

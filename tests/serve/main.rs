@@ -3,10 +3,13 @@
 
 mod answers;
 mod company;
+#[path = "../support/fuzz.rs"]
+mod fuzz;
 mod hostile;
 #[path = "../support/http.rs"]
 mod http;
 mod life;
+mod random;
 mod refused;
 mod responses;
 
