@@ -52,11 +52,7 @@ fn layouts_of_other_programs_are_named() {
     };
     let experts = "model.layers.0.mlp.experts.down_proj";
     for (to, part) in [
-        (
-            "model.layers.0.mlp.experts.3.down_proj.weight",
-            "one tensor per expert",
-        ),
-        ("block.0.mlp.mlp2_weight", "`original`"),
+        ("model.layers.0.mlp.experts.3.down_proj.weight", "expert 0"),
         ("base_model.model.lm_head.lora_A.weight", "adapter"),
     ] {
         refused(DENSE, rename(experts, to), &[to, part]);
