@@ -1,3 +1,5 @@
+mod context;
+
 use std::path::PathBuf;
 
 use burn_fp4::Fp4Error;
@@ -386,30 +388,6 @@ pub enum GptOssError {
         /// What to do instead.
         hint: String,
     },
-}
-
-impl GptOssError {
-    /// Says which tensor an error of the codec is about.
-    pub(crate) fn fp4(tensor: impl Into<String>) -> impl FnOnce(Fp4Error) -> Self {
-        let tensor = tensor.into();
-        move |source| Self::Fp4 {
-            tensor,
-            source: Box::new(source),
-        }
-    }
-
-    /// Wraps an error of the operating system together with its path.
-    pub(crate) fn io(
-        path: impl Into<PathBuf>,
-        action: &'static str,
-    ) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io {
-            path,
-            action,
-            source,
-        }
-    }
 }
 
 /// The first names of a list that may be long.

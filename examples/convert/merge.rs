@@ -1,8 +1,8 @@
 //! A base and its adapter as one model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use burn::tensor::{Device, FloatDType};
 use burn_gpt_oss::{
     AdapterCheckpoint, CheckpointForm, CheckpointReader, CheckpointWriter, ConvertTarget,
@@ -28,6 +28,16 @@ pub fn run(
             "--adapter: a merge is written as mxfp4, nvfp4 or bf16; convert the result to {other} afterwards"
         ),
     };
+    let place = args.out.canonicalize();
+    for read in [source.dir(), adapter] {
+        let inside = |place: &PathBuf| read.canonicalize().is_ok_and(|dir| dir.starts_with(place));
+        ensure!(
+            !place.as_ref().is_ok_and(inside),
+            "--out {}: is, or holds, {}; choose another directory",
+            args.out.display(),
+            read.display()
+        );
+    }
     let adapter = AdapterCheckpoint::open(adapter, source.config())?;
     let model = source.load_stored(&Device::flex(), FloatDType::F32, |_| {})?;
     let mut model = adapter.attach(model)?;

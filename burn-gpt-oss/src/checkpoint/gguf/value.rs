@@ -4,20 +4,32 @@ use super::source::Source;
 
 /// A value of a GGUF file. Readers of these files do not convert: a number of another type is another value.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)] // The variants are the types of the format.
 pub enum GgufValue {
+    /// An unsigned number of 8 bits.
     U8(u8),
+    /// A signed number of 8 bits.
     I8(i8),
+    /// An unsigned number of 16 bits.
     U16(u16),
+    /// A signed number of 16 bits.
     I16(i16),
+    /// An unsigned number of 32 bits.
     U32(u32),
+    /// A signed number of 32 bits.
     I32(i32),
+    /// A float of 32 bits.
     F32(f32),
+    /// A truth value.
     Bool(bool),
+    /// A text in UTF-8.
     Text(String),
+    /// A list of values of one type.
     Array(Vec<GgufValue>),
+    /// An unsigned number of 64 bits.
     U64(u64),
+    /// A signed number of 64 bits.
     I64(i64),
+    /// A float of 64 bits.
     F64(f64),
 }
 
