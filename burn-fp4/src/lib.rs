@@ -41,7 +41,7 @@ pub use product::fp4_expert_linear::fp4_expert_linear;
 pub use product::fp4_linear::{Fp4Linear, fp4_linear};
 pub use product::linear::linear;
 pub use product::low_rank::{Adapted, LowRank};
-pub use product::operand::Operand;
+pub use product::operand::{Operand, Rounded};
 pub use product::packed_product::{PackedMatrix, ProductRows, packed_product};
 pub use scheme::global_scale::{GlobalAmax, GlobalScope};
 pub use scheme::scale_rule::{Nvfp4ScaleRule, ScaleRule};

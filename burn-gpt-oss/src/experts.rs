@@ -3,7 +3,9 @@ mod weight;
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use burn_fp4::{ActivationQuantizer, ExpertRouting, expert_combine, expert_linear, expert_routing};
+use burn_fp4::{
+    ActivationQuantizer, ExpertRouting, Operand, expert_combine, expert_linear, expert_routing,
+};
 
 use crate::config::GptOssConfig;
 use crate::ops::clamped_swiglu;
@@ -32,6 +34,7 @@ pub struct Experts {
     pub down_proj_input_quantizer: Option<ActivationQuantizer>,
     swiglu_limit: f64,
     swiglu_alpha: f64,
+    multiplies_codes: bool,
 }
 
 impl Experts {
@@ -55,6 +58,7 @@ impl Experts {
             down_proj_input_quantizer: None,
             swiglu_limit: config.swiglu_limit,
             swiglu_alpha: config.swiglu_alpha,
+            multiplies_codes: false,
         }
     }
 
@@ -66,10 +70,32 @@ impl Experts {
     pub fn forward(&self, x: Tensor<2>, routed: &RouterOutput) -> Tensor<2> {
         let routing = self.routing(routed);
         let active = self.intermediate(x, &routing);
+        self.combined(active, routed.scores.clone(), &routing)
+    }
+
+    /// The weighted results of all experts, summed per token, from what [`intermediate`](Self::intermediate) gives.
+    ///
+    /// # Shapes
+    /// - active: `[tokens * num_experts_per_tok, intermediate_size]`
+    /// - scores: `[tokens, num_experts_per_tok]`
+    /// - output: `[tokens, hidden_size]`
+    pub fn combined(
+        &self,
+        active: Tensor<2>,
+        scores: Tensor<2>,
+        routing: &ExpertRouting,
+    ) -> Tensor<2> {
         // What comes out of SwiGLU has a few large values among small ones, of which eight bits would lose
         // too much.
-        let (weight, bias) = (self.down_proj.matrices(), self.down_proj_bias.val());
-        expert_combine(active, weight, bias, routed.scores.clone(), &routing)
+        let (weight, bias) = (self.operand(&self.down_proj), self.down_proj_bias.val());
+        expert_combine(active, weight, bias, scores, routing)
+    }
+
+    fn operand(&self, weight: &ExpertWeight) -> Operand<3> {
+        match self.multiplies_codes {
+            true => weight.rounded_matrices(),
+            false => weight.matrices(),
+        }
     }
 
     /// Which rows each expert has.
@@ -85,10 +111,22 @@ impl Experts {
     pub fn intermediate(&self, x: Tensor<2>, routing: &ExpertRouting) -> Tensor<2> {
         // Before the tokens are repeated for their experts: the same result for less work.
         let tokens = quantized(&self.gate_up_proj_input_quantizer, x);
-        let (weight, bias) = (self.gate_up_proj.matrices(), self.gate_up_proj_bias.val());
+        let (weight, bias) = (
+            self.operand(&self.gate_up_proj),
+            self.gate_up_proj_bias.val(),
+        );
         let inner = expert_linear(tokens, weight, bias, routing);
         let active = clamped_swiglu(inner, self.swiglu_limit as f32, self.swiglu_alpha as f32);
         quantized(&self.down_proj_input_quantizer, active)
+    }
+
+    /// The same experts without float copies of rounded matrices: rows are multiplied with codes, which are computed
+    /// anew in every pass. The gradient passes straight through.
+    pub fn multiplying_codes(self) -> Self {
+        Self {
+            multiplies_codes: true,
+            ..self
+        }
     }
 
     /// The two matrices with the names of their fields.

@@ -301,6 +301,27 @@ impl Block {
         })
     }
 
+    /// The first half of [`forward`](Self::forward): adds attention to the residual stream.
+    ///
+    /// # Shapes
+    /// - x, output: `[batch, len, hidden_size]`
+    pub fn attended(&self, x: Tensor<3>, context: &SequenceContext) -> Tensor<3> {
+        let visibility = context.visibility.clone().with_window(self.window);
+        let normed = self.input_layernorm.forward(x.clone());
+        x + self.self_attn.forward(normed, &context.rope, &visibility)
+    }
+
+    /// What the second half begins with: the tokens as the experts see them, and which experts they go to.
+    ///
+    /// # Shapes
+    /// - x: `[batch, len, hidden_size]`, after attention
+    /// - output: `[batch * len, hidden_size]`
+    pub fn routed(&self, x: Tensor<3>) -> (Tensor<2>, RouterOutput) {
+        let [batch, len, width] = x.dims();
+        let tokens = self.post_attention_layernorm.forward(x);
+        self.mlp.routed(tokens.reshape([batch * len, width]))
+    }
+
     /// [`forward`](Self::forward) of tokens behind those in a cache.
     pub(crate) fn forward_cached(
         &self,
@@ -338,8 +359,12 @@ impl Mlp {
     /// - x: `[batch, len, hidden_size]`
     pub fn forward(&self, x: Tensor<3>) -> (Tensor<3>, RouterOutput) {
         let dims @ [batch, len, width] = x.dims();
-        let tokens = x.reshape([batch * len, width]);
-        let routed = route(&self.router, tokens.clone(), self.num_experts_per_tok);
+        let (tokens, routed) = self.routed(x.reshape([batch * len, width]));
         (self.experts.forward(tokens, &routed).reshape(dims), routed)
+    }
+
+    fn routed(&self, tokens: Tensor<2>) -> (Tensor<2>, RouterOutput) {
+        let routed = route(&self.router, tokens.clone(), self.num_experts_per_tok);
+        (tokens, routed)
     }
 }

@@ -13,7 +13,7 @@ pub(crate) mod rotary;
 pub(crate) mod sink_attention;
 pub(crate) mod swiglu;
 
-pub use embedding::embedding;
+pub use embedding::{embedding, embedding_gradient};
 pub use next_token_loss::next_token_loss;
 pub use ordered_sum::ordered_sum;
 pub use rms_norm::rms_norm;

@@ -48,11 +48,11 @@ pub use recipe::{
 };
 pub use report::{Curve, HtmlReport, ResultRow, ResultTable, loss_plot};
 pub use train::{
-    Console, ExampleData, FineTune, GradientPass, History, KeptOutcome, LearningRateDecay,
-    NonFiniteStep, ParameterGroup, QuantizationPoint, ReportTo, StageOutcome, StageProgress,
-    StageRun, StepBatch, StepLoader, StepOutput, TrainConfig, TrainPoint, Trainable, ValidPoint,
-    WarmupSchedule, adamw, clip_global_norm, kept_record, load_record, mean_loss, micro_batch_loss,
-    saved_step,
+    Clipping, CompactFormat, Console, ExampleData, FineTune, GradientPass, GradientSink, History,
+    KeptOutcome, LayerWise, LearningRateDecay, Masters, Moments, NonFiniteStep, ParameterGroup,
+    QuantizationPoint, ReportTo, StageOutcome, StageProgress, StageRun, StepBatch, StepLoader,
+    StepOutput, TrainConfig, TrainPoint, Trainable, ValidPoint, WarmupSchedule, adamw,
+    clip_global_norm, kept_record, load_record, mean_loss, micro_batch_loss, saved_step,
 };
 
 /// Compiles the example of the workspace's README.

@@ -15,6 +15,7 @@ mod example_data;
 mod gpt_oss;
 mod guard;
 mod history;
+mod layer_wise;
 mod loader;
 mod loss;
 mod mean_loss;
@@ -37,13 +38,14 @@ mod watch;
 
 #[cfg(feature = "flex")]
 pub use adamw::{AdamWBackend, AdamWUpdated};
-pub use adamw::{AdamWFactors, adamw};
+pub use adamw::{AdamWFactors, CompactFormat, CompactState, Masters, Moments, adamw};
 pub use clip::clip_global_norm;
 pub use config::TrainConfig;
 pub use ending::{KeptOutcome, StageOutcome, kept_record, load_record};
 pub use example_data::ExampleData;
 pub use guard::NonFiniteStep;
 pub use history::{History, TrainPoint, ValidPoint};
+pub use layer_wise::{Clipping, GradientSink, LayerWise};
 pub use loader::StepLoader;
 pub use loss::micro_batch_loss;
 pub use mean_loss::mean_loss;

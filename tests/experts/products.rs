@@ -79,7 +79,7 @@ fn found(
     let of = |tensor: &Tensor<2>| tensor.grad(&grads).map_or(Vec::new(), values);
     let weight = match matrices {
         Operand::Dense(weight) => weight.grad(&grads).map_or(Vec::new(), values),
-        Operand::Packed(..) | Operand::Adapted(_) => Vec::new(),
+        Operand::Packed(..) | Operand::Adapted(_) | Operand::Rounded(_) => Vec::new(),
     };
     Results {
         output: value,

@@ -7,6 +7,7 @@ mod golden;
 mod model;
 
 mod endings;
+mod layer_wise;
 mod learned;
 mod parameters;
 mod quantized;

@@ -75,6 +75,7 @@ impl<const D: usize> LowRankAdapter<D> {
             Operand::Packed(base) => base.dequantize(D - 2, FloatDType::F32),
             Operand::Dense(base) => base.clone(),
             Operand::Adapted(base) => base.val(),
+            Operand::Rounded(base) => base.codes().dequantize(D - 2, FloatDType::F32),
         };
         let scales = Fp4Tensor::quantize(values, D - 2, &scheme).global_scales();
         self.with_quantizer(Some(scheme), scales)

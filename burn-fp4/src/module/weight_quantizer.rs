@@ -5,6 +5,7 @@ use crate::codec::frozen::Frozen;
 use crate::codec::slice_quantizer::SliceQuantizer;
 use crate::error::Fp4Error;
 use crate::ops::{FakeQuantizer, GradientRule, LearnedQuantizer, global_amax};
+use crate::packed::fp4_tensor::Fp4Tensor;
 use crate::packed::{PackedFp4, host};
 use crate::scheme::Fp4Scheme;
 use crate::scheme::global_scale::GlobalAmax;
@@ -119,6 +120,27 @@ impl WeightQuantizer {
             }
             None => slices.quantize(values, shape, axis),
         }
+    }
+
+    /// A weight in codes and scales on its device, those of the forward pass; no gradient passes. None with learned
+    /// scales, and where the gradient is not handed through unchanged: both need the floats.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[.., in, out]`
+    /// - output: logical `[.., out, in]`
+    ///
+    /// # Panics
+    ///
+    /// As [`FakeQuantizer::forward`].
+    pub fn codes<const D: usize>(&self, weight: Tensor<D>) -> Option<Fp4Tensor<D>> {
+        if self.learns_scales() || self.gradient != GradientRule::StraightThrough {
+            return None;
+        }
+        Some(match self.global_amax() {
+            Some(amax) => Fp4Tensor::quantize_with_amax(weight, amax, D - 2, &self.scheme),
+            None => Fp4Tensor::quantize(weight, D - 2, &self.scheme),
+        })
     }
 
     /// The scheme.

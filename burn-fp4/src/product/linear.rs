@@ -30,7 +30,7 @@ use crate::packed::fp4_tensor::Fp4Tensor;
 /// # Shapes
 /// - x: `[..., in]`, `f32`, `bf16` or `f16`
 /// - weight: from `in` to `out`; a dense one has the dtype of `x`, or `bf16` or `f16` beside `x` in `f32`,
-///   for a frozen weight
+///   and its gradient has that of `x`
 /// - bias: `[out]`, dtype of `x`
 /// - output: `[..., out]`
 ///

@@ -120,12 +120,12 @@ impl<const D: usize> Adapted<D> {
     /// The weight without rounding.
     ///
     /// # Panics
-    /// If the delta is one of a weight of another shape or not `f32`, or `base` is an adapted weight itself.
+    /// If the delta is one of a weight of another shape or not `f32`, or `base` trains itself.
     pub fn new(base: impl Into<Operand<D>>, delta: LowRank<D>) -> Self {
         let base = base.into();
         assert!(
-            !matches!(base, Operand::Adapted(_)),
-            "a delta of a weight that has one"
+            matches!(base, Operand::Dense(_) | Operand::Packed(_)),
+            "a delta of a weight that trains"
         );
         delta.check(base.shape());
         Self {
@@ -212,7 +212,7 @@ impl<const D: usize> Adapted<D> {
             base: match &self.base {
                 Operand::Packed(base) => Operand::Packed(base.with_axes(experts(base.shape()))),
                 Operand::Dense(base) => Operand::Dense(dense(base)),
-                Operand::Adapted(_) => unreachable!("refused by `new`"),
+                Operand::Adapted(_) | Operand::Rounded(_) => unreachable!("refused by `new`"),
             },
             delta: LowRank {
                 a: dense(&self.delta.a),
@@ -249,7 +249,7 @@ impl<const D: usize> Adapted<D> {
         let base = match &self.base {
             Operand::Packed(base) => base.dequantize(D - 2, FloatDType::F32),
             Operand::Dense(base) => base.clone().cast(DType::F32),
-            Operand::Adapted(_) => unreachable!("refused by `new`"),
+            Operand::Adapted(_) | Operand::Rounded(_) => unreachable!("refused by `new`"),
         };
         let delta = self.delta.clone();
         let tracked = delta.a.is_require_grad() || delta.b.is_require_grad();

@@ -11,7 +11,7 @@ use crate::ops::Fp4Primitive;
 use crate::packed::fp4_tensor::Fp4Tensor;
 use crate::scheme::Fp4Scheme;
 
-/// A weight that rows are multiplied with, in one of three forms: one matrix, `D` is 2, or one for every
+/// A weight that rows are multiplied with, in one of four forms: one matrix, `D` is 2, or one for every
 /// expert, `D` is 3.
 #[derive(Clone, Debug)]
 pub enum Operand<const D: usize> {
@@ -19,8 +19,38 @@ pub enum Operand<const D: usize> {
     Dense(Tensor<D>),
     /// FP4 codes with blocks along `in`, of logical shape `[..., out, in]`.
     Packed(Fp4Tensor<D>),
-    /// One of the other two, frozen, with a low-rank delta that trains.
+    /// One of the first two, frozen, with a low-rank delta that trains.
     Adapted(Box<Adapted<D>>),
+    /// Floats that train, multiplied as the codes they are rounded to.
+    Rounded(Box<Rounded<D>>),
+}
+
+/// A weight that trains, `[..., in, out]`, and its codes, of logical shape `[..., out, in]`.
+///
+/// Rows are multiplied with the codes, tile by tile, so that no float copy of them exists. The gradient of the
+/// product passes straight through the rounding to the weight, in the dtype of the rows.
+#[derive(Clone, Debug)]
+pub struct Rounded<const D: usize> {
+    master: Tensor<D>,
+    codes: Fp4Tensor<D>,
+}
+
+impl<const D: usize> Rounded<D> {
+    /// A weight with what it is rounded to.
+    ///
+    /// # Panics
+    /// If the codes are those of another shape.
+    pub fn new(master: Tensor<D>, codes: Fp4Tensor<D>) -> Self {
+        let mut shape = codes.shape();
+        shape.swap(D - 2, D - 1);
+        assert_eq!(shape, master.dims(), "codes of another weight");
+        Self { master, codes }
+    }
+
+    /// The codes that rows are multiplied with.
+    pub fn codes(&self) -> &Fp4Tensor<D> {
+        &self.codes
+    }
 }
 
 impl<const D: usize> Operand<D> {
@@ -34,6 +64,7 @@ impl<const D: usize> Operand<D> {
                 shape
             }
             Self::Adapted(weight) => weight.shape(),
+            Self::Rounded(weight) => weight.master.dims(),
         }
     }
 
@@ -43,6 +74,11 @@ impl<const D: usize> Operand<D> {
             Self::Dense(weight) => OperandPrimitive::Dense(weight.into_dispatch()),
             Self::Packed(weight) => OperandPrimitive::Packed(weight.primitive(), weight.scheme()),
             Self::Adapted(_) => unreachable!("an adapted weight is not multiplied as it is"),
+            Self::Rounded(weight) => OperandPrimitive::Rounded(
+                weight.codes.primitive(),
+                weight.codes.scheme(),
+                weight.master.into_dispatch(),
+            ),
         }
     }
 }
@@ -65,6 +101,12 @@ impl<const D: usize> From<Adapted<D>> for Operand<D> {
     }
 }
 
+impl<const D: usize> From<Rounded<D>> for Operand<D> {
+    fn from(weight: Rounded<D>) -> Self {
+        Self::Rounded(Box::new(weight))
+    }
+}
+
 /// [`Operand`] of a backend.
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
@@ -79,6 +121,8 @@ pub enum OperandPrimitive<B: Backend> {
         Fp4Scheme,
         #[extension_type] LowRankPrimitive<B>,
     ),
+    /// A packed weight and the floats it was made of, which are there for their gradient.
+    Rounded(#[extension_type] Fp4Primitive<B>, Fp4Scheme, FloatTensor<B>),
 }
 
 #[cfg(all(feature = "_cube", feature = "fusion"))]
@@ -91,7 +135,7 @@ impl OperandPrimitiveMetadata {
         };
         match self {
             Self::Dense(weight) => last(weight),
-            Self::Packed(weight, ..) | Self::Merged(weight, ..) => {
+            Self::Packed(weight, ..) | Self::Merged(weight, ..) | Self::Rounded(weight, ..) => {
                 let [d_output, bytes] = last(&weight.codes);
                 [2 * bytes, d_output]
             }

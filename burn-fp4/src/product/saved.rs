@@ -50,13 +50,14 @@ impl SavedDelta {
 }
 
 impl<B: Backend, C: CheckpointStrategy> OperandPrimitive<Autodiff<B, C>> {
-    /// What gradients of the weight go to: the matrices, or both factors of a delta.
+    /// What gradients of the weight go to: the matrices, those behind codes, or both factors of a delta.
     pub(super) fn floats(&self) -> [&FloatTensor<Autodiff<B, C>>; 2] {
         match self {
             Self::Dense(weight) => [weight, weight],
             // One that nothing trains, so that the place of the weight has nodes in every form.
             Self::Packed(weight, _) => [&weight.global_scales, &weight.global_scales],
             Self::Merged(_, _, delta) => [&delta.a, &delta.b],
+            Self::Rounded(_, _, master) => [master, master],
         }
     }
 
@@ -66,6 +67,7 @@ impl<B: Backend, C: CheckpointStrategy> OperandPrimitive<Autodiff<B, C>> {
             Self::Dense(weight) => weight.is_tracked(),
             Self::Packed(..) => false,
             Self::Merged(_, _, delta) => delta.a.is_tracked() || delta.b.is_tracked(),
+            Self::Rounded(_, _, master) => master.is_tracked(),
         }
     }
 
@@ -75,9 +77,9 @@ impl<B: Backend, C: CheckpointStrategy> OperandPrimitive<Autodiff<B, C>> {
     ) -> Saved<B> {
         match self {
             Self::Dense(weight) => Saved::Dense(checkpoint(weight)),
-            Self::Packed(weight, scheme) | Self::Merged(weight, scheme, _) => {
-                Saved::Packed(inner(weight.clone()), *scheme)
-            }
+            Self::Packed(weight, scheme)
+            | Self::Merged(weight, scheme, _)
+            | Self::Rounded(weight, scheme, _) => Saved::Packed(inner(weight.clone()), *scheme),
         }
     }
 
@@ -96,13 +98,13 @@ impl<B: Backend, C: CheckpointStrategy> OperandPrimitive<Autodiff<B, C>> {
         }
     }
 
-    /// What the inner backend multiplies with, which has no use for a delta.
+    /// What the inner backend multiplies with, which has no use for a delta or for masters.
     pub(super) fn into_inner(self) -> OperandPrimitive<B> {
         match self {
             Self::Dense(weight) => OperandPrimitive::Dense(weight.into_primitive()),
-            Self::Packed(weight, scheme) | Self::Merged(weight, scheme, _) => {
-                OperandPrimitive::Packed(inner(weight), scheme)
-            }
+            Self::Packed(weight, scheme)
+            | Self::Merged(weight, scheme, _)
+            | Self::Rounded(weight, scheme, _) => OperandPrimitive::Packed(inner(weight), scheme),
         }
     }
 }

@@ -3,7 +3,7 @@ use burn::module::{
     Param, ParamId, Reparameterization,
 };
 use burn::tensor::{Device, FloatDType, Tensor};
-use burn_fp4::{Fp4Scheme, Fp4Tensor, LowRankAdapter, Operand};
+use burn_fp4::{Fp4Scheme, Fp4Tensor, LowRankAdapter, Operand, Rounded, WeightQuantizer};
 
 /// The matrices of all experts of a block, in either of two forms.
 ///
@@ -30,6 +30,7 @@ impl ExpertWeight {
             Operand::Dense(weight) => weight,
             Operand::Packed(weight) => weight.dequantize(1, FloatDType::F32),
             Operand::Adapted(weight) => weight.val(),
+            Operand::Rounded(weight) => weight.codes().dequantize(1, FloatDType::F32),
         }
     }
 
@@ -74,6 +75,7 @@ impl ExpertWeight {
             Operand::Dense(_) => None,
             Operand::Packed(weight) => Some(weight),
             Operand::Adapted(weight) => weight.merge(),
+            Operand::Rounded(weight) => Some(weight.codes().clone()),
         }
     }
 
@@ -117,6 +119,17 @@ impl ExpertWeight {
             (Self::Packed(weight, _), None) => Operand::Packed(weight.clone()),
             (Self::Packed(weight, _), Some(adapter)) => adapter.adapted(weight.clone()).into(),
         }
+    }
+
+    /// [`matrices`](Self::matrices) without a float copy of those that a quantizer rounds: rows are multiplied with
+    /// their codes.
+    pub fn rounded_matrices(&self) -> Operand<3> {
+        let rounded = self.dense().and_then(|weight| {
+            let quantizer = weight.reparameterization::<WeightQuantizer>()?;
+            let codes = quantizer.codes(weight.base())?;
+            Some(Rounded::new(weight.base(), codes))
+        });
+        rounded.map_or_else(|| self.matrices(), Operand::from)
     }
 }
 

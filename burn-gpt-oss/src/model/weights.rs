@@ -70,6 +70,15 @@ impl GptOss {
         matrices
     }
 
+    /// The same model without float copies of rounded experts, see
+    /// [`Experts::multiplying_codes`](crate::Experts::multiplying_codes).
+    pub fn multiplying_codes(mut self) -> Self {
+        for block in &mut self.layers {
+            block.mlp.experts = block.mlp.experts.clone().multiplying_codes();
+        }
+        self
+    }
+
     /// Whether a weight has a low-rank adapter. Then nothing else trains.
     pub fn has_adapters(&self) -> bool {
         let mut matrices = self.matrices().into_iter();

@@ -29,3 +29,18 @@ pub fn embedding(weight: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
     let (weight, ids) = (weight.into_dispatch(), ids.into_dispatch());
     Tensor::from_dispatch(<Dispatch as EmbeddingBackend>::embedding_rows(weight, ids))
 }
+
+/// The gradient of the weight of [`embedding`], for the gradient of its output.
+///
+/// # Shapes
+/// - grad: `[n, hidden_size]`
+/// - ids: `[n]`
+/// - output: `[vocab_size, hidden_size]`, dtype of `grad`
+///
+/// # Panics
+/// As [`embedding`].
+pub fn embedding_gradient(grad: Tensor<2>, ids: Tensor<1, Int>, vocab_size: usize) -> Tensor<2> {
+    let (grad, ids) = (grad.into_dispatch(), ids.into_dispatch());
+    let gradient = <Dispatch as EmbeddingBackend>::embedding_rows_gradient(grad, ids, vocab_size);
+    Tensor::from_dispatch(gradient)
+}

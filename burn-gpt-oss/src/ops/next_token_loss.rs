@@ -24,7 +24,7 @@ pub use extension::NextTokenLossBackend;
 ///
 /// # Shapes
 /// - hidden: `[rows, hidden_size]`
-/// - weight: `[hidden_size, vocab_size]`, dtype of `hidden`, or `bf16` or `f16` beside `f32`, for a frozen weight
+/// - weight: `[hidden_size, vocab_size]`, dtype of `hidden`, or `bf16` or `f16` beside `f32`; its gradient has that of `hidden`
 /// - targets: `[rows]`
 /// - row_weights: `[rows]`, float32
 /// - output: `[1]`, float32

@@ -1,10 +1,13 @@
 //! AdamW in one pass over weights, gradients and moments where there is an operation for it.
 
+pub(super) mod compact;
 #[cfg(feature = "flex")]
 mod update;
 
 #[cfg(feature = "flex")]
 pub use update::{AdamWBackend, AdamWUpdated};
+
+pub use compact::{CompactFormat, CompactState, Masters, Moments};
 
 use burn::optim::{AdamW, AdamWConfig, AdamWState, ModuleOptimizer, Optimizer};
 use burn::tensor::{Device, Tensor};
@@ -78,7 +81,13 @@ impl FusedAdamW {
         Self { ratio, ..self }
     }
 
-    fn factors(&self, learning_rate: f64, time: usize) -> AdamWFactors {
+    /// The learning rate of these parameters where that of the rest is `learning_rate`.
+    pub fn learning_rate(&self, learning_rate: f64) -> f64 {
+        self.ratio * learning_rate
+    }
+
+    /// The factors of step `time`, counted from 1.
+    pub fn factors(&self, learning_rate: f64, time: usize) -> AdamWFactors {
         let decay = learning_rate * f64::from(self.weight_decay);
         AdamWFactors {
             beta_1: self.beta_1,
@@ -102,7 +111,7 @@ impl Optimizer for FusedAdamW {
         grad: Tensor<D>,
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
-        let learning_rate = self.ratio * learning_rate;
+        let learning_rate = self.learning_rate(learning_rate);
         #[cfg(feature = "flex")]
         if update::is_possible(&weight, &grad, state.as_ref()) {
             let time = state.as_ref().map_or(0, |state| state.momentum.time) + 1;

@@ -56,6 +56,14 @@ impl BestModel {
         saved.map(|step| (self.path.clone(), step))
     }
 
+    /// Keeps the weights after an interval in place of those before.
+    pub fn keep(&self, interval: usize, record: ModuleRecord) -> Result<(), CheckpointerError> {
+        let step = self.log.step_of(interval);
+        write(record, &self.path)?;
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = step;
+        Ok(())
+    }
+
     /// The kept weights in a model of the same kind. They are read into memory at once: records are
     /// otherwise read when they are used, and the file may be gone then.
     pub fn load<M: Module>(&self, model: M) -> Result<M, QatError> {
@@ -93,10 +101,7 @@ pub(super) fn write(record: ModuleRecord, path: &Path) -> Result<(), Checkpointe
 
 impl Checkpointer<ModuleRecord> for BestModel {
     fn save(&self, interval: usize, record: ModuleRecord) -> Result<(), CheckpointerError> {
-        let step = self.log.step_of(interval);
-        write(record, &self.path)?;
-        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = step;
-        Ok(())
+        self.keep(interval, record)
     }
 
     fn delete(&self, _interval: usize) -> Result<(), CheckpointerError> {

@@ -5,7 +5,7 @@ use burn_gpt_oss::ElementTypes;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::without_decay;
-use super::{LearningRateDecay, ParameterGroup, ReportTo};
+use super::{LayerWise, LearningRateDecay, ParameterGroup, ReportTo};
 use crate::distill::DistillConfig;
 use crate::error::QatError;
 
@@ -77,6 +77,10 @@ pub struct TrainConfig {
     /// pass. `gradient_checkpointing` has no effect then.
     #[serde(default)]
     pub recompute_layers: bool,
+    /// Train layer by layer, with weights and moments in few bytes; none for the optimizer of the whole model. Micro-batches
+    /// are computed one after the other then, and layers are recomputed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_wise: Option<LayerWise>,
     /// Steps between refreshes of global scales that quantizers keep; none leaves them as they are.
     #[serde(default)]
     pub global_refresh_steps: Option<NonZeroUsize>,
@@ -127,6 +131,7 @@ impl Default for TrainConfig {
             early_stopping: None,
             gradient_checkpointing: false,
             recompute_layers: false,
+            layer_wise: None,
             global_refresh_steps: None,
             checkpoint_steps: None,
             distill: None,

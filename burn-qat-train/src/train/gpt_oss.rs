@@ -8,10 +8,11 @@ use burn_gpt_oss::{ExpertWeight, GptOss};
 
 use super::documents::hidden_states;
 use super::guard::is_finite;
+use super::layer_wise::{cast_matrices, walk};
 use super::loss::{micro_batch_loss, taught_loss};
 use super::quantized_experts::quantize_experts;
 use super::recompute::recomputed_gradients;
-use super::{GradientPass, TrainConfig, Trainable};
+use super::{GradientPass, GradientSink, LayerWise, TrainConfig, Trainable};
 use crate::data::{MicroBatch, TokenizedExample};
 use crate::distill::Teacher;
 use crate::error::QatError;
@@ -76,6 +77,19 @@ impl Trainable for GptOss {
             None => loss,
         };
         (reported, GradientsParams::from_grads(loss.backward(), self))
+    }
+
+    fn layer_wise<S: GradientSink<Self>>(
+        self,
+        batches: &[MicroBatch],
+        pass: GradientPass<'_>,
+        sink: &mut S,
+    ) -> (Self, Vec<Tensor<1>>) {
+        walk(self, batches, pass, sink)
+    }
+
+    fn prepared(self, settings: LayerWise) -> Self {
+        cast_matrices(self, settings).multiplying_codes()
     }
 
     fn shared_by_micro_batches(&self) -> Option<Self> {

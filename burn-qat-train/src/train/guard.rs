@@ -99,16 +99,42 @@ impl<M: Trainable> Guard<M> {
         if norm.is_finite() {
             return true;
         }
-        let divergence = seen.traced(model, gradients, step);
+        self.ends(seen.traced(model, || first_gradient(model, gradients), step));
+        false
+    }
+
+    /// Ends the run at the step that was computed last, whose gradients were measured and dropped.
+    pub fn refuse(&self, model: &M, refusal: Refusal<'_>, step: usize) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(seen) = seen.take() else { return };
+        seen.output.grad_norm.set(refusal.norm).unwrap_or_default();
+        self.ends(seen.traced(model, || of_gradient(refusal.parameter), step));
+    }
+
+    fn ends(&self, divergence: NonFiniteStep) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.get_or_insert(divergence);
         self.interrupter.stop(Some("a step is not finite"));
-        false
     }
 }
 
+/// Gradients whose norm is not finite.
+pub(super) struct Refusal<'a> {
+    /// What the step would have reported.
+    pub output: &'a StepOutput,
+    /// The norm of all gradients.
+    pub norm: f64,
+    /// The first parameter whose gradient is not finite.
+    pub parameter: Option<&'a str>,
+}
+
 impl<M: Trainable> Seen<M> {
-    fn traced(&self, model: &M, gradients: &GradientsParams, step: usize) -> NonFiniteStep {
+    fn traced(
+        &self,
+        model: &M,
+        first_gradient: impl FnOnce() -> Option<String>,
+        step: usize,
+    ) -> NonFiniteStep {
         let scalar = |loss: &Tensor<1>| loss.clone().try_into_scalar::<f64>().unwrap_or(f64::NAN);
         let loss = scalar(&self.output.loss);
         let bad = self
@@ -120,10 +146,7 @@ impl<M: Trainable> Seen<M> {
                 model.first_non_finite(&self.batch.micro_batches[bad]),
                 self.batch.examples_of(bad).to_vec(),
             ),
-            None => (
-                first_gradient(model, gradients),
-                self.batch.examples.clone(),
-            ),
+            None => (first_gradient(), self.batch.examples.clone()),
         };
         NonFiniteStep {
             split: "training",
@@ -168,7 +191,11 @@ fn first_gradient<M: Module>(model: &M, gradients: &GradientsParams) -> Option<S
         found: None,
     };
     model.visit(&mut first);
-    match first.found {
+    of_gradient(first.found.as_deref())
+}
+
+fn of_gradient(parameter: Option<&str>) -> Option<String> {
+    match parameter {
         Some(path) => Some(format!("the gradient of `{path}` is not finite")),
         None => Some("every gradient is finite, the norm of all is not".into()),
     }

@@ -1,5 +1,7 @@
 //! Which parameters are trained, and how fast.
 
+use std::collections::HashMap;
+
 use burn::module::{Module, ParamGroup};
 use burn::optim::ModuleOptimizer;
 use burn_gpt_oss::{GptOssConfig, tensor_specs};
@@ -7,6 +9,7 @@ use globset::{Glob, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use super::adamw::FusedAdamW;
+use super::layer_wise::Rules;
 use super::step::MODEL;
 use super::{FineTune, TrainConfig, Trainable};
 use crate::adapt::has_factors;
@@ -160,6 +163,18 @@ impl Selection {
             groups.push((matching("parameter_groups", &group.pattern)?, optimizer));
         }
         Ok(Self { frozen, groups })
+    }
+
+    /// The settings of the optimizer by module path.
+    pub fn rules(&self, config: &TrainConfig) -> Rules {
+        let mut of = HashMap::new();
+        for (paths, group) in &self.groups {
+            of.extend(paths.iter().map(|path| (path.clone(), group.clone())));
+        }
+        Rules {
+            rest: FusedAdamW::new(config),
+            of,
+        }
     }
 
     /// The model with gradients for what trains.

@@ -16,11 +16,11 @@ use super::loss::{auxiliary_loss, head_loss};
 use crate::data::MicroBatch;
 
 /// What the forward pass keeps.
-struct Kept {
+pub(super) struct Kept {
     /// The input of each layer, and the output of the last.
-    hidden: Vec<Tensor<3>>,
+    pub hidden: Vec<Tensor<3>>,
     /// The router's logits in each layer, where a loss needs them.
-    router_logits: Vec<Tensor<2>>,
+    pub router_logits: Vec<Tensor<2>>,
 }
 
 /// The scaled loss without the load-balancing part, and all gradients: those of
@@ -56,7 +56,7 @@ pub(super) fn recomputed_gradients(
     (reported, total.grads())
 }
 
-fn forward(model: &GptOss, batch: &MicroBatch) -> Kept {
+pub(super) fn forward(model: &GptOss, batch: &MicroBatch) -> Kept {
     let model = model.valid();
     let batch = batch.without_autodiff();
     let mut hidden = vec![model.embedded(batch.input_ids.clone())];
@@ -75,12 +75,12 @@ fn forward(model: &GptOss, batch: &MicroBatch) -> Kept {
     }
 }
 
-fn tracked<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+pub(super) fn tracked<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.autodiff().require_grad()
 }
 
 /// Gradients of the load-balancing loss with respect to the logits of each layer.
-fn router_gradients(
+pub(super) fn router_gradients(
     model: &GptOss,
     logits: Vec<Tensor<2>>,
     n_micro_batches: usize,

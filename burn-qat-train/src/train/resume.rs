@@ -12,4 +12,4 @@ mod state;
 use fingerprint::Fingerprint;
 pub(super) use saver::StateSaver;
 pub use state::saved_step;
-pub(super) use state::{Restored, State, clear};
+pub(super) use state::{OptimizerFile, Restored, State, clear};

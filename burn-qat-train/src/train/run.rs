@@ -1,18 +1,19 @@
 //! A stage of training from its first step to its last, as a run of Burn's loop.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use burn::data::dataloader::DataLoader;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::tensor::Device;
 use burn::train::metric::LearningRateMetric;
-use burn::train::{ExecutionStrategy, Learner, SupervisedTraining};
+use burn::train::{ExecutionStrategy, Learner, SupervisedTraining, TrainingStrategy};
 
 use super::adamw::adamw;
 use super::best_model::SaveTheBest;
 use super::checks::check;
 use super::discard::Discard;
 use super::early_stopping::StopEarly;
+use super::layer_wise::{LayerWiseOptimizer, LayerWiseTraining, States};
 use super::mean_loss::mean_loss_until;
 use super::metrics::StepMetric;
 use super::parameters::Selection;
@@ -52,9 +53,10 @@ impl StageRun<'_> {
             let loss = mean_loss_until(self.stage, &model, &loaders.1, stop)?;
             loss.inspect(|loss| watch.log.started_at(*loss));
         }
+        let strategy = self.strategy::<M>(&device, (&selection, &watch), (&begun, &restored))?;
         let learner = self.learner(model, lesson, (&selection, &watch), (&begun, restored))?;
         let result = self
-            .training(loaders, &device, &watch, &begun)
+            .training(loaders, strategy, &watch, &begun)
             .launch(learner);
         watch.end(&self, result)
     }
@@ -92,6 +94,10 @@ impl StageRun<'_> {
         (begun, restored): (&State, Option<Restored>),
     ) -> Result<Learner<FineTune<M>>, QatError> {
         let config = self.config;
+        let model = match config.layer_wise {
+            Some(settings) => model.prepared(settings),
+            None => model,
+        };
         let quantization = QuantizationLog::new(&model, config, &watch.log, begun.step == 0);
         let mut model = FineTune::new(model.train(), config)
             .watched(begun.step, watch.saver.clone(), watch.guard.clone())
@@ -102,18 +108,46 @@ impl StageRun<'_> {
         let mut optimizer = selection.optimizer(adamw(config));
         if let Some(restored) = &restored {
             model = restored.model(model)?;
-            optimizer = restored.optimizer(optimizer)?;
+            if config.layer_wise.is_none() {
+                optimizer = restored.optimizer(optimizer)?;
+            }
         }
         let schedule = WarmupSchedule::new(config).starting_at(begun.step);
         let schedule = ModuleLrScheduler::new(schedule);
         Ok(Learner::new(selection.freeze(model), optimizer, schedule))
     }
 
+    /// Who steps: Burn's loop of one device, or the one that updates layer by layer.
+    fn strategy<M: Trainable>(
+        &self,
+        device: &Device,
+        (selection, watch): (&Selection, &Watch<M>),
+        (begun, restored): (&State, &Option<Restored>),
+    ) -> Result<TrainingStrategy<FineTune<M>>, QatError> {
+        let (config, device) = (self.config, device.clone().autodiff());
+        let Some(settings) = config.layer_wise else {
+            return Ok(ExecutionStrategy::single(device).into());
+        };
+        let states = match restored {
+            Some(restored) => restored.states(&device.clone().inner())?,
+            None => States::default(),
+        };
+        let rules = selection.rules(config);
+        let optimizer = LayerWiseOptimizer::new(settings, states, rules, config);
+        Ok(TrainingStrategy::Custom(Arc::new(LayerWiseTraining {
+            device,
+            optimizer: Mutex::new(optimizer),
+            schedule: WarmupSchedule::new(&begun.config),
+            log: watch.log.clone(),
+            best: watch.best.clone(),
+        })))
+    }
+
     /// Burn's loop: one of its epochs is the interval between two evaluations.
     fn training<M: Trainable>(
         &self,
         (train, valid): Loaders<M>,
-        device: &Device,
+        strategy: TrainingStrategy<FineTune<M>>,
         watch: &Watch<M>,
         begun: &State,
     ) -> SupervisedTraining<FineTune<M>> {
@@ -136,13 +170,17 @@ impl StageRun<'_> {
             .with_metric_logger(watch.log.clone())
             .with_application_logger(None)
             .with_interrupter(watch.interrupter.clone())
-            .with_custom_checkpointers(watch.best.clone(), Discard, Discard)
-            .with_checkpointing_strategy(SaveTheBest(watch.log.clone()))
-            .with_training_strategy(ExecutionStrategy::single(device.clone().autodiff()).into())
+            .with_training_strategy(strategy)
             .renderer(progress.into_renderer(self.interrupter.clone()));
         if let Some(patience) = config.early_stopping {
             training = training.early_stopping(StopEarly(watch.log.clone(), patience));
         }
+        if config.layer_wise.is_some() {
+            return training;
+        }
+        training = training
+            .with_custom_checkpointers(watch.best.clone(), Discard, Discard)
+            .with_checkpointing_strategy(SaveTheBest(watch.log.clone()));
         match config.gradient_checkpointing && !config.recompute_layers {
             true => training.gradient_checkpointing(),
             false => training,

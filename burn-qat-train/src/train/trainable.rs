@@ -1,11 +1,12 @@
 use burn::module::Module;
-use burn::optim::GradientsParams;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 use burn_fp4::{PackedFp4, QuantStats};
 use serde::Serialize;
 
-use super::TrainConfig;
+use super::layer_wise::cast_matrices;
 use super::loss::Lesson;
+use super::{GradientSink, LayerWise, TrainConfig};
 use crate::distill::Teacher;
 use crate::error::QatError;
 
@@ -81,6 +82,30 @@ pub trait Trainable: Module + Sync + 'static {
         let loss = self.loss(batch) / pass.n_targets as f64;
         let reported = loss.clone().detach();
         (reported, GradientsParams::from_grads(loss.backward(), self))
+    }
+
+    /// Hands the gradients of a step to a sink, part by part, and returns the module as the sink gave it back, with the
+    /// losses of the micro-batches: for [`TrainConfig::layer_wise`]. Unless a module says otherwise, all gradients are one
+    /// part.
+    fn layer_wise<S: GradientSink<Self>>(
+        self,
+        batches: &[Self::Batch],
+        pass: GradientPass<'_>,
+        sink: &mut S,
+    ) -> (Self, Vec<Tensor<1>>) {
+        let mut total = GradientsAccumulator::new();
+        let mut losses = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let (loss, grads) = self.gradients(batch, pass);
+            losses.push(loss);
+            total.accumulate(&self, grads);
+        }
+        (sink.take(self, total.grads()), losses)
+    }
+
+    /// The module as it is trained layer by layer: matrices in the type that [`Masters`](super::Masters) says.
+    fn prepared(self, settings: LayerWise) -> Self {
+        cast_matrices(self, settings)
     }
 
     /// The module with what several micro-batches of a step have in common computed once, under the same ids.

@@ -136,7 +136,8 @@ impl Matrices {
                 }
             }
             OperandPrimitive::Packed(weight, scheme)
-            | OperandPrimitive::Merged(weight, scheme, _) => {
+            | OperandPrimitive::Merged(weight, scheme, _)
+            | OperandPrimitive::Rounded(weight, scheme, _) => {
                 let packed = Packed::new(weight, &scheme);
                 Self {
                     rows_are_inputs: false,

@@ -43,7 +43,8 @@ impl<'a> Matrices<'a> {
                 transposed: false,
             },
             OperandPrimitive::Packed(weight, scheme)
-            | OperandPrimitive::Merged(weight, scheme, _) => {
+            | OperandPrimitive::Merged(weight, scheme, _)
+            | OperandPrimitive::Rounded(weight, scheme, _) => {
                 let [height, width] = last_two(&weight.codes.shape());
                 Self {
                     stored: Stored::Packed(Packed::new(weight, *scheme)),

@@ -7,7 +7,7 @@ use burn::tensor::{DType, Shape};
 
 use super::NextTokenLossBackend;
 
-/// The gradient by one input for a loss whose own gradient is 1, and the dtype of that input.
+/// The gradient by one input for a loss whose own gradient is 1, and the dtype of the rows.
 type Unit<B> = Option<(FloatTensor<B>, DType)>;
 
 #[derive(Debug)]
@@ -35,7 +35,8 @@ impl<B: NextTokenLossBackend, C: CheckpointStrategy> NextTokenLossBackend for Au
         row_weights: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let wanted = [hidden.is_tracked(), weight.is_tracked()];
-        let dtypes = [hidden.dtype(), weight.dtype()];
+        // Also that of a narrower weight, whose gradient would lose what an optimizer needs.
+        let dtype = hidden.dtype();
         let prepared =
             Backward::<B, 2>::prepare::<C>(NextTokenLoss, [hidden.node(), weight.node()]);
         let prepared = prepared.compute_bound().stateful();
@@ -46,8 +47,8 @@ impl<B: NextTokenLossBackend, C: CheckpointStrategy> NextTokenLossBackend for Au
                 let (loss, by_hidden, by_weight) =
                     B::next_token_loss_with_gradients(hidden, weight, targets, row_weights, wanted);
                 let units = [
-                    wanted[0].then_some((by_hidden, dtypes[0])),
-                    wanted[1].then_some((by_weight, dtypes[1])),
+                    wanted[0].then_some((by_hidden, dtype)),
+                    wanted[1].then_some((by_weight, dtype)),
                 ];
                 prepared.finish(units, loss)
             }

@@ -4,11 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::ModuleOptimizer;
 use burn::train::Interrupter;
 use burn::train::checkpoint::CheckpointerError;
 
-use super::State;
+use super::{OptimizerFile, State};
 use crate::train::best_model::BestModel;
 use crate::train::run_log::RunLog;
 use crate::train::{StepOutput, TrainPoint, WarmupSchedule};
@@ -91,7 +90,7 @@ impl StateSaver {
     }
 
     /// Hears that an update is done.
-    pub fn updated<M: Module>(&self, model: &M, optimizer: &ModuleOptimizer) {
+    pub fn updated<M: Module>(&self, model: &M, optimizer: &dyn OptimizerFile) {
         let step = {
             let mut progress = self.progress();
             progress.step += 1;
@@ -119,7 +118,7 @@ impl StateSaver {
         &self,
         step: usize,
         model: &M,
-        optimizer: &ModuleOptimizer,
+        optimizer: &dyn OptimizerFile,
     ) -> Result<(), String> {
         let mut history = self.log.history();
         let mut progress = self.progress();

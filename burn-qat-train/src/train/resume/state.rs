@@ -5,7 +5,7 @@ use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::optim::record::OptimizerRecord;
 use burn::store::ModuleRecord;
-use burn::tensor::Bytes;
+use burn::tensor::{Bytes, Device};
 use burn_gpt_oss::OutputDirectory;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::Fingerprint;
 use crate::adapt::has_factors;
 use crate::error::QatError;
+use crate::train::layer_wise::{States, states};
 use crate::train::{ExampleData, History, TrainConfig, Trainable};
 
 /// What the names of states begin with; the optimizer steps follow.
@@ -61,7 +62,7 @@ impl State {
         &self,
         dir: &Path,
         model: &M,
-        optimizer: &ModuleOptimizer,
+        optimizer: &dyn OptimizerFile,
     ) -> Result<(), QatError> {
         let target = dir.join(format!("{PREFIX}{:08}", self.step));
         let output = OutputDirectory::create(&target, true)?;
@@ -80,7 +81,7 @@ impl State {
             .save(output.path().join(MODEL))
             .map_err(|error| unwritable(&error))?;
         optimizer
-            .save(output.path().join(OPTIMIZER))
+            .save_in(output.path())
             .map_err(|error| unwritable(&error))?;
         output.commit()?;
         remove(dir, |found| found != target)
@@ -109,6 +110,24 @@ impl State {
             settings.remove(of_no_effect);
         }
         settings
+    }
+}
+
+/// An optimizer that can be written into the directory of a state.
+pub(crate) trait OptimizerFile {
+    fn save_in(&self, dir: &Path) -> Result<(), String>;
+}
+
+impl OptimizerFile for ModuleOptimizer {
+    fn save_in(&self, dir: &Path) -> Result<(), String> {
+        self.save(dir.join(OPTIMIZER))
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl OptimizerFile for States {
+    fn save_in(&self, dir: &Path) -> Result<(), String> {
+        self.save(&dir.join(states::FILE))
     }
 }
 
@@ -151,6 +170,11 @@ impl Restored {
         let written = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
         let kept = written(file)? <= written(&self.dir.join(STATE))?;
         self.state.best_step.filter(|_| kept)
+    }
+
+    /// What an optimizer kept that trains layer by layer.
+    pub fn states(&self, device: &Device) -> Result<States, QatError> {
+        States::load(&self.dir.join(states::FILE), device)
     }
 
     /// The trained weights, in a model of the same kind.

@@ -104,7 +104,9 @@ pub(super) fn on_host(
     let device = delta.a.device.clone();
     let base = match base {
         OperandPrimitive::Dense(weight) => OperandPrimitive::Dense(down(weight)),
-        OperandPrimitive::Packed(weight, scheme) | OperandPrimitive::Merged(weight, scheme, _) => {
+        OperandPrimitive::Packed(weight, scheme)
+        | OperandPrimitive::Merged(weight, scheme, _)
+        | OperandPrimitive::Rounded(weight, scheme, _) => {
             let weight = Fp4Primitive {
                 codes: down(weight.codes),
                 scales: down(weight.scales),
@@ -153,7 +155,8 @@ impl BaseTensors {
                 }
             }
             OperandPrimitive::Packed(weight, scheme)
-            | OperandPrimitive::Merged(weight, scheme, _) => Self {
+            | OperandPrimitive::Merged(weight, scheme, _)
+            | OperandPrimitive::Rounded(weight, scheme, _) => Self {
                 values: contiguous(weight.codes),
                 scales: contiguous(weight.scales),
                 global_scales: contiguous(weight.global_scales),

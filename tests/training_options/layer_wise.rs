@@ -1,0 +1,198 @@
+//! Training layer by layer gives what training as a whole gives.
+
+use std::num::NonZeroUsize;
+
+use burn::train::Interrupter;
+use burn_gpt_oss::GptOss;
+use burn_qat_train::{
+    Clipping, LayerWise, Masters, Moments, ParameterGroup, QatError, QuantPolicy, StageOutcome,
+    StageRun, TrainConfig, insert_quantizers,
+};
+
+use crate::run::{config, examples, run, run_in, start, values};
+
+const F32: LayerWise = LayerWise {
+    clipping: Clipping::Exact,
+    masters: Masters::F32,
+    moments: Moments::F32,
+};
+
+fn layer_wise(settings: LayerWise) -> TrainConfig {
+    TrainConfig {
+        layer_wise: Some(settings),
+        ..config()
+    }
+}
+
+/// What must be equal to the last bit.
+fn curve(outcome: &StageOutcome) -> Vec<u64> {
+    let history = &outcome.history;
+    let train = history.train.iter().flat_map(|point| {
+        let norm = point.grad_norm.unwrap_or(f64::NAN);
+        [
+            point.loss.to_bits(),
+            norm.to_bits(),
+            point.learning_rate.to_bits(),
+        ]
+    });
+    train
+        .chain(history.valid.iter().map(|point| point.loss.to_bits()))
+        .collect()
+}
+
+fn quantized(policy: &QuantPolicy) -> GptOss {
+    insert_quantizers(start(), policy).unwrap().0
+}
+
+#[test]
+fn with_float32_the_curve_and_the_weights_are_those_of_the_whole_bit_for_bit() {
+    let groups = vec![ParameterGroup {
+        pattern: "*router*".into(),
+        learning_rate_ratio: 0.5,
+        weight_decay: Some(0.3),
+    }];
+    let cases = [
+        config(),
+        // Norms above the limit, decay, groups and frozen parameters.
+        TrainConfig {
+            max_grad_norm: Some(0.05),
+            weight_decay: 0.1,
+            parameter_groups: groups,
+            frozen: vec!["embed_tokens*".into(), "*q_proj*".into()],
+            ..config()
+        },
+        TrainConfig {
+            max_grad_norm: None,
+            micro_batch_size: 4,
+            ..config()
+        },
+    ];
+    for case in cases {
+        let whole = run(&case);
+        let parts = run(&TrainConfig {
+            layer_wise: Some(F32),
+            ..case.clone()
+        });
+        assert_eq!(curve(&whole), curve(&parts), "{case:?}");
+        assert_eq!(values(&whole.model), values(&parts.model), "{case:?}");
+    }
+}
+
+#[test]
+fn quantized_experts_train_to_the_same_codes() {
+    for policy in [
+        QuantPolicy::mxfp4_mlp_weight_only(),
+        QuantPolicy::nvfp4_mlp_weight_only(),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = run_in(dir.path(), quantized(&policy), &config()).unwrap();
+        let parts = run_in(dir.path(), quantized(&policy), &layer_wise(F32)).unwrap();
+        let [whole, parts] = [whole, parts].map(|outcome| {
+            let losses: Vec<f64> = outcome
+                .history
+                .train
+                .iter()
+                .map(|point| point.loss)
+                .collect();
+            (losses, outcome.model)
+        });
+        for (whole, parts) in whole.0.iter().zip(&parts.0) {
+            assert!((whole - parts).abs() < 1e-5, "{whole} and {parts}");
+        }
+    }
+}
+
+#[test]
+fn every_scheme_learns_what_float32_learns() {
+    let whole = run(&config());
+    let last = |outcome: &StageOutcome| outcome.history.train.last().unwrap().loss;
+    let first = whole.history.train[0].loss;
+    let learned = first - last(&whole);
+    assert!(learned > 0.1, "{learned}");
+    for masters in [
+        Masters::F32,
+        Masters::Split32,
+        Masters::Split24,
+        Masters::Bf16,
+    ] {
+        for moments in [Moments::F32, Moments::Companded8] {
+            for clipping in [Clipping::Exact, Clipping::Previous, Clipping::Parameter] {
+                let settings = LayerWise {
+                    clipping,
+                    masters,
+                    moments,
+                };
+                let outcome = run(&layer_wise(settings));
+                let share = (first - last(&outcome)) / learned;
+                println!("{settings:?}: {share:.3}");
+                assert!(
+                    (0.9..1.1).contains(&share) || clipping == Clipping::Parameter,
+                    "{settings:?}: {share}"
+                );
+                assert!(share > 0.5, "{settings:?}: {share}");
+            }
+        }
+    }
+}
+
+/// Bfloat16 weights with 16 bits more are float32 weights: only what the model computes with is rounded.
+#[test]
+fn an_interrupted_run_goes_on_bit_for_bit() {
+    let policy = QuantPolicy::mxfp4_mlp_weight_only();
+    for (masters, moments) in [
+        (Masters::F32, Moments::F32),
+        (Masters::F32, Moments::Companded8),
+        (Masters::Split32, Moments::Companded8),
+        (Masters::Split24, Moments::Companded8),
+        (Masters::Bf16, Moments::Companded8),
+    ] {
+        let config = TrainConfig {
+            checkpoint_steps: NonZeroUsize::new(1),
+            ..layer_wise(LayerWise {
+                clipping: Clipping::Previous,
+                masters,
+                moments,
+            })
+        };
+        let data = || (examples(1), examples(5));
+        let dir = tempfile::tempdir().unwrap();
+        let whole = run_in(dir.path(), quantized(&policy), &config).unwrap();
+        let stop = Interrupter::new();
+        stop.stop(None);
+        let dir = tempfile::tempdir().unwrap();
+        let stage = StageRun::new("test", dir.path(), &config).with_interrupter(stop);
+        let mut outcome = stage.train(quantized(&policy), data()).unwrap();
+        let mut parts = 1;
+        while outcome.history.train.len() < config.steps {
+            let stop = Interrupter::new();
+            stop.stop(None);
+            let stage = StageRun::new("test", dir.path(), &config).with_interrupter(stop);
+            outcome = stage.resume(quantized(&policy), data()).unwrap();
+            parts += 1;
+            assert!(parts < 20);
+        }
+        assert!(parts >= config.steps, "{parts} parts");
+        let outcome = StageRun::new("test", dir.path(), &config)
+            .resume(quantized(&policy), data())
+            .unwrap();
+        assert_eq!(curve(&whole), curve(&outcome), "{masters:?} {moments:?}");
+        assert_eq!(
+            values(&whole.model),
+            values(&outcome.model),
+            "{masters:?} {moments:?}"
+        );
+    }
+}
+
+#[test]
+fn a_step_that_is_not_finite_changes_nothing_and_names_its_place() {
+    for clipping in [Clipping::Exact, Clipping::Previous, Clipping::Parameter] {
+        let config = TrainConfig {
+            learning_rate: 1e30,
+            ..layer_wise(LayerWise { clipping, ..F32 })
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let error = run_in(dir.path(), start(), &config).expect_err("weights of 1e30");
+        assert!(matches!(error, QatError::Diverged { .. }), "{error}");
+    }
+}
