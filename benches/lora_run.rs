@@ -8,6 +8,8 @@
 
 #[path = "support/checkpoint.rs"]
 mod checkpoint;
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/process.rs"]
 mod process;
 #[path = "../examples/synthetic_checkpoint/tensors.rs"]
@@ -16,7 +18,6 @@ mod tensors;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ use burn_qat_train::{
     TokenizedExample, TrainConfig, export_fp4, insert_adapters, round_adapters,
 };
 use checkpoint::checkpoint;
-use process::Process;
+use memory::Memory;
 
 /// Keeps the memory of large tensors, which glibc gives back to the system in every step.
 #[global_allocator]
@@ -190,44 +191,4 @@ fn n_steps(dir: &Path) -> usize {
     let text = std::fs::read_to_string(dir.join("metrics.jsonl")).unwrap_or_default();
     let lines = text.lines().filter(|line| line.contains("\"train\""));
     lines.count()
-}
-
-/// The most anonymous memory, looked at ten times a second.
-struct Memory {
-    peak: Arc<AtomicU64>,
-    ended: Arc<AtomicBool>,
-}
-
-impl Memory {
-    fn watch() -> Self {
-        let (peak, ended) = (
-            Arc::new(AtomicU64::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let watched = Self {
-            peak: peak.clone(),
-            ended: ended.clone(),
-        };
-        thread::spawn(move || {
-            while !ended.load(Ordering::Relaxed) {
-                peak.fetch_max(Process::now().anonymous, Ordering::Relaxed);
-                thread::sleep(Duration::from_millis(100));
-            }
-        });
-        watched
-    }
-
-    fn now(&self) -> String {
-        format!(
-            "peak of anonymous memory {:.2} GB, of resident memory with the mapped file {:.2} GB",
-            self.peak.load(Ordering::Relaxed) as f64 / 1e9,
-            Process::now().peak_resident as f64 / 1e9
-        )
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-    }
 }

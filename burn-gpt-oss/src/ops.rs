@@ -15,7 +15,7 @@ pub(crate) mod swiglu;
 
 pub use embedding::{embedding, embedding_gradient};
 pub use next_token_loss::next_token_loss;
-pub use ordered_sum::ordered_sum;
+pub use ordered_sum::{ordered_sum, ordered_sum_of_squares};
 pub use rms_norm::rms_norm;
 pub use rotary::rotary_embedding;
 pub use sink_attention::{AttentionOptions, KeySegments, Visibility, sink_attention};

@@ -1,8 +1,8 @@
-use burn_gpt_oss::GptOssConfig;
+use burn_gpt_oss::{GptOssConfig, tensor_specs};
 
 use crate::adapt::LoraConfig;
 use crate::error::QatError;
-use crate::train::TrainConfig;
+use crate::train::{CompactFormat, LayerWise, TrainConfig, is_matrix};
 
 /// Bytes a full-parameter training run needs at its peak, by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,9 @@ pub struct MemoryEstimate {
 impl MemoryEstimate {
     /// The peak of SFT followed by QAT.
     pub fn full_parameter(config: &GptOssConfig, train: &TrainConfig, max_length: usize) -> Self {
+        if let Some(settings) = train.layer_wise {
+            return Self::layer_wise(config, train, settings, max_length);
+        }
         let types = train.element_types;
         let weights =
             types.master_bytes() * (config.num_expert_weights() + config.num_dense_weights());
@@ -60,6 +63,50 @@ impl MemoryEstimate {
             teacher: 0,
             fake_quantized: types.compute_bytes() * experts_of_a_layer * layers_at_a_time,
             activations: train.parallel_micro_batches as u64 * micro_batch,
+        }
+    }
+
+    /// The same layer by layer: gradients of one matrix at a time, and the codes of one layer.
+    fn layer_wise(
+        config: &GptOssConfig,
+        train: &TrainConfig,
+        settings: LayerWise,
+        max_length: usize,
+    ) -> Self {
+        let format = |path: &str, n_axes| match is_matrix(path, n_axes) {
+            true => settings.format(),
+            false => CompactFormat::F32,
+        };
+        let (mut weights, mut optimizer, mut largest) = (0, 0, 0);
+        for spec in tensor_specs(config) {
+            let (format, n) = (format(&spec.path, spec.shape.len()), spec.len() as u64);
+            weights += format.weight_bytes(n);
+            // Malformed globs are refused by `check`.
+            if train.trains(&spec.path).unwrap_or(true) {
+                optimizer += format.optimizer_bytes(n);
+                largest = largest.max(4 * n);
+            }
+        }
+        let n_micro_batches = train.batch_size.div_ceil(train.micro_batch_size) as u64;
+        let tokens = (train.micro_batch_size * max_length) as u64;
+        let [kept, working] = values_per_token(config, true);
+        let logits = (4 * tokens * config.vocab_size as u64).min(logits_chunk(config));
+        let values = |per_token| train.element_types.compute_bytes() * tokens * per_token;
+        let experts_of_a_layer = config.num_expert_weights() / config.num_hidden_layers as u64;
+        Self {
+            weights,
+            // While those of another micro-batch are added there are two.
+            gradients: largest * n_micro_batches.min(2),
+            optimizer,
+            update: 0,
+            control: weights,
+            first_codes: match train.quantization_metrics {
+                true => config.num_expert_weights() * 9 / 16,
+                false => 0,
+            },
+            teacher: 0,
+            fake_quantized: experts_of_a_layer * 9 / 16,
+            activations: n_micro_batches * values(kept) + logits.max(values(working)),
         }
     }
 

@@ -45,6 +45,7 @@ pub use ending::{KeptOutcome, StageOutcome, kept_record, load_record};
 pub use example_data::ExampleData;
 pub use guard::NonFiniteStep;
 pub use history::{History, TrainPoint, ValidPoint};
+pub(crate) use layer_wise::is_matrix;
 pub use layer_wise::{Clipping, GradientSink, LayerWise};
 pub use loader::StepLoader;
 pub use loss::micro_batch_loss;

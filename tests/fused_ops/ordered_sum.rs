@@ -1,5 +1,5 @@
 use burn::tensor::{Tensor, TensorData};
-use burn_gpt_oss::ops::ordered_sum;
+use burn_gpt_oss::ops::{ordered_sum, ordered_sum_of_squares};
 
 use crate::reference::{device, values};
 
@@ -39,4 +39,20 @@ fn axes_do_not_matter() {
     // Whole numbers below 2^24 are exact in any order.
     let n = (2 * 33 * 70) as f64;
     assert_eq!(values(&ordered_sum(x)), [n * (n - 1.0) / 2.0]);
+}
+
+/// More than one part, with a last one that is shorter and elements that are left.
+#[test]
+fn squares_are_summed_as_if_they_were_there() {
+    for len in [1, 1025, 64 * (1 << 18), 64 * (1 << 18) + 63 + 64 * 1000] {
+        let values_of = (0..len).map(|i| (i * 7919 % 10_007) as f32 / 3.0 - 1000.0);
+        let data = TensorData::new(values_of.collect::<Vec<f32>>(), [len]);
+        let x = Tensor::<1>::from_data(data, &device().inner());
+        let [whole, parts] = [ordered_sum(x.clone().square()), ordered_sum_of_squares(x)];
+        assert_eq!(
+            values(&whole)[0].to_bits(),
+            values(&parts)[0].to_bits(),
+            "{len} elements"
+        );
+    }
 }

@@ -1,12 +1,15 @@
 //! Training layer by layer gives what training as a whole gives.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use burn::train::Interrupter;
 use burn_gpt_oss::GptOss;
 use burn_qat_train::{
     Clipping, LayerWise, Masters, Moments, ParameterGroup, QatError, QuantPolicy, StageOutcome,
-    StageRun, TrainConfig, insert_quantizers,
+    StageRun, TrainConfig, insert_quantizers, saved_step,
 };
 
 use crate::run::{config, examples, run, run_in, start, values};
@@ -135,7 +138,6 @@ fn every_scheme_learns_what_float32_learns() {
     }
 }
 
-/// Bfloat16 weights with 16 bits more are float32 weights: only what the model computes with is rounded.
 #[test]
 fn an_interrupted_run_goes_on_bit_for_bit() {
     let policy = QuantPolicy::mxfp4_mlp_weight_only();
@@ -147,6 +149,7 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
         (Masters::Bf16, Moments::Companded8),
     ] {
         let config = TrainConfig {
+            steps: 10,
             checkpoint_steps: NonZeroUsize::new(1),
             ..layer_wise(LayerWise {
                 clipping: Clipping::Previous,
@@ -157,24 +160,24 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
         let data = || (examples(1), examples(5));
         let dir = tempfile::tempdir().unwrap();
         let whole = run_in(dir.path(), quantized(&policy), &config).unwrap();
-        let stop = Interrupter::new();
-        stop.stop(None);
         let dir = tempfile::tempdir().unwrap();
-        let stage = StageRun::new("test", dir.path(), &config).with_interrupter(stop);
-        let mut outcome = stage.train(quantized(&policy), data()).unwrap();
-        let mut parts = 1;
-        while outcome.history.train.len() < config.steps {
+        let mut n_runs = 0;
+        let outcome = loop {
+            n_runs += 1;
+            assert!(n_runs < 20, "no progress");
             let stop = Interrupter::new();
-            stop.stop(None);
+            let watcher = stopped_two_steps_on(dir.path(), stop.clone());
             let stage = StageRun::new("test", dir.path(), &config).with_interrupter(stop);
-            outcome = stage.resume(quantized(&policy), data()).unwrap();
-            parts += 1;
-            assert!(parts < 20);
-        }
-        assert!(parts >= config.steps, "{parts} parts");
-        let outcome = StageRun::new("test", dir.path(), &config)
-            .resume(quantized(&policy), data())
-            .unwrap();
+            let outcome = match saved_step(dir.path()).unwrap() {
+                None => stage.train(quantized(&policy), data()).unwrap(),
+                Some(_) => stage.resume(quantized(&policy), data()).unwrap(),
+            };
+            watcher.join().unwrap();
+            if !outcome.interrupted {
+                break outcome;
+            }
+        };
+        assert!(n_runs > 1, "it was never stopped");
         assert_eq!(curve(&whole), curve(&outcome), "{masters:?} {moments:?}");
         assert_eq!(
             values(&whole.model),
@@ -182,6 +185,22 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
             "{masters:?} {moments:?}"
         );
     }
+}
+
+/// Stops a run when its last state is two steps further.
+fn stopped_two_steps_on(dir: &Path, stop: Interrupter) -> JoinHandle<()> {
+    let dir = dir.to_path_buf();
+    let step = move || saved_step(&dir).ok().flatten().unwrap_or(0);
+    let from = step();
+    std::thread::spawn(move || {
+        for _ in 0..10_000 {
+            if step() >= from + 2 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        stop.stop(None);
+    })
 }
 
 #[test]

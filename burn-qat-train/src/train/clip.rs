@@ -1,7 +1,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
-use burn_gpt_oss::ops::ordered_sum;
+use burn_gpt_oss::ops::ordered_sum_of_squares;
 
 /// Scales all gradients so that their common L2 norm is at most `max_norm`, without a host read.
 /// `torch.nn.utils.clip_grad_norm_`; Burn's own clipping is per parameter.
@@ -44,7 +44,7 @@ struct SquaredNorm<'a> {
 impl ModuleVisitor for SquaredNorm<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.get::<D>(param.id) {
-            let square = ordered_sum(grad.cast(DType::F32).square());
+            let square = ordered_sum_of_squares(grad.cast(DType::F32));
             self.sum = Some(match self.sum.take() {
                 Some(sum) => sum + square,
                 None => square,

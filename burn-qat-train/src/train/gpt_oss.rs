@@ -12,7 +12,7 @@ use super::layer_wise::{cast_matrices, walk};
 use super::loss::{micro_batch_loss, taught_loss};
 use super::quantized_experts::quantize_experts;
 use super::recompute::recomputed_gradients;
-use super::{GradientPass, GradientSink, LayerWise, TrainConfig, Trainable};
+use super::{GradientPass, GradientSink, LayerWise, Masters, TrainConfig, Trainable};
 use crate::data::{MicroBatch, TokenizedExample};
 use crate::distill::Teacher;
 use crate::error::QatError;
@@ -41,6 +41,9 @@ impl Trainable for GptOss {
     /// Master weights have the type that the settings name. With adapters the factors are what trains, and they are
     /// float32; the base is as it was loaded.
     fn check(&self, config: &TrainConfig) -> Result<(), QatError> {
+        if let Some(settings) = config.layer_wise {
+            return check_layer_wise(self, settings, config);
+        }
         if self.has_adapters() {
             return check_dropout(self, config);
         }
@@ -118,6 +121,42 @@ impl Trainable for GptOss {
             let (packed, stats) = packed(weight)?;
             Some((path, packed, stats))
         })
+    }
+}
+
+/// What is trained layer by layer is cast as its masters say, but for vectors.
+fn check_layer_wise(
+    model: &GptOss,
+    settings: LayerWise,
+    config: &TrainConfig,
+) -> Result<(), QatError> {
+    let refuse = |key, expected: &str, found: String| {
+        Err(QatError::Setting {
+            key,
+            expected: expected.into(),
+            found,
+        })
+    };
+    if model.has_adapters() {
+        let expected = "none where adapters train: they take few bytes as they are";
+        return refuse("layer_wise", expected, "settings".into());
+    }
+    if config.distill.is_some() && settings.masters != Masters::F32 {
+        let expected = "f32 with `distill`, whose head wants the matrix in float32";
+        return refuse(
+            "layer_wise.masters",
+            expected,
+            format!("{:?}", settings.masters),
+        );
+    }
+    let vectors = model.norm.weight.val().dtype();
+    match vectors {
+        DType::F32 => Ok(()),
+        other => refuse(
+            "layer_wise",
+            "a model whose norms are F32",
+            format!("{other:?}"),
+        ),
     }
 }
 

@@ -97,6 +97,6 @@ impl ModuleMapper for Cast {
 }
 
 /// Whether a parameter is a matrix, by its module path and its number of axes: biases of experts have two, too.
-pub(super) fn is_matrix(path: &str, n_axes: usize) -> bool {
+pub(crate) fn is_matrix(path: &str, n_axes: usize) -> bool {
     n_axes >= 2 && !path.ends_with("bias")
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
-use burn_gpt_oss::ops::ordered_sum;
+use burn_gpt_oss::ops::ordered_sum_of_squares;
 
 use super::sink::{EachGradient, GradientSink, ModulePath};
 
@@ -15,7 +15,7 @@ pub(super) struct Squares(BTreeMap<String, f32>);
 
 impl Squares {
     pub fn add(&mut self, path: String, grad: Tensor<1>) {
-        let square = ordered_sum(grad.cast(DType::F32).square());
+        let square = ordered_sum_of_squares(grad.cast(DType::F32));
         // A device that cannot be read is reported where the loss is.
         let square = square.try_into_scalar::<f32>().unwrap_or(f32::NAN);
         self.0.insert(path, square);
