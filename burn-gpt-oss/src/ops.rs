@@ -14,7 +14,7 @@ pub(crate) mod sink_attention;
 pub(crate) mod swiglu;
 
 pub use embedding::{embedding, embedding_gradient};
-pub use next_token_loss::next_token_loss;
+pub use next_token_loss::{next_token_loss, next_token_loss_gradients};
 pub use ordered_sum::{ordered_sum, ordered_sum_of_squares};
 pub use rms_norm::rms_norm;
 pub use rotary::rotary_embedding;

@@ -25,6 +25,7 @@ mod quantization;
 mod quantized_experts;
 mod recompute;
 mod record;
+mod record_file;
 mod renderer;
 mod resume;
 mod run;

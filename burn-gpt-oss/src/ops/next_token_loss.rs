@@ -37,21 +37,59 @@ pub fn next_token_loss(
     targets: Tensor<1, Int>,
     row_weights: Tensor<1>,
 ) -> Tensor<1> {
-    let ([rows, width], [weight_width, _]) = (hidden.dims(), weight.dims());
-    assert_eq!(width, weight_width, "hidden states and weight must agree");
-    let frozen = hidden.dtype() == DType::F32 && matches!(weight.dtype(), DType::BF16 | DType::F16);
-    assert!(
-        frozen || hidden.dtype() == weight.dtype(),
-        "dtypes of the loss's inputs: {:?} and {:?}",
-        hidden.dtype(),
-        weight.dtype()
-    );
-    assert_eq!(targets.dims(), [rows], "one target per row");
-    assert_eq!(row_weights.dims(), [rows], "one weight per row");
+    check(&hidden, &weight, &targets, &row_weights);
     Tensor::from_dispatch(<Dispatch as NextTokenLossBackend>::next_token_loss(
         hidden.into_dispatch(),
         weight.into_dispatch(),
         targets.into_dispatch(),
         row_weights.into_dispatch(),
     ))
+}
+
+/// [`next_token_loss`] of tensors without autodiff, and its float32 gradients by `hidden` and, if it is `wanted`, by
+/// `weight`. Other than with autodiff, the gradient of the weight exists once.
+///
+/// # Panics
+/// As [`next_token_loss`].
+pub fn next_token_loss_gradients(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    row_weights: Tensor<1>,
+    wanted: bool,
+) -> (Tensor<1>, Tensor<2>, Option<Tensor<2>>) {
+    check(&hidden, &weight, &targets, &row_weights);
+    let (loss, by_hidden, by_weight) =
+        <Dispatch as NextTokenLossBackend>::next_token_loss_with_gradients(
+            hidden.into_dispatch(),
+            weight.into_dispatch(),
+            targets.into_dispatch(),
+            row_weights.into_dispatch(),
+            [true, wanted],
+        );
+    (
+        Tensor::from_dispatch(loss),
+        Tensor::from_dispatch(by_hidden),
+        wanted.then(|| Tensor::from_dispatch(by_weight)),
+    )
+}
+
+fn check(
+    hidden: &Tensor<2>,
+    weight: &Tensor<2>,
+    targets: &Tensor<1, Int>,
+    row_weights: &Tensor<1>,
+) {
+    let ([rows, width], [weight_width, _]) = (hidden.dims(), weight.dims());
+    assert_eq!(width, weight_width, "hidden states and weight must agree");
+    let narrower =
+        hidden.dtype() == DType::F32 && matches!(weight.dtype(), DType::BF16 | DType::F16);
+    assert!(
+        narrower || hidden.dtype() == weight.dtype(),
+        "dtypes of the loss's inputs: {:?} and {:?}",
+        hidden.dtype(),
+        weight.dtype()
+    );
+    assert_eq!(targets.dims(), [rows], "one target per row");
+    assert_eq!(row_weights.dims(), [rows], "one weight per row");
 }

@@ -47,7 +47,7 @@ pub fn ordered_sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
         squares.sum_dim(0).reshape([len])
     });
     let sums = Tensor::cat(parts.collect(), 0);
-    ordered_sum(joined(sums, rest.map(|rest| rest.square())))
+    ordered_sum(joined(sums, rest.map(Tensor::<1>::square)))
 }
 
 /// Elements as rows of [`TERMS`], so that neighbouring units add neighbouring columns, and those that are left.

@@ -9,7 +9,9 @@ use burn::train::checkpoint::{
 };
 use burn::train::metric::store::{Aggregate, EventStoreClient, Split};
 
+use super::ending::recorded;
 use super::metrics::LOSS;
+use super::record_file::write_record;
 use super::run_log::RunLog;
 use crate::adapt::has_factors;
 use crate::error::QatError;
@@ -56,8 +58,18 @@ impl BestModel {
         saved.map(|step| (self.path.clone(), step))
     }
 
-    /// Keeps the weights after an interval in place of those before.
-    pub fn keep(&self, interval: usize, record: ModuleRecord) -> Result<(), CheckpointerError> {
+    /// Keeps the weights after an interval in place of those before, one tensor in memory at a time.
+    pub fn keep<M: Module>(&self, interval: usize, module: &M) -> Result<(), QatError> {
+        write_record(module, recorded(module), &self.path).map_err(|error| QatError::Training {
+            stage: "best model".into(),
+            message: format!("{}: cannot be written: {error}", self.path.display()),
+        })?;
+        let step = self.log.step_of(interval);
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = step;
+        Ok(())
+    }
+
+    fn replace(&self, interval: usize, record: ModuleRecord) -> Result<(), CheckpointerError> {
         let step = self.log.step_of(interval);
         write(record, &self.path)?;
         *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = step;
@@ -84,7 +96,7 @@ pub(super) fn load<M: Module>(path: &Path, model: M) -> Result<M, QatError> {
 }
 
 /// Writes a record as a whole: under another name, synced, then renamed.
-pub(super) fn write(record: ModuleRecord, path: &Path) -> Result<(), CheckpointerError> {
+fn write(record: ModuleRecord, path: &Path) -> Result<(), CheckpointerError> {
     let partial = path.with_extension("bpk.partial");
     let written = record.save(&partial).map_err(CheckpointerError::Record);
     let placed = written.and_then(|()| {
@@ -101,7 +113,7 @@ pub(super) fn write(record: ModuleRecord, path: &Path) -> Result<(), Checkpointe
 
 impl Checkpointer<ModuleRecord> for BestModel {
     fn save(&self, interval: usize, record: ModuleRecord) -> Result<(), CheckpointerError> {
-        self.keep(interval, record)
+        self.replace(interval, record)
     }
 
     fn delete(&self, _interval: usize) -> Result<(), CheckpointerError> {

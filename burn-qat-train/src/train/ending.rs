@@ -3,14 +3,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ParamGroup};
-use burn::store::ModuleRecord;
 use burn_gpt_oss::GptOss;
 
 use super::best_model::{self, BestModel};
 use super::guard::NonFiniteStep;
+use super::record_file::write_record;
 use super::resume;
 use super::{FineTune, History, TrainConfig, Trainable};
-use crate::adapt::factor_group;
+use crate::adapt::{factor_group, has_factors};
 use crate::error::QatError;
 
 /// What a training stage ended with.
@@ -49,8 +49,8 @@ impl<M: Trainable> StageOutcome<M> {
             return Ok(path.clone());
         }
         let path = dir.join(best_model::FILE);
-        let record = in_training(self.model.clone()).into_record();
-        best_model::write(record, &path).map_err(|error| QatError::Training {
+        let module = in_training(self.model.clone());
+        write_record(&module, recorded(&module), &path).map_err(|error| QatError::Training {
             stage: "record of the weights".into(),
             message: format!("{}: {error}", path.display()),
         })?;
@@ -100,13 +100,12 @@ fn in_training<M: Trainable>(model: M) -> FineTune<M> {
     FineTune::new(model, &TrainConfig::default())
 }
 
-/// What training changed.
-pub(super) fn trained_record<M: Module>(model: M, has_adapters: bool) -> ModuleRecord {
-    let recorded = match has_adapters {
+/// What training changes: with adapters their factors alone.
+pub(super) fn recorded<M: Module>(module: &M) -> ParamGroup {
+    match has_factors(module) {
         true => factor_group(),
         false => ParamGroup::all(),
-    };
-    model.into_record_group(recorded)
+    }
 }
 
 /// An outcome within an error, whatever module it is of.

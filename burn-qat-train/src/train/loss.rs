@@ -47,16 +47,20 @@ pub(super) fn head_loss(
     batch: &MicroBatch,
     lesson: Option<Lesson<'_>>,
 ) -> Tensor<1> {
-    let [sequences, len, width] = hidden.dims();
-    let rows = hidden
-        .reshape([sequences * len, width])
-        .select(0, batch.target_rows.clone());
+    let rows = target_rows(hidden, batch);
     if let Some((teacher, config)) = lesson {
         return teacher.loss(config, model, rows, batch);
     }
     let every = Tensor::ones(batch.targets.dims(), (&rows.device(), DType::F32));
     let head = model.lm_head.weight.val();
     next_token_loss(rows, head, batch.targets.clone(), every)
+}
+
+/// The rows with targets, `[targets, hidden_size]`.
+pub(super) fn target_rows(hidden: Tensor<3>, batch: &MicroBatch) -> Tensor<2> {
+    let [sequences, len, width] = hidden.dims();
+    let rows = hidden.reshape([sequences * len, width]);
+    rows.select(0, batch.target_rows.clone())
 }
 
 /// The weighted load-balancing loss, where the configuration asks for it.

@@ -2,13 +2,15 @@
 
 use burn::module::Param;
 use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::DType;
 use burn::tensor::Tensor;
-use burn_gpt_oss::ops::{embedding_gradient, ordered_sum};
+use burn_fp4::WeightQuantizer;
+use burn_gpt_oss::ops::{embedding_gradient, next_token_loss_gradients, ordered_sum};
 use burn_gpt_oss::{Block, GptOss, SequenceContext};
 
 use super::GradientSink;
 use crate::data::MicroBatch;
-use crate::train::loss::head_loss;
+use crate::train::loss::{head_loss, target_rows};
 use crate::train::recompute::{Kept, forward, router_gradients, tracked};
 use crate::train::{GradientPass, documents};
 
@@ -37,10 +39,8 @@ pub(in crate::train) fn walk<S: GradientSink<GptOss>>(
     for (mut kept, batch) in kept.into_iter().zip(batches) {
         let last = tracked(kept.hidden.pop().expect("the embedding at least"));
         let context = documents::context(&model, batch, &last);
-        let loss = head_loss(&model, model.norm.forward(last.clone()), batch, pass.lesson);
-        let loss = loss / pass.n_targets as f64;
-        losses.push(loss.clone().detach());
-        let pull = total.add(&model, loss, &last);
+        let (loss, pull) = through_head(&model, batch, pass, last, &mut total);
+        losses.push(loss);
         let logits = std::mem::take(&mut kept.router_logits);
         passing.push(Passing {
             kept,
@@ -55,6 +55,51 @@ pub(in crate::train) fn walk<S: GradientSink<GptOss>>(
     }
     let table = of_embedding(&model, batches, passing);
     (sink.take(model, table), losses)
+}
+
+/// The loss of a micro-batch over all targets, and the gradient of what the last layer gave; adds those of norm and head.
+fn through_head(
+    model: &GptOss,
+    batch: &MicroBatch,
+    pass: GradientPass<'_>,
+    last: Tensor<3>,
+    total: &mut Total,
+) -> (Tensor<1>, Tensor<3>) {
+    let normed = model.norm.forward(last.clone());
+    let head = &model.lm_head.weight;
+    if pass.lesson.is_some() || head.reparameterization::<WeightQuantizer>().is_some() {
+        let loss = head_loss(model, normed, batch, pass.lesson) / pass.n_targets as f64;
+        let reported = loss.clone().detach();
+        return (reported, total.add(model, loss, &last));
+    }
+    // Without autodiff, which would make a second matrix when it scales the gradient of the head.
+    let rows = target_rows(normed, batch);
+    let targets = batch.without_autodiff().targets;
+    let every = Tensor::ones(targets.dims(), (&targets.device(), DType::F32));
+    let (nll, by_rows, by_head) = next_token_loss_gradients(
+        rows.clone().without_autodiff(),
+        head.val().without_autodiff(),
+        targets,
+        every,
+        head.is_require_grad(),
+    );
+    let scale = scale(pass.n_targets, &nll);
+    let pull = total.add(model, pulled(rows, by_rows * scale), &last);
+    if let Some(by_head) = by_head {
+        let mut grads = GradientsParams::new();
+        grads.register::<2>(head.id, by_head * scale);
+        total.accumulate(model, grads);
+    }
+    ((nll / pass.n_targets as f64).autodiff(), pull)
+}
+
+/// What autodiff multiplies the gradients of a sum with where the sum is divided by a number of targets.
+fn scale(n_targets: usize, like: &Tensor<1>) -> f32 {
+    let sum = tracked(Tensor::<1>::ones([1], (&like.device(), DType::F32)));
+    let grads = (sum.clone() / n_targets as f64).backward();
+    let scale = sum.grad(&grads).expect("the mean depends on the sum");
+    // A device that cannot be read is reported where the loss is.
+    scale.try_into_scalar::<f32>().unwrap_or(f32::NAN)
 }
 
 /// Takes the gradients of a layer: those of the experts' second matrix, of the first one with the router, and of

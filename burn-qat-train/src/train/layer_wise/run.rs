@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use burn::data::dataloader::Progress;
 use burn::module::Module;
 use burn::tensor::Device;
+use burn::train::checkpoint::CheckpointerError;
 use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
     SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
@@ -67,7 +68,9 @@ impl<M: Trainable> SupervisedLearningStrategy<FineTune<M>> for LayerWiseTraining
             }
             if self.log.last_is_best() {
                 // Not on a thread of its own: the next step would find the weights shared, and copy them.
-                interrupter.fail_on_error(self.best.keep(epoch, model.clone().into_record()));
+                if let Err(error) = self.best.keep(epoch, &model) {
+                    interrupter.fail(CheckpointerError::Unknown(error.to_string()));
+                }
             }
             if let Some(early_stopping) = &mut early_stopping
                 && early_stopping.should_stop(epoch, &components.event_store)

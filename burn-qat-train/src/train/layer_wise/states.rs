@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, View};
 
 use crate::error::QatError;
 use crate::train::CompactState;
@@ -65,10 +67,11 @@ impl States {
             path: path.to_path_buf(),
             message: format!("cannot be read: {error}; begin a new run"),
         };
-        let bytes = std::fs::read(path).map_err(QatError::io(path, "read"))?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(&error))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(&error))?;
+        let mut file = File::open(path).map_err(QatError::io(path, "open"))?;
+        let (start, header) = header(&mut file).map_err(|error| damaged(&error))?;
         let metadata = header.metadata().clone().unwrap_or_default();
+        let read =
+            |name: &str| part_of(&file, start, &header, name).map_err(|error| damaged(&error));
         let mut states = Self::default();
         for (key, value) in &metadata {
             if key == PREVIOUS_NORM {
@@ -80,18 +83,14 @@ impl States {
                 continue;
             };
             let time = value.parse().map_err(|error| damaged(&error))?;
-            let part = |part: &str| read(&file, &format!("{name}.{part}"));
-            let (ints, floats) = (
-                |name| int(part(name), device),
-                |name| float(part(name), device),
-            );
+            let part = |part: &str| read(&format!("{name}.{part}"));
             let state = CompactState {
                 time,
-                remainder: ints(PARTS[0]),
-                codes_1: ints(PARTS[1]),
-                scales_1: floats(PARTS[2]),
-                codes_2: ints(PARTS[3]),
-                scales_2: floats(PARTS[4]),
+                remainder: int(part(PARTS[0])?, device),
+                codes_1: int(part(PARTS[1])?, device),
+                scales_1: float(part(PARTS[2])?, device),
+                codes_2: int(part(PARTS[3])?, device),
+                scales_2: float(part(PARTS[4])?, device),
             };
             states.of.insert(name.into(), state);
         }
@@ -99,16 +98,52 @@ impl States {
     }
 }
 
+/// The header of a file, and where the tensors begin.
+fn header(file: &mut File) -> Result<(u64, Metadata), String> {
+    let text = |error: io::Error| error.to_string();
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(text)?;
+    let length = u64::from_le_bytes(length);
+    let all = file.metadata().map_err(text)?.len();
+    if length > all.saturating_sub(8) {
+        return Err(format!("a header of {length} bytes in a file of {all}"));
+    }
+    let mut bytes = length.to_le_bytes().to_vec();
+    file.take(length).read_to_end(&mut bytes).map_err(text)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| error.to_string())?;
+    Ok((8 + length, header))
+}
+
 /// The bytes of a tensor; none of one that was empty.
-fn read(file: &SafeTensors<'_>, name: &str) -> Option<(Vec<u8>, DType)> {
-    let view = file.tensor(name).ok()?;
-    let dtype = match view.dtype() {
+fn part_of(
+    mut file: &File,
+    start: u64,
+    header: &Metadata,
+    name: &str,
+) -> Result<Option<(Vec<u8>, DType)>, String> {
+    let Some(info) = header.info(name) else {
+        return Ok(None);
+    };
+    let dtype = match info.dtype {
         Dtype::U8 => DType::U8,
         Dtype::U16 => DType::U16,
         Dtype::BF16 => DType::BF16,
         _ => DType::F32,
     };
-    Some((view.data().to_vec(), dtype))
+    let (begin, end) = info.data_offsets;
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    if start.saturating_add(end as u64) > length {
+        return Err(format!(
+            "tensor {name} ends at byte {end} behind the header, the file has {length}"
+        ));
+    }
+    let mut bytes = vec![0; end - begin];
+    let place = SeekFrom::Start(start + begin as u64);
+    let read = file.seek(place).and_then(|_| file.read_exact(&mut bytes));
+    match read {
+        Ok(()) => Ok(Some((bytes, dtype))),
+        Err(error) => Err(format!("tensor {name}: {error}")),
+    }
 }
 
 fn int(part: Option<(Vec<u8>, DType)>, device: &Device) -> Tensor<1, Int> {

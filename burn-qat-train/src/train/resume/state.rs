@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use super::Fingerprint;
 use crate::adapt::has_factors;
 use crate::error::QatError;
+use crate::train::ending::recorded;
 use crate::train::layer_wise::{States, states};
+use crate::train::record_file::write_record;
 use crate::train::{ExampleData, History, TrainConfig, Trainable};
 
 /// What the names of states begin with; the optimizer steps follow.
@@ -76,9 +78,7 @@ impl State {
         };
         let text = serde_json::to_vec_pretty(self).map_err(|error| unwritable(&error))?;
         write(STATE, &text)?;
-        let record = model.clone().into_record();
-        record
-            .save(output.path().join(MODEL))
+        write_record(model, recorded(model), &output.path().join(MODEL))
             .map_err(|error| unwritable(&error))?;
         optimizer
             .save_in(output.path())

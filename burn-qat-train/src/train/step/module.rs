@@ -9,9 +9,8 @@ use burn::store::ModuleRecord;
 use burn::tensor::Device;
 
 use super::FineTune;
-use crate::adapt::has_factors;
 use crate::train::Trainable;
-use crate::train::ending::trained_record;
+use crate::train::ending::recorded;
 
 /// Name of the model in module paths.
 pub(in crate::train) const MODEL: &str = "model";
@@ -69,8 +68,8 @@ impl<M: Trainable> Module for FineTune<M> {
 
     /// With adapters of the factors alone.
     fn into_record(self) -> ModuleRecord {
-        let has_adapters = has_factors(&self.model);
-        trained_record(self, has_adapters)
+        let recorded = recorded(&self.model);
+        self.into_record_group(recorded)
     }
 }
 
