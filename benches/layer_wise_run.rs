@@ -2,7 +2,8 @@
 //! was planned.
 //!
 //! `cargo bench --bench layer_wise_run` trains one layer with the whole vocabulary and random weights; `LAYERS=N` others.
-//! `STEPS=N` steps (3) on sequences of `TOKENS=N` tokens (256), `MASTERS` and `MOMENTS` as in recipes, `CLIPPING` too;
+//! `STEPS=N` steps (3) on sequences of `TOKENS=N` tokens (256), `MASTERS` and `MOMENTS` as in recipes, `CLIPPING` too,
+//! `OFFLOAD=1` moments in files;
 //! `QAT=0` leaves out the quantizers, `MICRO=N` accumulates N sequences (1).
 //!
 //! Floor of memory: the state, and the gradient of the largest matrix.
@@ -42,6 +43,7 @@ fn main() -> Result<()> {
         clipping: choice("CLIPPING", defaults.clipping)?,
         masters: choice("MASTERS", defaults.masters)?,
         moments: choice("MOMENTS", defaults.moments)?,
+        offload: number("OFFLOAD", 0)? == 1,
     };
     let mut config = GptOssConfig::gpt_oss_20b();
     config.num_hidden_layers = layers;
@@ -61,7 +63,10 @@ fn main() -> Result<()> {
         .iter()
         .map(|spec| spec.len() as u64)
         .sum();
-    let planned = MemoryEstimate::full_parameter(&config, &train, tokens);
+    let planned = MemoryEstimate {
+        control: 0,
+        ..MemoryEstimate::full_parameter(&config, &train, tokens)
+    };
     println!(
         "# {layers} layers, {:.2} billion parameters, {steps} steps of {micro_batches} x {tokens} tokens, {settings:?}\n\n{planned}\n",
         n_weights as f64 / 1e9

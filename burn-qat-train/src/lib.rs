@@ -36,7 +36,7 @@ pub use evaluate::{
     evaluate_model,
 };
 pub use export::{ExportReport, export_fp4};
-pub use memory::{MemoryEstimate, available_memory};
+pub use memory::{MemoryEstimate, MemoryPlan, TrainingWay, available_memory};
 pub use quantize::{
     ActivationFormat, GlobalRefresh, GradientRule, PtqMethod, QuantPolicy, QuantRule,
     QuantizedWeight, QuantizerOptions, WeightQuantizer, calibrate_activations, gptq,

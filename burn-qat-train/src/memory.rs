@@ -1,3 +1,7 @@
+mod plan;
+
+pub use plan::{MemoryPlan, TrainingWay};
+
 use burn_gpt_oss::{GptOssConfig, tensor_specs};
 
 use crate::adapt::LoraConfig;
@@ -83,8 +87,15 @@ impl MemoryEstimate {
             weights += format.weight_bytes(n);
             // Malformed globs are refused by `check`.
             if train.trains(&spec.path).unwrap_or(true) {
-                optimizer += format.optimizer_bytes(n);
-                largest = largest.max(4 * n);
+                let of_optimizer = format.optimizer_bytes(n);
+                let is_away = settings.offload && format != CompactFormat::F32;
+                optimizer += match is_away {
+                    true => format.remainder_bytes(n),
+                    false => of_optimizer,
+                };
+                // Moments that come from a file are there beside it.
+                let with_it = if is_away { of_optimizer } else { 0 };
+                largest = largest.max(4 * n + with_it);
             }
         }
         let n_micro_batches = train.batch_size.div_ceil(train.micro_batch_size) as u64;
@@ -169,9 +180,9 @@ impl MemoryEstimate {
         Err(QatError::Memory(format!(
             "this run needs about {} of memory, {} are available\n{self}\n\
              If activations dominate, reduce --max-length, --micro-batch-size or --parallel, or add \
-             --recompute-layers. \
-             All parameters of gpt-oss-20b need about 500 GB in float32, adapters on its packed weights (--lora) \
-             about 4 GB beside the file. A smaller gpt-oss checkpoint, or the embedded one (leave out --model), runs here.",
+             --recompute-layers. --layer-wise trains all parameters in 5 bytes each and the gradient of one matrix. \
+             All parameters of gpt-oss-20b need about 500 GB in float32, 115 GB with --layer-wise, adapters on its \
+             packed weights (--lora) about 4 GB beside the file. A smaller gpt-oss checkpoint, or the embedded one (leave out --model), runs here.",
             gigabytes(self.total()),
             gigabytes(available)
         )))

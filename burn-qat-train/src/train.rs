@@ -38,7 +38,7 @@ mod trainable;
 mod watch;
 
 #[cfg(feature = "flex")]
-pub use adamw::{AdamWBackend, AdamWUpdated};
+pub use adamw::{AdamWBackend, AdamWUpdated, CompactAdamWBackend, CompactPrimitive, CompactStep};
 pub use adamw::{AdamWFactors, CompactFormat, CompactState, Masters, Moments, adamw};
 pub use clip::clip_global_norm;
 pub use config::TrainConfig;

@@ -1,7 +1,8 @@
 //! What a run would do and take, without doing it: weights are not read, and nothing is written.
 
+use anyhow::Context;
 use burn_gpt_oss::GptOssConfig;
-use burn_qat_train::{MemoryEstimate, available_memory};
+use burn_qat_train::{MemoryEstimate, MemoryPlan, available_memory};
 
 use crate::checks;
 use crate::input::Data;
@@ -50,6 +51,7 @@ pub fn print(
     say(format_args!("\nmemory, by estimate\n{estimate}"));
     let (needed, disk) = (estimate.total(), checks::bytes_on_disk(config, settings));
     say(format_args!("  {:<28}{:>12}", "in all", gigabytes(needed)));
+    let plan = ways(config, settings, data)?;
     say(match available_memory() {
         None => "the system does not tell how much memory is free".to_owned(),
         Some(free) => match estimate.check(free) {
@@ -57,11 +59,29 @@ pub fn print(
             Err(error) => format!("DOES NOT FIT: {error}"),
         },
     });
+    say(format_args!("\nways to train a stage\n{plan}"));
+    if let Some(way) = plan.first_that_fits() {
+        say(format_args!("the first that fits: {}\n", way.settings));
+    }
     say(format_args!(
         "disk       about {} are written",
         gigabytes(disk)
     ));
     Ok(())
+}
+
+/// The ways to train the first stage.
+fn ways(config: &GptOssConfig, settings: &Settings, data: &Data) -> anyhow::Result<MemoryPlan> {
+    let lora = settings.recipe.lora.clone().unwrap_or_default();
+    let stage = settings.stages.first().context("a recipe has a stage")?;
+    let free = available_memory();
+    Ok(MemoryPlan::new(
+        config,
+        &lora,
+        &stage.config,
+        data.longest(),
+        free,
+    )?)
 }
 
 fn row(stage: &StagePlan, n_examples: usize, n_tokens: usize) -> String {

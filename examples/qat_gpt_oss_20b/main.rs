@@ -2,6 +2,7 @@
 //! out, and a table of what it bought. See `--help`.
 
 mod adapters;
+mod allocator;
 mod args;
 mod checks;
 mod conclusion;
@@ -54,6 +55,9 @@ fn main() -> ExitCode {
 /// Runs the recipe; true if Ctrl-C or another signal ended it early.
 fn recipe(args: &args::Args) -> Result<bool> {
     let recipe = options::recipe(args)?;
+    if recipe.stages.iter().any(|(_, stage)| stage.layer_wise) {
+        allocator::give_memory_back()?;
+    }
     if recipe.model.is_none() {
         say(
             "This is the embedded tiny gpt-oss. For the real one: cargo run --example qat_gpt_oss_20b \

@@ -132,7 +132,7 @@ fn of_run(args: &Args) -> [Setting; 15] {
 }
 
 /// Options that concern every stage.
-fn of_every_stage(args: &Args) -> [Setting; 11] {
+fn of_every_stage(args: &Args) -> [Setting; 12] {
     [
         ("batch_size", "--batch-size", given(&args.batch_size)),
         (
@@ -177,6 +177,7 @@ fn of_every_stage(args: &Args) -> [Setting; 11] {
             "--recompute-layers",
             flag(args.recompute_layers),
         ),
+        ("layer_wise", "--layer-wise", flag(args.layer_wise)),
     ]
 }
 

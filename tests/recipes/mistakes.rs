@@ -213,6 +213,29 @@ fn mistakes_are_answered_with_what_to_do() {
             &["my.yaml:2", "`lora.dropout`", "recompute_layers"],
         ),
         (
+            "train:\n  layer_wise: true\n  masters: split42\nstages: {sft: {}}\n",
+            &[],
+            &["my.yaml:3", "split42", "did you mean `split24`?"],
+        ),
+        (
+            "lora: {}\ntrain:\n  layer_wise: true\nstages: {sft: {}}\n",
+            &[],
+            &["my.yaml:3", "adapters are trained"],
+        ),
+        (
+            "stages:\n  sft: {}\n  qad:\n    from: sft\n    teacher: sft\n    layer_wise: true\n",
+            &[],
+            &[
+                "`stages.qad.masters` is \"split24\"",
+                "f32 where a teacher teaches",
+            ],
+        ),
+        (
+            "stages:\n  sft: {layer_wise: true}\n  qat: {from: sft}\n",
+            &[],
+            &["my.yaml:3", "whose matrices have 16 bits"],
+        ),
+        (
             "lora: {rank: 0}\nstages: {sft: {}}\n",
             &[],
             &["`lora.rank` is 0", "1 or more"],

@@ -7,6 +7,7 @@ mod golden;
 #[path = "../support/model.rs"]
 mod model;
 
+mod algebra;
 mod case;
 mod composition;
 mod differences;

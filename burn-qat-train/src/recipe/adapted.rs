@@ -15,6 +15,13 @@ pub(super) fn check_adapted(
         return Err(("lora.dropout".into(), message.into()));
     }
     for (name, stage) in stages {
+        if stage.layer_wise {
+            let message = format!(
+                "`stages.{name}.layer_wise` is true, and adapters are trained, which take few bytes as they are: leave out \
+                 one of the two"
+            );
+            return Err((format!("stages.{name}.layer_wise"), message));
+        }
         if stage.trainable.is_some() || !stage.frozen.is_empty() {
             let message = format!(
                 "`stages.{name}` has `trainable` or `frozen`, and adapters are trained; `lora.targets` and `lora.layers` \

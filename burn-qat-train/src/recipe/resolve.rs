@@ -8,6 +8,7 @@ use super::node::{Content, Node, Origin};
 use super::{Method, Recipe, Stage};
 use crate::adapt::LoraConfig;
 use crate::error::QatError;
+use crate::train::Masters;
 
 /// The recipe that a tree describes.
 pub(super) fn resolve(mut root: Node) -> Result<Recipe, QatError> {
@@ -227,6 +228,14 @@ fn check_from((name, stage): (&str, &Stage), before: &[(String, Stage)]) -> Resu
             format!("`stages.{name}.from` is `{from}`, expected an earlier stage{known}"),
         ));
     };
+    let is_narrow = |stage: &Stage| stage.layer_wise && stage.masters != Masters::F32;
+    if is_narrow(earlier) && !stage.layer_wise {
+        let message = format!(
+            "`stages.{name}` trains the model as a whole, in float32, and goes on from `{from}`, whose matrices have 16 bits; \
+             give it `layer_wise: true`, or `{from}` the masters `f32`"
+        );
+        return Err(("layer_wise", message));
+    }
     match (earlier.method.is_rounded(), stage.method.is_rounded()) {
         (true, false) => {
             let message = format!(

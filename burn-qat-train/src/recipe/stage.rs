@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{PolicyChoice, PtqMethods};
 use crate::distill::DistillConfig;
 use crate::quantize::{GlobalRefresh, GradientRule, PtqMethod, QuantizerOptions};
-use crate::train::{LearningRateDecay, ParameterGroup, ReportTo, TrainConfig};
+use crate::train::{
+    Clipping, LearningRateDecay, Masters, Moments, ParameterGroup, ReportTo, TrainConfig,
+};
 
 /// Stages with their names, in order.
 pub(super) type StageMap = Vec<(String, Stage)>;
@@ -88,6 +90,16 @@ pub struct Stage {
     pub gradient_checkpointing: bool,
     /// Recompute every layer in the backward pass from its input.
     pub recompute_layers: bool,
+    /// Train layer by layer, in a few bytes per parameter.
+    pub layer_wise: bool,
+    /// With `layer_wise`: the norm that `max_grad_norm` limits.
+    pub clipping: Clipping,
+    /// With `layer_wise`: what matrices are kept in.
+    pub masters: Masters,
+    /// With `layer_wise`: what their moments are kept in.
+    pub moments: Moments,
+    /// With `layer_wise`: keep moments in files.
+    pub offload: bool,
     /// How gradients pass quantizers.
     pub gradient: GradientRule,
     /// Train a parameter for every block scale, beside the weights.
@@ -137,6 +149,11 @@ impl Default for Stage {
             save_steps: None,
             gradient_checkpointing: train.gradient_checkpointing,
             recompute_layers: train.recompute_layers,
+            layer_wise: false,
+            clipping: Clipping::default(),
+            masters: Masters::default(),
+            moments: Moments::default(),
+            offload: false,
             gradient: GradientRule::StraightThrough,
             learned_scales: false,
             global_refresh: GlobalRefresh::Dynamic,

@@ -7,6 +7,8 @@ mod update;
 #[cfg(feature = "flex")]
 pub use update::{AdamWBackend, AdamWUpdated};
 
+#[cfg(feature = "flex")]
+pub use compact::{CompactAdamWBackend, CompactPrimitive, CompactStep};
 pub use compact::{CompactFormat, CompactState, Masters, Moments};
 
 use burn::optim::{AdamW, AdamWConfig, AdamWState, ModuleOptimizer, Optimizer};

@@ -6,6 +6,7 @@
 
 mod gradients;
 mod norm;
+mod offload;
 mod run;
 mod sink;
 pub(super) mod states;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{CompactFormat, Masters, Moments};
 
 pub(super) use gradients::walk;
+pub(super) use offload::Offload;
 pub(super) use run::LayerWiseTraining;
 pub use sink::GradientSink;
 use sink::ModulePath;
@@ -35,6 +37,8 @@ pub struct LayerWise {
     pub masters: Masters,
     /// What the moments of matrices are kept in.
     pub moments: Moments,
+    /// Keep moments in files of the stage's directory, but for those of the matrix that is updated.
+    pub offload: bool,
 }
 
 impl LayerWise {

@@ -13,7 +13,7 @@ use super::best_model::SaveTheBest;
 use super::checks::check;
 use super::discard::Discard;
 use super::early_stopping::StopEarly;
-use super::layer_wise::{LayerWiseOptimizer, LayerWiseTraining, States};
+use super::layer_wise::{LayerWiseOptimizer, LayerWiseTraining, Offload, States};
 use super::mean_loss::mean_loss_until;
 use super::metrics::StepMetric;
 use super::parameters::Selection;
@@ -131,6 +131,12 @@ impl StageRun<'_> {
         let states = match restored {
             Some(restored) => restored.states(&device.clone().inner())?,
             None => States::default(),
+        };
+        let states = match settings.offload {
+            true => Offload::new(self.dir)
+                .and_then(|offload| states.offloaded_to(offload))
+                .map_err(QatError::io(self.dir, "write moments into"))?,
+            false => states,
         };
         let rules = selection.rules(config);
         let optimizer = LayerWiseOptimizer::new(settings, states, rules, config);

@@ -3,6 +3,8 @@
 //! roots of shading languages may be off by a few units in the last place (WGSL, section 15.7.4).
 #![cfg(feature = "_cube")]
 
+mod compact;
+
 use burn::module::{Module, Param};
 use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{DType, Device, Tensor, TensorData};

@@ -2,10 +2,12 @@
 
 use std::num::NonZeroUsize;
 
+use serde_json::json;
+
 use super::{Method, Stage};
 use crate::error::QatError;
 use crate::quantize::GlobalRefresh;
-use crate::train::TrainConfig;
+use crate::train::{LayerWise, Masters, TrainConfig};
 
 impl Stage {
     /// Checks the ranges.
@@ -23,6 +25,13 @@ impl Stage {
         if !(self.max_grad_norm.is_finite() && self.max_grad_norm >= 0.0) {
             let expected = "0 (no limit) or a positive number";
             return refuse("max_grad_norm", expected, self.max_grad_norm);
+        }
+        if self.layer_wise && self.method == Method::Qad && self.masters != Masters::F32 {
+            return Err(QatError::Setting {
+                key: "masters",
+                expected: "f32 where a teacher teaches".into(),
+                found: json!(self.masters).to_string(),
+            });
         }
         self.distill.check()?;
         self.quantize.policy()?;
@@ -63,6 +72,12 @@ impl Stage {
             early_stopping: self.early_stopping,
             gradient_checkpointing: self.gradient_checkpointing,
             recompute_layers: self.recompute_layers,
+            layer_wise: self.layer_wise.then_some(LayerWise {
+                clipping: self.clipping,
+                masters: self.masters,
+                moments: self.moments,
+                offload: self.offload,
+            }),
             global_refresh_steps: match self.global_refresh {
                 GlobalRefresh::Every(steps) => Some(steps),
                 GlobalRefresh::Dynamic | GlobalRefresh::Frozen => None,

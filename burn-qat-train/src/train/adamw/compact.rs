@@ -2,12 +2,17 @@
 
 #[cfg(feature = "flex")]
 mod codec;
+#[cfg(feature = "_cube")]
+mod cube;
 #[cfg(feature = "flex")]
 mod extension;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(feature = "flex")]
 mod parts;
+
+#[cfg(feature = "flex")]
+pub use extension::{CompactAdamWBackend, CompactPrimitive};
 
 use burn::tensor::{DType, Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
@@ -19,7 +24,7 @@ pub const MOMENT_GROUP: usize = 32;
 
 /// What a matrix is kept in between two steps: 16 bits that the model computes with, and what else of a float32 number
 /// the optimizer remembers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Masters {
     /// Float32, 4 bytes; the model computes with all of it.
@@ -36,7 +41,7 @@ pub enum Masters {
 }
 
 /// What the two moments of a matrix are kept in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Moments {
     /// Float32, 8 bytes for both.
@@ -83,16 +88,20 @@ impl CompactFormat {
 
     /// Those that the optimizer has: moments, and what the model lacks.
     pub fn optimizer_bytes(self, n_weights: u64) -> u64 {
-        let remainder = match self.masters {
-            Masters::F32 | Masters::Bf16 => 0,
-            Masters::Split32 => 2 * n_weights,
-            Masters::Split24 => n_weights,
-        };
         let moments = match self.moments {
             Moments::F32 => 8 * n_weights,
             Moments::Companded8 => 2 * n_weights + 4 * n_weights.div_ceil(MOMENT_GROUP as u64),
         };
-        remainder + moments
+        self.remainder_bytes(n_weights) + moments
+    }
+
+    /// Those of what the model lacks.
+    pub fn remainder_bytes(self, n_weights: u64) -> u64 {
+        match self.masters {
+            Masters::F32 | Masters::Bf16 => 0,
+            Masters::Split32 => 2 * n_weights,
+            Masters::Split24 => n_weights,
+        }
     }
 }
 
@@ -160,7 +169,6 @@ pub(crate) fn step<const D: usize>(
     step: CompactStep,
 ) -> (Tensor<D>, CompactState) {
     use burn::backend::Dispatch;
-    use extension::{CompactAdamWBackend, CompactPrimitive};
 
     let shape = weight.dims();
     let flat = [shape.iter().product::<usize>()];

@@ -109,6 +109,13 @@ impl LayerWiseTraining {
             let rate = self.schedule.rate(model.steps_done());
             let (stepped, output) = optimizer.step(model, batch, rate);
             model = stepped;
+            let output = match output {
+                Ok(output) => output,
+                Err(error) => {
+                    interrupter.fail(CheckpointerError::IOError(error));
+                    break;
+                }
+            };
             let item = TrainingItem::new(output, progress, Some(iteration), Some(rate.into()));
             interrupter.fail_on_error(events.process_train(LearnerEvent::ProcessedItem(item)));
             if interrupter.should_stop() {

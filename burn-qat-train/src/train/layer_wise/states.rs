@@ -1,6 +1,7 @@
 //! What the optimizer keeps of all parameters, in memory and in a file.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -9,6 +10,7 @@ use std::path::Path;
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, View};
 
+use super::offload::{Offload, Offloaded};
 use crate::error::QatError;
 use crate::train::CompactState;
 use crate::train::adamw::FusedAdamW;
@@ -19,6 +21,9 @@ pub(in crate::train) const FILE: &str = "optimizer.safetensors";
 /// The names of what is stored of a parameter, behind its path.
 const PARTS: [&str; 5] = ["remainder", "codes_1", "scales_1", "codes_2", "scales_2"];
 
+/// Moments in float32 that are worth a file of their own have more elements.
+const OFFLOADED: usize = 1 << 16;
+
 /// Key of the steps done, in the metadata of the file, before the path.
 const TIME: &str = "time:";
 const PREVIOUS_NORM: &str = "previous_norm";
@@ -26,36 +31,85 @@ const PREVIOUS_NORM: &str = "previous_norm";
 /// What the optimizer keeps, by module path; and the norm of the last gradients.
 #[derive(Debug, Default)]
 pub(in crate::train) struct States {
-    of: BTreeMap<String, CompactState>,
+    of: BTreeMap<String, Kept>,
     pub previous_norm: Option<f32>,
+    /// Where moments of matrices are between two steps, if not in memory.
+    offload: Option<Offload>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    state: CompactState,
+    /// The moments, if they are not in `state`.
+    offloaded: Option<Offloaded>,
 }
 
 impl States {
-    pub fn take(&mut self, path: &str) -> Option<CompactState> {
-        self.of.remove(path)
+    /// The state of a parameter, which is to be put back.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn take(&mut self, path: &str, device: &Device) -> io::Result<Option<CompactState>> {
+        let Some(Kept { state, offloaded }) = self.of.remove(path) else {
+            return Ok(None);
+        };
+        match offloaded {
+            Some(offloaded) => offloaded.read(state, device).map(Some),
+            None => Ok(Some(state)),
+        }
     }
 
-    pub fn put(&mut self, path: &str, state: CompactState) {
-        self.of.insert(path.into(), state);
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn put(&mut self, path: &str, state: CompactState) -> io::Result<()> {
+        let is_large = state.codes_1.dims()[0] > 0 || state.scales_1.dims()[0] > OFFLOADED;
+        let kept = match &self.offload {
+            Some(offload) if is_large => {
+                let (state, offloaded) = offload.write(path, state)?;
+                Kept {
+                    state,
+                    offloaded: Some(offloaded),
+                }
+            }
+            _ => Kept {
+                state,
+                offloaded: None,
+            },
+        };
+        self.of.insert(path.into(), kept);
+        Ok(())
+    }
+
+    /// Moves moments into files, now and whenever they are put back.
+    ///
+    /// # Errors
+    /// A directory or file that cannot be written.
+    pub fn offloaded_to(mut self, offload: Offload) -> io::Result<Self> {
+        self.offload = Some(offload);
+        for (path, kept) in std::mem::take(&mut self.of) {
+            self.put(&path, kept.state)?;
+        }
+        Ok(self)
     }
 
     /// Writes all of it into a file, one tensor after the other.
     pub fn save(&self, path: &Path) -> Result<(), String> {
         let mut metadata = HashMap::new();
+        let failure = RefCell::new(None);
         let mut views = Vec::new();
-        for (name, state) in &self.of {
-            metadata.insert(format!("{TIME}{name}"), state.time.to_string());
-            views.extend(
-                parts(name, state)
-                    .into_iter()
-                    .filter(|(_, part)| part.n > 0),
-            );
+        for (name, kept) in &self.of {
+            metadata.insert(format!("{TIME}{name}"), kept.state.time.to_string());
+            let parts = parts(name, kept, &failure);
+            views.extend(parts.into_iter().filter(|(_, part)| part.n > 0));
         }
         if let Some(norm) = self.previous_norm {
             metadata.insert(PREVIOUS_NORM.into(), norm.to_bits().to_string());
         }
-        safetensors::serialize_to_file(views, Some(metadata), path)
-            .map_err(|error| error.to_string())
+        let written = safetensors::serialize_to_file(views, Some(metadata), path);
+        match failure.into_inner() {
+            Some(error) => Err(error),
+            None => written.map_err(|error| error.to_string()),
+        }
     }
 
     /// Reads such a file.
@@ -92,7 +146,11 @@ impl States {
                 codes_2: int(part(PARTS[3])?, device),
                 scales_2: float(part(PARTS[4])?, device),
             };
-            states.of.insert(name.into(), state);
+            let kept = Kept {
+                state,
+                offloaded: None,
+            };
+            states.of.insert(name.into(), kept);
         }
         Ok(states)
     }
@@ -163,7 +221,9 @@ fn data(bytes: Vec<u8>, dtype: DType) -> TensorData {
 
 /// A tensor that is fetched when it is written.
 struct Part<'a> {
-    fetch: Box<dyn Fn() -> TensorData + 'a>,
+    fetch: Box<dyn Fn() -> io::Result<TensorData> + 'a>,
+    /// Where it is said that it could not be fetched: a view cannot.
+    failure: &'a RefCell<Option<String>>,
     dtype: Dtype,
     size: usize,
     n: usize,
@@ -180,7 +240,13 @@ impl View for Part<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned((self.fetch)().bytes().to_vec())
+        match (self.fetch)() {
+            Ok(data) => Cow::Owned(data.bytes().to_vec()),
+            Err(error) => {
+                self.failure.replace(Some(error.to_string()));
+                Cow::Owned(vec![0; self.data_len()])
+            }
+        }
     }
 
     fn data_len(&self) -> usize {
@@ -188,29 +254,35 @@ impl View for Part<'_> {
     }
 }
 
-fn parts<'a>(name: &str, state: &'a CompactState) -> [(String, Part<'a>); 5] {
-    let int = |tensor: &'a Tensor<1, Int>| {
-        part(tensor.dtype(), tensor.dims()[0], move || tensor.to_data())
+fn parts<'a>(
+    name: &str,
+    kept: &'a Kept,
+    failure: &'a RefCell<Option<String>>,
+) -> Vec<(String, Part<'a>)> {
+    let state = &kept.state;
+    let of_file = |part: usize| {
+        let offloaded = kept.offloaded.as_ref()?;
+        let fetch: Fetch<'a> = Box::new(move || offloaded.part(part));
+        Some((offloaded.kind(part), fetch))
     };
-    let float =
-        |tensor: &'a Tensor<1>| part(tensor.dtype(), tensor.dims()[0], move || tensor.to_data());
+    let int = |tensor: &'a Tensor<1, Int>| -> ((DType, usize), Fetch<'a>) {
+        let kind = (tensor.dtype(), tensor.dims()[0]);
+        (kind, Box::new(move || Ok(tensor.to_data())))
+    };
+    let float = |tensor: &'a Tensor<1>| -> ((DType, usize), Fetch<'a>) {
+        let kind = (tensor.dtype(), tensor.dims()[0]);
+        (kind, Box::new(move || Ok(tensor.to_data())))
+    };
     let parts = [
         int(&state.remainder),
-        int(&state.codes_1),
-        float(&state.scales_1),
-        int(&state.codes_2),
-        float(&state.scales_2),
+        of_file(0).unwrap_or_else(|| int(&state.codes_1)),
+        of_file(1).unwrap_or_else(|| float(&state.scales_1)),
+        of_file(2).unwrap_or_else(|| int(&state.codes_2)),
+        of_file(3).unwrap_or_else(|| float(&state.scales_2)),
     ];
-    let mut names = PARTS.iter();
-    parts.map(|part| {
-        let part_name = names.next().copied().unwrap_or_default();
-        (format!("{name}.{part_name}"), part)
-    })
-}
-
-fn part<'a>(dtype: DType, n: usize, fetch: impl Fn() -> TensorData + 'a) -> Part<'a> {
-    Part {
-        fetch: Box::new(fetch),
+    let part = |((dtype, n), fetch): ((DType, usize), Fetch<'a>)| Part {
+        fetch,
+        failure,
         dtype: match dtype {
             DType::U8 => Dtype::U8,
             DType::U16 => Dtype::U16,
@@ -220,8 +292,14 @@ fn part<'a>(dtype: DType, n: usize, fetch: impl Fn() -> TensorData + 'a) -> Part
         size: dtype.size(),
         n,
         shape: [n],
-    }
+    };
+    let named = PARTS.iter().zip(parts);
+    named
+        .map(|(part_name, parts)| (format!("{name}.{part_name}"), part(parts)))
+        .collect()
 }
+
+type Fetch<'a> = Box<dyn Fn() -> io::Result<TensorData> + 'a>;
 
 /// Settings of the optimizer by module path.
 pub(in crate::train) struct Rules {

@@ -1,5 +1,7 @@
 //! One step of a module that is trained layer by layer.
 
+use std::io;
+
 use super::norm::{Squares, coefficient};
 use super::states::{Rules, States};
 use super::update::Update;
@@ -28,14 +30,15 @@ impl LayerWiseOptimizer {
         }
     }
 
-    /// The module after a step with a learning rate, and what the step reports. A step that is not finite leaves the
+    /// The module after a step with a learning rate, and what the step reports, or why moments could not be fetched or put
+    /// away. A step that is not finite leaves the
     /// module as it was, or, where gradients are not measured before, as it was from that gradient on.
     pub fn step<M: Trainable>(
         &mut self,
         module: FineTune<M>,
         batch: StepBatch<M::Batch>,
         learning_rate: f64,
-    ) -> (FineTune<M>, StepOutput) {
+    ) -> (FineTune<M>, io::Result<StepOutput>) {
         let (mut model, setup) = module.into_parts();
         let mut norm = match self.settings.clipping {
             Clipping::Previous => self.states.previous_norm,
@@ -57,7 +60,7 @@ impl LayerWiseOptimizer {
                 let output = setup.output(&batch, &losses);
                 let refusal = refusal(&output, of_all, &squares);
                 setup.refuse(&model, batch, &losses, refusal);
-                return (setup.with(model), output);
+                return (setup.with(model), Ok(output));
             }
         }
         let mut update = Update {
@@ -70,10 +73,14 @@ impl LayerWiseOptimizer {
             squares: (!measures_before).then(Squares::default),
             seed: (self.seed as u32).wrapping_mul(0x85eb_ca6b) ^ (setup.steps + 1) as u32,
             stopped: false,
+            failed: None,
         };
         let (model, losses) =
             model.layer_wise(&batch.micro_batches, setup.pass(&batch), &mut update);
-        let (squares, stopped) = (update.squares, update.stopped);
+        let (squares, stopped, failed) = (update.squares, update.stopped, update.failed);
+        if let Some(error) = failed {
+            return (setup.with(model), Err(error));
+        }
         let output = setup.output(&batch, &losses);
         let of_all = match (&squares, norm) {
             (Some(squares), _) => squares.norm(&model),
@@ -83,12 +90,12 @@ impl LayerWiseOptimizer {
             let squares = squares.unwrap_or_default();
             let refusal = refusal(&output, of_all, &squares);
             setup.refuse(&model, batch, &losses, refusal);
-            return (setup.with(model), output);
+            return (setup.with(model), Ok(output));
         }
         self.states.previous_norm = Some(of_all);
         output.grad_norm.set(f64::from(of_all)).unwrap_or_default();
         let stepped = setup.with(model).updated(&self.states);
-        (stepped, output)
+        (stepped, Ok(output))
     }
 }
 

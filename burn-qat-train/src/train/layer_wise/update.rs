@@ -1,5 +1,7 @@
 //! The update of parameters whose gradients arrive.
 
+use std::io;
+
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
@@ -26,6 +28,8 @@ pub(super) struct Update<'a> {
     pub seed: u32,
     /// Set where a gradient is not finite: nothing is updated from there on.
     pub stopped: bool,
+    /// Set where moments cannot be read or written; nothing is updated from there on, either.
+    pub failed: Option<io::Error>,
 }
 
 impl<M: Module> GradientSink<M> for Update<'_> {
@@ -68,14 +72,23 @@ impl Change for Update<'_> {
         let Some(coefficient) = self.measured(path, &grad) else {
             return weight;
         };
+        if self.failed.is_some() {
+            return weight;
+        }
         let format = match is_matrix(path, D) {
             true => self.settings.format(),
             false => CompactFormat::F32,
         };
         let n_weights = weight.shape().num_elements();
-        let state = self.states.take(path);
-        let state =
-            state.unwrap_or_else(|| CompactState::zeros(format, n_weights, &weight.device()));
+        let device = weight.device();
+        let state = match self.states.take(path, &device) {
+            Ok(state) => state,
+            Err(error) => {
+                self.failed = Some(error);
+                return weight;
+            }
+        };
+        let state = state.unwrap_or_else(|| CompactState::zeros(format, n_weights, &device));
         let rule = self.rules.of(path);
         let of_step = CompactStep {
             format,
@@ -84,7 +97,9 @@ impl Change for Update<'_> {
             seed: self.seed ^ hash(path),
         };
         let (weight, state) = step(weight, grad.cast(DType::F32), state, of_step);
-        self.states.put(path, state);
+        if let Err(error) = self.states.put(path, state) {
+            self.failed = Some(error);
+        }
         weight
     }
 }
