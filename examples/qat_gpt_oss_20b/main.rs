@@ -4,6 +4,7 @@
 mod adapters;
 mod allocator;
 mod args;
+mod cards;
 mod checks;
 mod conclusion;
 mod console;
@@ -71,7 +72,7 @@ fn recipe(args: &args::Args) -> Result<bool> {
     run.announce();
     let ended = run.stages();
     // What there is of a run that failed is shown, too; its error counts more than one of the page.
-    let page = run.write_page();
+    let page = run.write_page().and_then(|()| run.write_cards());
     run.conclude();
     ended?;
     page?;

@@ -24,7 +24,7 @@ const FORMS: [&str; 3] = ["tiny-gpt-oss", "tiny-gpt-oss-sharded", "tiny-gpt-oss-
 /// Everything else in the golden directory, and which test it belongs to.
 const ELSEWHERE: [(&str, &str); 9] = [
     ("lora", "tests/golden_lora"),
-    ("distill", "tests/distill.rs"),
+    ("distill", "tests/training/distill.rs"),
     ("README.md", "description"),
     ("fp4", "tests of burn-fp4"),
     ("harmony", "tests/golden_harmony/main.rs"),
@@ -37,10 +37,7 @@ const ELSEWHERE: [(&str, &str); 9] = [
         "tiny-gpt-oss-adamw.safetensors",
         "tests/golden_gradients/main.rs",
     ),
-    (
-        "tiny-gpt-oss-original",
-        "a later issue: the names of the `original/` format are not offered",
-    ),
+    ("tiny-gpt-oss-original", "tests/convert/main.rs"),
 ];
 
 const EXPECTED: &str = "tiny-gpt-oss-expected.safetensors";

@@ -4,9 +4,8 @@ use burn::tensor::{Device, Tensor};
 use burn_fp4::{PackedFp4, QuantStats};
 use serde::Serialize;
 
-use super::layer_wise::cast_matrices;
 use super::loss::Lesson;
-use super::{GradientSink, LayerWise, TrainConfig};
+use super::{GradientSink, LayerWise, Masters, TrainConfig};
 use crate::distill::Teacher;
 use crate::error::QatError;
 
@@ -40,21 +39,30 @@ pub trait Trainable: Module + Sync + 'static {
     }
 
     /// What must hold of the module before it trains. Unless a module says otherwise, its layers are not known, and
-    /// [`TrainConfig::recompute_layers`] is refused.
+    /// [`TrainConfig::recompute_layers`] is refused, and so are [`Masters`] of 16 bits.
     ///
     /// # Errors
     /// Settings that do not suit it.
     fn check(&self, config: &TrainConfig) -> Result<(), QatError> {
-        match config.recompute_layers {
-            true => Err(QatError::Setting {
-                key: "recompute_layers",
-                expected: "false: this module does not say what its layers are; \
-                           `gradient_checkpointing` is for any module"
-                    .into(),
-                found: "true".into(),
-            }),
-            false => Ok(()),
-        }
+        let masters = config.layer_wise.map_or(Masters::F32, |it| it.masters);
+        let (key, expected, found) = match (config.recompute_layers, masters) {
+            (true, _) => (
+                "recompute_layers",
+                "false: this module does not say what its layers are; `gradient_checkpointing` is for any module",
+                "true".to_owned(),
+            ),
+            (false, Masters::F32) => return Ok(()),
+            (false, masters) => (
+                "layer_wise.masters",
+                "f32: this module does not say that it computes with weights of 16 bits",
+                format!("{masters:?}"),
+            ),
+        };
+        Err(QatError::Setting {
+            key,
+            expected: expected.into(),
+            found,
+        })
     }
 
     /// Whether the module can learn from a teacher.
@@ -103,9 +111,10 @@ pub trait Trainable: Module + Sync + 'static {
         (sink.take(self, total.grads()), losses)
     }
 
-    /// The module as it is trained layer by layer: matrices in the type that [`Masters`](super::Masters) says.
-    fn prepared(self, settings: LayerWise) -> Self {
-        cast_matrices(self, settings)
+    /// The module as it is trained layer by layer. One that computes with matrices of 16 bits beside inputs of 32 casts them
+    /// here to what [`Masters`] says.
+    fn prepared(self, _settings: LayerWise) -> Self {
+        self
     }
 
     /// The module with what several micro-batches of a step have in common computed once, under the same ids.

@@ -120,17 +120,16 @@ fn byte_of<N: Size>(vector: Vector<u32, N>, #[comptime] i: usize) -> u32 {
     (word >> comptime!(8 * (i % 4) as u32)) & 0xffu32
 }
 
-/// Two's complement in 8 bits as an integer, and in 16.
+/// Two's complement whose highest bit is `sign`, as that in 32 bits.
 #[cube]
-fn signed(bits: u32, #[comptime] n_bits: u32) -> i32 {
-    let sign = comptime!(1u32 << (n_bits - 1)).runtime();
-    i32::cast_from(bits ^ sign) - i32::cast_from(sign)
+fn extended(bits: u32, sign: u32) -> u32 {
+    (bits ^ sign) - sign
 }
 
 #[cube]
 fn load_weights<N: Size>(
-    weight: &[Vector<u32, N>],
-    remainder: &[Vector<u32, N>],
+    weight: &mut [Vector<u32, N>],
+    remainder: &mut [Vector<u32, N>],
     group: usize,
     #[comptime] masters: Masters,
 ) -> Sequence<f32> {
@@ -163,17 +162,17 @@ fn load_weights<N: Size>(
 /// What element `e` of a group lacks, as bits to add to it.
 #[cube]
 fn low_bits<N: Size>(
-    remainder: &[Vector<u32, N>],
+    remainder: &mut [Vector<u32, N>],
     group: usize,
     #[comptime] e: usize,
     #[comptime] masters: Masters,
 ) -> u32 {
     if comptime!(masters == Masters::Split24) {
         let vector = remainder[group * 2 + comptime!(e / 16)];
-        u32::cast_from(signed(byte_of(vector, comptime!(e % 16)), 8) * 256i32)
+        extended(byte_of(vector, comptime!(e % 16)), 0x80u32) << 8u32
     } else if comptime!(masters == Masters::Split32) {
         let vector = remainder[group * 4 + comptime!(e / 8)];
-        u32::cast_from(signed(half_of(vector, comptime!(e % 8)), 16))
+        extended(half_of(vector, comptime!(e % 8)), 0x8000u32)
     } else {
         0u32.runtime()
     }
@@ -181,7 +180,7 @@ fn low_bits<N: Size>(
 
 #[cube]
 fn load_moments<N: Size>(
-    moment: &[Vector<u32, N>],
+    moment: &mut [Vector<u32, N>],
     group: usize,
     scale: f32,
     #[comptime] is_second: bool,
@@ -208,7 +207,7 @@ fn load_moments<N: Size>(
                     let root = f32::cast_from(code) / 255.0f32 * scale;
                     values.push(root * root);
                 } else {
-                    let z = f32::cast_from(signed(code, 8)) / 127.0f32;
+                    let z = (f32::cast_from(code ^ 0x80u32) - 128.0f32) / 127.0f32;
                     values.push(z / (2.0f32 - f32::abs(z)) * scale);
                 }
             }
@@ -272,9 +271,9 @@ fn store_weights<N: Size>(
                     let value = *values.index(comptime!(half * 16 + word * 4 + i));
                     let bits = u32::reinterpret(value);
                     let high = (bits + 0x8000u32) >> 16u32;
-                    let low = i32::cast_from(bits - (high << 16u32));
-                    let rounded = min((low + 0x80i32) >> 8i32, 127i32);
-                    let byte = u32::cast_from(rounded) & 0xffu32;
+                    // From 0 where the rest is the smallest, in steps of 256.
+                    let low = bits - (high << 16u32) + 0x8000u32;
+                    let byte = min((low + 0x80u32) >> 8u32, 255u32) ^ 0x80u32;
                     bytes |= byte << comptime!(8 * i as u32);
                 }
                 vector.insert(word, bytes);

@@ -10,10 +10,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn network() -> GptOss {
     let config = GptOssConfig {
         vocab_size: 64,

@@ -1,5 +1,4 @@
 //! Training of a module that is no language model: SFT, QAT, resume, export, and what ends a run.
-#![allow(clippy::unwrap_used)]
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -11,8 +10,8 @@ use burn::train::Interrupter;
 use burn_fp4::{Fp4Scheme, WeightQuantization};
 use burn_gpt_oss::GptOss;
 use burn_qat_train::{
-    DistillConfig, QatError, QuantPolicy, QuantRule, StageOutcome, StageRun, TrainConfig,
-    Trainable, insert_quantizers, mean_loss, saved_step,
+    DistillConfig, LayerWise, Masters, Moments, QatError, QuantPolicy, QuantRule, StageOutcome,
+    StageRun, TrainConfig, Trainable, insert_quantizers, mean_loss, saved_step,
 };
 
 /// Fits a function of one variable.
@@ -232,10 +231,39 @@ fn what_does_not_suit_the_module_is_refused() {
     };
     let message = refused(&recomputed, data());
     assert!(message.contains("`recompute_layers` is true"), "{message}");
+    let narrow = TrainConfig {
+        layer_wise: Some(LayerWise::default()),
+        ..config()
+    };
+    let message = refused(&narrow, data());
+    assert!(
+        message.contains("`layer_wise.masters` is Split24"),
+        "{message}"
+    );
     let frozen = TrainConfig {
         frozen: vec!["middle*".into()],
         ..config()
     };
     let message = refused(&frozen, data());
     assert!(message.contains("middle*"), "{message}");
+}
+
+/// All gradients of a module that does not say what its layers are are one part.
+#[test]
+fn small_moments_serve_any_module() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = run(dir.path(), Curve::new(), &config()).unwrap();
+    let layer_wise = |moments| TrainConfig {
+        layer_wise: Some(LayerWise {
+            masters: Masters::F32,
+            moments,
+            ..LayerWise::default()
+        }),
+        ..config()
+    };
+    let same = run(dir.path(), Curve::new(), &layer_wise(Moments::F32)).unwrap();
+    assert_eq!(bits(&whole.model), bits(&same.model));
+    let small = run(dir.path(), Curve::new(), &layer_wise(Moments::Companded8)).unwrap();
+    let [whole, small] = [whole, small].map(|outcome| outcome.valid_loss().unwrap());
+    assert!((small - whole).abs() < 0.2 * whole, "{small} and {whole}");
 }

@@ -16,10 +16,6 @@ use burn_qat_train::{
     FineTune, QuantPolicy, StepBatch, TokenizedExample, TrainConfig, insert_quantizers_with,
 };
 
-/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[derive(Module, Debug)]
 struct Mlp {
     up: Linear,

@@ -2,15 +2,11 @@
 //!
 //! The data is in `golden/distill` next to this file, or in the directory `GOLDEN_DIR`; see its README.
 
-#[path = "support/deviation.rs"]
-mod deviation;
-#[path = "support/golden.rs"]
-mod golden;
-#[path = "support/model.rs"]
-mod model;
-
 use std::collections::BTreeMap;
 
+use crate::deviation::Deviations;
+use crate::golden::Golden;
+use crate::model::{IGNORED, gradients, values};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
@@ -21,9 +17,6 @@ use burn_qat_train::{
     DistillConfig, Divergence, FineTune, MicroBatch, QatError, QuantPolicy, StepBatch, Teacher,
     TokenizedExample, TrainConfig, insert_quantizers,
 };
-use deviation::Deviations;
-use golden::Golden;
-use model::{IGNORED, gradients, values};
 
 const FILE: &str = "distill/distill.safetensors";
 
@@ -110,7 +103,7 @@ fn compare(golden: &Golden, prefix: &str, config: DistillConfig, device: &Device
 #[test]
 fn divergences_equal_the_package() {
     let golden = Golden::open(FILE);
-    let device = model::device();
+    let device = crate::model::device();
     let mut n_compared = 0;
     for (prefix, divergence) in [
         ("kl.t", Divergence::Forward),

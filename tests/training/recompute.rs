@@ -1,10 +1,6 @@
 //! Gradients with recomputed layers are those without, bit for bit.
 
-#[path = "support/golden.rs"]
-mod golden;
-#[path = "support/model.rs"]
-mod model;
-
+use crate::model::{Named, gradients, values};
 use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::TrainStep;
@@ -12,7 +8,6 @@ use burn_gpt_oss::{GptOss, GptOssConfig, LayerType};
 use burn_qat_train::{
     FineTune, QuantPolicy, StepBatch, TokenizedExample, TrainConfig, insert_quantizers,
 };
-use model::{Named, gradients, values};
 
 fn network(output_router_logits: bool, device: &Device) -> GptOss {
     let config = GptOssConfig {
@@ -83,7 +78,7 @@ fn every_parameter() {
     let device = Device::flex().autodiff();
     for auxiliary in [false, true] {
         let model = network(auxiliary, &device);
-        let all = model::parameters(&model).len();
+        let all = crate::model::parameters(&model).len();
         check(&model, |n| n == all, &device);
     }
 }
@@ -103,7 +98,7 @@ fn frozen_parameters() {
     let mut model = network(true, &device);
     model.layers[1] = model.layers[1].clone().freeze();
     model.embed_tokens = model.embed_tokens.freeze();
-    let all = model::parameters(&model).len();
+    let all = crate::model::parameters(&model).len();
     check(&model, |n| n < all, &device);
 
     model.lm_head.weight = model.lm_head.weight.set_require_grad(false);

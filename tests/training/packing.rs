@@ -1,16 +1,11 @@
 //! Conversations that share a row train as they do alone.
 
-#[path = "support/golden.rs"]
-mod golden;
-#[path = "support/model.rs"]
-mod model;
-
+use crate::model::{gradients, values};
 use burn::module::Module;
 use burn::tensor::Device;
 use burn::train::TrainStep;
 use burn_gpt_oss::{GptOss, GptOssConfig, LayerType};
 use burn_qat_train::{FineTune, PackedExamples, StepBatch, TokenizedExample, TrainConfig};
-use model::{gradients, values};
 
 /// Longest row in tokens.
 const ROW: usize = 48;

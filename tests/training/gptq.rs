@@ -1,10 +1,4 @@
 //! GPTQ of a model: what it wins over rounding to nearest, what it leaves alone, and what is refused.
-#![allow(clippy::unwrap_used)]
-
-#[path = "support/golden.rs"]
-mod golden;
-#[path = "support/model.rs"]
-mod model;
 
 use std::ops::ControlFlow;
 
@@ -15,7 +9,7 @@ use burn_qat_train::{
     PtqMethod, QuantPolicy, QuantRule, TokenizedExample, export_fp4, gptq, insert_quantizers,
 };
 
-use model::{load, open, values};
+use crate::model::{load, open, values};
 
 const SOURCE: &str = "tiny-gpt-oss";
 
