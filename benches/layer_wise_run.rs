@@ -64,7 +64,9 @@ fn main() -> Result<()> {
         .map(|spec| spec.len() as u64)
         .sum();
     let planned = MemoryEstimate {
+        // Each matrix is made in the type that it is kept in.
         control: 0,
+        load: 0,
         ..MemoryEstimate::full_parameter(&config, &train, tokens)
     };
     println!(

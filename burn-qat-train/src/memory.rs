@@ -30,6 +30,8 @@ pub struct MemoryEstimate {
     pub fake_quantized: u64,
     /// Activations of the micro-batches computed side by side, and a chunk of logits for each.
     pub activations: u64,
+    /// What loading takes in float32, where matrices are cast after it: another moment than that of the rest.
+    pub load: u64,
 }
 
 impl MemoryEstimate {
@@ -67,6 +69,7 @@ impl MemoryEstimate {
             teacher: 0,
             fake_quantized: types.compute_bytes() * experts_of_a_layer * layers_at_a_time,
             activations: train.parallel_micro_batches as u64 * micro_batch,
+            load: 0,
         }
     }
 
@@ -88,7 +91,7 @@ impl MemoryEstimate {
             // Malformed globs are refused by `check`.
             if train.trains(&spec.path).unwrap_or(true) {
                 let of_optimizer = format.optimizer_bytes(n);
-                let is_away = settings.offload && format != CompactFormat::F32;
+                let is_away = settings.offload && is_matrix(&spec.path, spec.shape.len());
                 optimizer += match is_away {
                     true => format.remainder_bytes(n),
                     false => of_optimizer,
@@ -118,6 +121,7 @@ impl MemoryEstimate {
             teacher: 0,
             fake_quantized: experts_of_a_layer * 9 / 16,
             activations: n_micro_batches * values(kept) + logits.max(values(working)),
+            load: 4 * (config.num_expert_weights() + config.num_dense_weights()),
         }
     }
 
@@ -154,19 +158,21 @@ impl MemoryEstimate {
             // Codes with their scales: 4.25 bits.
             fake_quantized: experts / config.num_hidden_layers as u64 * layers_at_a_time * 17 / 32,
             activations: full.activations + 3 * table * lora.whole_tables(config)?,
+            load: 0,
         })
     }
 
-    /// The sum.
+    /// The most that exists at a time.
     pub fn total(&self) -> u64 {
-        self.weights
+        let of_a_step = self.weights
             + self.gradients
             + self.optimizer
             + self.fake_quantized.max(self.update)
             + self.control
             + self.first_codes
             + self.teacher
-            + self.activations
+            + self.activations;
+        of_a_step.max(self.load)
     }
 
     /// Compares with the memory that is free now.
@@ -207,6 +213,9 @@ impl std::fmt::Display for MemoryEstimate {
         }
         if self.teacher > 0 {
             f.write_str(&line("the teacher's experts", self.teacher))?;
+        }
+        if self.load > 0 {
+            f.write_str(&line("or loading, in float32", self.load))?;
         }
         f.write_str(line("activations", self.activations).trim_end_matches('\n'))
     }

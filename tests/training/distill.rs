@@ -234,8 +234,8 @@ fn gradients_of_a_student_are_those_of_autodiff() {
 
 fn compare_gradients(
     deviations: &mut Deviations,
-    found: &model::Named,
-    expected: &BTreeMap<String, golden::Array<f32>>,
+    found: &crate::model::Named,
+    expected: &BTreeMap<String, crate::golden::Array<f32>>,
 ) {
     for (name, expected) in expected {
         let largest = expected.values.iter().fold(0f32, |max, x| max.max(x.abs()));

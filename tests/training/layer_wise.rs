@@ -205,6 +205,66 @@ fn stopped_two_steps_on(dir: &Path, stop: Interrupter) -> JoinHandle<()> {
     })
 }
 
+/// A state that is cut off, of other formats, or of settings without it is refused by name.
+#[test]
+fn states_that_do_not_fit_are_refused() {
+    let config = TrainConfig {
+        checkpoint_steps: NonZeroUsize::new(1),
+        ..layer_wise(LayerWise::default())
+    };
+    let dir = tempfile::tempdir().unwrap();
+    run_in(dir.path(), start(), &config).unwrap();
+    let resumed = |config: &TrainConfig| {
+        let stage = StageRun::new("test", dir.path(), config);
+        stage.resume(start(), (examples(1), examples(5)))
+    };
+    let whole = TrainConfig {
+        layer_wise: None,
+        ..config.clone()
+    };
+    let error = resumed(&whole).expect_err("another optimizer").to_string();
+    assert!(error.contains("`layer_wise` was"), "{error}");
+    let elsewhere = TrainConfig {
+        layer_wise: Some(LayerWise {
+            offload: true,
+            ..LayerWise::default()
+        }),
+        ..config.clone()
+    };
+    resumed(&elsewhere).expect("where moments are has no effect");
+
+    let step = saved_step(dir.path()).unwrap().unwrap();
+    let file = dir
+        .path()
+        .join(format!("checkpoint-{step:08}/optimizer.safetensors"));
+    let bytes = std::fs::read(&file).unwrap();
+    let refused = |bytes: &[u8], part: &str| {
+        std::fs::write(&file, bytes).unwrap();
+        let error = resumed(&config).expect_err(part).to_string();
+        assert!(
+            error.contains("optimizer.safetensors") && error.contains(part),
+            "{error}"
+        );
+    };
+    refused(&bytes[..bytes.len() - 5], "are there");
+    refused(&bytes[..6], "fill whole buffer");
+    refused(&[255; 40], "a header of");
+    let replaced = |from: &str, to: &str| {
+        let at = bytes
+            .windows(from.len())
+            .position(|part| part == from.as_bytes());
+        let mut bytes = bytes.clone();
+        bytes[at.unwrap()..][..to.len()].copy_from_slice(to.as_bytes());
+        bytes
+    };
+    refused(
+        &replaced("time:norm.weight", "time:norm.weighs"),
+        "no parameter",
+    );
+    refused(&replaced(".codes_1", ".codes_9"), "is missing");
+    refused(&replaced("\"BF16\"", "\"F16\" "), "expected");
+}
+
 #[test]
 fn a_step_that_is_not_finite_changes_nothing_and_names_its_place() {
     for clipping in [Clipping::Exact, Clipping::Previous, Clipping::Parameter] {

@@ -32,6 +32,7 @@ impl BestModel {
     /// Keeps nothing yet, or what the run that this one goes on from kept; another file is removed.
     pub fn new(dir: &Path, log: RunLog, kept: Option<usize>) -> Result<Self, QatError> {
         let path = dir.join(FILE);
+        remove_scratch(dir)?;
         if kept.is_some() && path.exists() {
             return Ok(Self {
                 path,
@@ -81,6 +82,19 @@ impl BestModel {
     pub fn load<M: Module>(&self, model: M) -> Result<M, QatError> {
         load(&self.path, model)
     }
+}
+
+/// Removes what a run that was killed left of a file that it was writing, `best-model.bpk.PID-N.tmp`.
+fn remove_scratch(dir: &Path) -> Result<(), QatError> {
+    let list = std::fs::read_dir(dir).map_err(QatError::io(dir, "list"))?;
+    for entry in list.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(&format!("{FILE}.")) && name.ends_with(".tmp") {
+            let path = entry.path();
+            std::fs::remove_file(&path).map_err(QatError::io(&path, "remove"))?;
+        }
+    }
+    Ok(())
 }
 
 /// The weights of a file in a model. Of one with adapters the file has the factors alone.

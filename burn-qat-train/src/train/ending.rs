@@ -177,6 +177,24 @@ impl<M: Trainable> Ending<'_, M> {
         }
     }
 
+    /// The error of a loop that could not go on within a step: what it left is of no use.
+    pub fn stopped_within_a_step(self, message: String) -> QatError {
+        let stage = self.stage.to_string();
+        let kept = match self.best.saved() {
+            Some((_, saved)) => match self.best.load(self.last.clone()) {
+                Ok(model) => Some(self.with(model, saved)),
+                Err(error) => return error,
+            },
+            None => None,
+        };
+        QatError::Stopped {
+            stage,
+            message,
+            kept_step: kept.as_ref().map(|outcome| outcome.best_step),
+            kept: kept.map(KeptOutcome::new),
+        }
+    }
+
     /// The error of a loop that could not go on.
     pub fn stopped(self, message: String) -> QatError {
         let stage = self.stage.to_string();

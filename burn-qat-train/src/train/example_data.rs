@@ -51,7 +51,11 @@ impl<E> ExampleData<E> {
         self.fingerprint.as_deref()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<E, DatasetError>> {
+    /// All examples, in their order.
+    ///
+    /// # Errors
+    /// What their dataset says, each for itself.
+    pub fn iter(&self) -> impl Iterator<Item = Result<E, DatasetError>> {
         (0..self.len()).map(|index| self.get(index))
     }
 }

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
-use burn_fp4::{LowRankAdapter, PackedFp4, QuantStats};
+use burn_fp4::{GradientRule, LowRankAdapter, PackedFp4, QuantStats};
 use burn_gpt_oss::{ExpertWeight, GptOss};
 
 use super::documents::hidden_states;
@@ -141,6 +141,14 @@ fn check_layer_wise(
         let expected = "none where adapters train: they take few bytes as they are";
         return refuse("layer_wise", expected, "settings".into());
     }
+    if settings.masters != Masters::F32 && has_other_quantizers(model) {
+        let expected = "f32 with learned scales or a gradient other than straight_through, which want the matrix in float32";
+        return refuse(
+            "layer_wise.masters",
+            expected,
+            format!("{:?}", settings.masters),
+        );
+    }
     if config.distill.is_some() && settings.masters != Masters::F32 {
         let expected = "f32 with `distill`, whose head wants the matrix in float32";
         return refuse(
@@ -158,6 +166,21 @@ fn check_layer_wise(
             format!("{other:?}"),
         ),
     }
+}
+
+/// Whether a quantizer does more than hand gradients on.
+fn has_other_quantizers(model: &GptOss) -> bool {
+    let other = |quantizer: &WeightQuantizer| {
+        quantizer.learns_scales() || quantizer.gradient() != GradientRule::StraightThrough
+    };
+    let of_experts = model
+        .expert_weights()
+        .filter_map(|(_, weight)| weight.dense()?.reparameterization::<WeightQuantizer>());
+    let mut of_matrices = model
+        .matrices()
+        .into_iter()
+        .filter_map(|(_, weight)| weight.reparameterization::<WeightQuantizer>());
+    of_matrices.any(other) || { of_experts }.any(other)
 }
 
 /// A layer that runs again must see what it saw before.

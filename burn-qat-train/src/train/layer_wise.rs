@@ -13,7 +13,7 @@ pub(super) mod states;
 mod step;
 mod update;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,14 @@ impl LayerWise {
         CompactFormat {
             masters: self.masters,
             moments: self.moments,
+        }
+    }
+
+    /// How a parameter is kept.
+    pub(crate) fn format_of(self, path: &str, n_axes: usize) -> CompactFormat {
+        match is_matrix(path, n_axes) {
+            true => self.format(),
+            false => CompactFormat::F32,
         }
     }
 }
@@ -98,6 +106,35 @@ impl ModuleMapper for Cast {
         };
         Param::from_mapped_value(id, weight, mapper)
     }
+}
+
+/// The parameters of a module that train, by module path, with the format and the number of weights of each.
+pub(super) fn parameters<M: Module>(
+    module: &M,
+    settings: LayerWise,
+) -> Vec<(String, CompactFormat, usize)> {
+    struct Parameters(ModulePath, LayerWise, Vec<(String, CompactFormat, usize)>);
+
+    impl ModuleVisitor for Parameters {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.0.enter(name);
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.0.exit();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let path = self.0.text();
+            let format = self.1.format_of(&path, D);
+            let n_weights = param.lazy_shape().num_elements();
+            self.2.push((path, format, n_weights));
+        }
+    }
+
+    let mut parameters = Parameters(ModulePath::default(), settings, Vec::new());
+    module.visit(&mut parameters);
+    parameters.2
 }
 
 /// Whether a parameter is a matrix, by its module path and its number of axes: biases of experts have two, too.

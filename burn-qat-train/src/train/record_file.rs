@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
 use burn_pack::{Error, Writer};
 
 /// Writes the parameters of a group, under another name first, synced.
@@ -67,6 +67,12 @@ impl ModuleVisitor for Record {
             || describe,
             move || (value.clone() * 1.0).into_data(),
         );
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+        let value = param.transform_for_save().val();
+        let describe = (value.dtype(), value.shape());
+        self.add(param.id, || describe, move || value.clone().into_data());
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {

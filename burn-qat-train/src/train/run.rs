@@ -53,8 +53,9 @@ impl StageRun<'_> {
             let loss = mean_loss_until(self.stage, &model, &loaders.1, stop)?;
             loss.inspect(|loss| watch.log.started_at(*loss));
         }
-        let strategy = self.strategy::<M>(&device, (&selection, &watch), (&begun, &restored))?;
+        let restored = restored.as_ref();
         let learner = self.learner(model, lesson, (&selection, &watch), (&begun, restored))?;
+        let strategy = self.strategy(&learner, (&selection, &watch), (&begun, restored))?;
         let result = self
             .training(loaders, strategy, &watch, &begun)
             .launch(learner);
@@ -91,7 +92,7 @@ impl StageRun<'_> {
         model: M,
         lesson: Lesson,
         (selection, watch): (&Selection, &Watch<M>),
-        (begun, restored): (&State, Option<Restored>),
+        (begun, restored): (&State, Option<&Restored>),
     ) -> Result<Learner<FineTune<M>>, QatError> {
         let config = self.config;
         let model = match config.layer_wise {
@@ -106,7 +107,7 @@ impl StageRun<'_> {
             model = model.taught_by(teacher, config);
         }
         let mut optimizer = selection.optimizer(adamw(config));
-        if let Some(restored) = &restored {
+        if let Some(restored) = restored {
             model = restored.model(model)?;
             if config.layer_wise.is_none() {
                 optimizer = restored.optimizer(optimizer)?;
@@ -120,23 +121,27 @@ impl StageRun<'_> {
     /// Who steps: Burn's loop of one device, or the one that updates layer by layer.
     fn strategy<M: Trainable>(
         &self,
-        device: &Device,
+        learner: &Learner<FineTune<M>>,
         (selection, watch): (&Selection, &Watch<M>),
-        (begun, restored): (&State, &Option<Restored>),
+        (begun, restored): (&State, Option<&Restored>),
     ) -> Result<TrainingStrategy<FineTune<M>>, QatError> {
-        let (config, device) = (self.config, device.clone().autodiff());
+        let module = learner.model();
+        let device = module
+            .model
+            .devices()
+            .into_iter()
+            .next()
+            .unwrap_or_default();
+        let device = Device::without_autodiff(device);
+        let (config, inner, device) = (self.config, device.clone(), device.autodiff());
         let Some(settings) = config.layer_wise else {
             return Ok(ExecutionStrategy::single(device).into());
         };
+        let offload = settings.offload.then(|| Offload::new(self.dir)).transpose();
+        let offload = offload.map_err(QatError::io(self.dir, "write moments into"))?;
         let states = match restored {
-            Some(restored) => restored.states(&device.clone().inner())?,
-            None => States::default(),
-        };
-        let states = match settings.offload {
-            true => Offload::new(self.dir)
-                .and_then(|offload| states.offloaded_to(offload))
-                .map_err(QatError::io(self.dir, "write moments into"))?,
-            false => states,
+            Some(restored) => restored.states(&module.model, settings, offload, &inner)?,
+            None => States::new(offload),
         };
         let rules = selection.rules(config);
         let optimizer = LayerWiseOptimizer::new(settings, states, rules, config);
@@ -146,6 +151,7 @@ impl StageRun<'_> {
             schedule: WarmupSchedule::new(&begun.config),
             log: watch.log.clone(),
             best: watch.best.clone(),
+            half_updated: watch.half_updated.clone(),
         })))
     }
 

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use burn::train::{Interrupter, LearningResult};
@@ -25,6 +26,8 @@ pub(super) struct Watch<M: Trainable> {
     pub saver: Option<Arc<StateSaver>>,
     /// What stops Burn's loop: where states are saved, not before that is done.
     pub interrupter: Interrupter,
+    /// Whether the last step ended between its first update and its last: what it left is no model.
+    pub half_updated: Arc<AtomicBool>,
 }
 
 impl<M: Trainable> Watch<M> {
@@ -66,6 +69,7 @@ impl<M: Trainable> Watch<M> {
             found,
             saver,
             interrupter,
+            half_updated: Arc::default(),
         })
     }
 
@@ -91,6 +95,9 @@ impl<M: Trainable> Watch<M> {
             .take();
         if let Some(divergence) = found {
             return Err(end.diverged(divergence));
+        }
+        if let (Some(error), true) = (&result.error, self.half_updated.load(Ordering::Relaxed)) {
+            return Err(end.stopped_within_a_step(error.to_string()));
         }
         match (result.error, logged) {
             (Some(error), _) => Err(end.stopped(error.to_string())),

@@ -25,18 +25,19 @@ fn beginning(format: CompactFormat, n: usize) -> Parts {
         Masters::Split32 => zeros(n, DType::U16),
         Masters::F32 | Masters::Bf16 => zeros(0, DType::U8),
     };
-    let (codes, scales) = match format.moments {
-        Moments::F32 => (zeros(0, DType::U8), zeros(n, DType::F32)),
-        Moments::Companded8 => (zeros(n, DType::U8), zeros(n.div_ceil(32), DType::BF16)),
+    let n_groups = n.div_ceil(32);
+    let (codes, scales, seconds) = match format.moments {
+        Moments::F32 => (zeros(0, DType::U8), zeros(n, DType::F32), n),
+        Moments::Companded8 => (zeros(n, DType::U8), zeros(n_groups, DType::BF16), n_groups),
     };
     let weight = sample([n], 1.0, format.weight_dtype());
     [
         weight,
         remainder,
         codes.clone(),
-        scales.clone(),
-        codes,
         scales,
+        codes,
+        zeros(seconds, DType::F32),
     ]
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Method, Stage};
 use crate::error::QatError;
-use crate::quantize::GlobalRefresh;
+use crate::quantize::{GlobalRefresh, GradientRule};
 use crate::train::{LayerWise, Masters, TrainConfig};
 
 impl Stage {
@@ -30,6 +30,14 @@ impl Stage {
             return Err(QatError::Setting {
                 key: "masters",
                 expected: "f32 where a teacher teaches".into(),
+                found: json!(self.masters).to_string(),
+            });
+        }
+        let is_narrow = self.layer_wise && self.masters != Masters::F32;
+        if is_narrow && (self.learned_scales || self.gradient != GradientRule::StraightThrough) {
+            return Err(QatError::Setting {
+                key: "masters",
+                expected: "f32 with `learned_scales` or another `gradient`".into(),
                 found: json!(self.masters).to_string(),
             });
         }

@@ -1,6 +1,7 @@
 //! Burn's loop of one device, with a step that updates while it goes back.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::Progress;
 use burn::module::Module;
@@ -24,6 +25,8 @@ pub(in crate::train) struct LayerWiseTraining {
     pub schedule: WarmupSchedule,
     pub log: RunLog,
     pub best: BestModel,
+    /// Set where a step ended between its first update and its last.
+    pub half_updated: Arc<AtomicBool>,
 }
 
 type Events<M> = SupervisedTrainingEventProcessor<FineTune<M>>;
@@ -112,6 +115,7 @@ impl LayerWiseTraining {
             let output = match output {
                 Ok(output) => output,
                 Err(error) => {
+                    self.half_updated.store(true, Ordering::Relaxed);
                     interrupter.fail(CheckpointerError::IOError(error));
                     break;
                 }

@@ -8,12 +8,12 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use burn::tensor::{Bytes, DType, Device, Int, Tensor, TensorData};
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, View};
+use safetensors::tensor::{Dtype, Metadata, View};
 
 use super::offload::{Offload, Offloaded};
 use crate::error::QatError;
-use crate::train::CompactState;
 use crate::train::adamw::FusedAdamW;
+use crate::train::{CompactFormat, CompactState};
 
 /// Name of the file in the directory of a state.
 pub(in crate::train) const FILE: &str = "optimizer.safetensors";
@@ -80,16 +80,12 @@ impl States {
         Ok(())
     }
 
-    /// Moves moments into files, now and whenever they are put back.
-    ///
-    /// # Errors
-    /// A directory or file that cannot be written.
-    pub fn offloaded_to(mut self, offload: Offload) -> io::Result<Self> {
-        self.offload = Some(offload);
-        for (path, kept) in std::mem::take(&mut self.of) {
-            self.put(&path, kept.state)?;
+    /// Nothing yet; moments go where `offload` says.
+    pub fn new(offload: Option<Offload>) -> Self {
+        Self {
+            offload,
+            ..Self::default()
         }
-        Ok(self)
     }
 
     /// Writes all of it into a file, one tensor after the other.
@@ -112,11 +108,17 @@ impl States {
         }
     }
 
-    /// Reads such a file.
+    /// Reads such a file, for the parameters of a module with what is kept of each before the first step. `offload` takes
+    /// moments away as they are read.
     ///
     /// # Errors
-    /// [`QatError::Resume`] for one that is damaged.
-    pub fn load(path: &Path, device: &Device) -> Result<Self, QatError> {
+    /// [`QatError::Resume`] for one that is damaged, or of other parameters.
+    pub fn load(
+        path: &Path,
+        beginning: &[(String, CompactFormat, usize)],
+        offload: Option<Offload>,
+        device: &Device,
+    ) -> Result<Self, QatError> {
         let damaged = |error: &dyn std::fmt::Display| QatError::Resume {
             path: path.to_path_buf(),
             message: format!("cannot be read: {error}; begin a new run"),
@@ -124,93 +126,134 @@ impl States {
         let mut file = File::open(path).map_err(QatError::io(path, "open"))?;
         let (start, header) = header(&mut file).map_err(|error| damaged(&error))?;
         let metadata = header.metadata().clone().unwrap_or_default();
-        let read =
-            |name: &str| part_of(&file, start, &header, name).map_err(|error| damaged(&error));
-        let mut states = Self::default();
-        for (key, value) in &metadata {
-            if key == PREVIOUS_NORM {
-                let bits = value.parse().map_err(|error| damaged(&error))?;
-                states.previous_norm = Some(f32::from_bits(bits));
-                continue;
+        let mut states = Self {
+            offload,
+            ..Self::default()
+        };
+        if let Some(bits) = metadata.get(PREVIOUS_NORM) {
+            let norm = f32::from_bits(bits.parse().map_err(|error| damaged(&error))?);
+            if !(norm.is_finite() && norm >= 0.0) {
+                return Err(damaged(&format!("{PREVIOUS_NORM} is {norm}")));
             }
-            let Some(name) = key.strip_prefix(TIME) else {
+            states.previous_norm = Some(norm);
+        }
+        let known = |key: &str| {
+            beginning
+                .iter()
+                .any(|(name, ..)| Some(name.as_str()) == key.strip_prefix(TIME))
+        };
+        if let Some(other) = metadata
+            .keys()
+            .find(|key| key.starts_with(TIME) && !known(key))
+        {
+            return Err(damaged(&format!("{other} is no parameter that trains")));
+        }
+        for (name, format, n) in beginning {
+            // A parameter without a gradient so far has no state.
+            let Some(time) = metadata.get(&format!("{TIME}{name}")) else {
                 continue;
             };
-            let time = value.parse().map_err(|error| damaged(&error))?;
-            let part = |part: &str| read(&format!("{name}.{part}"));
+            let time: u32 = time.parse().map_err(|error| damaged(&error))?;
+            let empty = CompactState::zeros(*format, *n, device);
+            let read = |part: usize, kind: (DType, usize)| {
+                let name = format!("{name}.{}", PARTS[part]);
+                part_of(&file, start, &header, &name, kind).map_err(|error| damaged(&error))
+            };
+            let ints = |part, like: &Tensor<1, Int>| -> Result<_, QatError> {
+                let kind = (like.dtype(), like.dims()[0]);
+                Ok(int(read(part, kind)?, kind.0, device))
+            };
+            let floats = |part, like: &Tensor<1>| -> Result<_, QatError> {
+                let kind = (like.dtype(), like.dims()[0]);
+                Ok(float(read(part, kind)?, kind.0, device))
+            };
             let state = CompactState {
-                time,
-                remainder: int(part(PARTS[0])?, device),
-                codes_1: int(part(PARTS[1])?, device),
-                scales_1: float(part(PARTS[2])?, device),
-                codes_2: int(part(PARTS[3])?, device),
-                scales_2: float(part(PARTS[4])?, device),
+                time: time as usize,
+                remainder: ints(0, &empty.remainder)?,
+                codes_1: ints(1, &empty.codes_1)?,
+                scales_1: floats(2, &empty.scales_1)?,
+                codes_2: ints(3, &empty.codes_2)?,
+                scales_2: floats(4, &empty.scales_2)?,
             };
-            let kept = Kept {
-                state,
-                offloaded: None,
-            };
-            states.of.insert(name.into(), kept);
+            states
+                .put(name, state)
+                .map_err(QatError::io(path, "offload"))?;
         }
         Ok(states)
     }
 }
+
+/// Bytes of the largest header that is read.
+const LARGEST_HEADER: u64 = 100 << 20;
 
 /// The header of a file, and where the tensors begin.
 fn header(file: &mut File) -> Result<(u64, Metadata), String> {
     let text = |error: io::Error| error.to_string();
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(text)?;
-    let length = u64::from_le_bytes(length);
-    let all = file.metadata().map_err(text)?.len();
-    if length > all.saturating_sub(8) {
+    let (length, all) = (
+        u64::from_le_bytes(length),
+        file.metadata().map_err(text)?.len(),
+    );
+    if length > LARGEST_HEADER.min(all.saturating_sub(8)) {
         return Err(format!("a header of {length} bytes in a file of {all}"));
     }
-    let mut bytes = length.to_le_bytes().to_vec();
+    let mut bytes = Vec::new();
     file.take(length).read_to_end(&mut bytes).map_err(text)?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| error.to_string())?;
-    Ok((8 + length, header))
+    let header: Metadata = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let expected = 8 + length + header.data_len() as u64;
+    match expected == all {
+        true => Ok((8 + length, header)),
+        false => Err(format!("{expected} bytes by its header, {all} are there")),
+    }
 }
 
-/// The bytes of a tensor; none of one that was empty.
+/// The bytes of a part of a state, as the state before the first step has it: none of one that is empty.
 fn part_of(
     mut file: &File,
     start: u64,
     header: &Metadata,
     name: &str,
-) -> Result<Option<(Vec<u8>, DType)>, String> {
+    (dtype, n): (DType, usize),
+) -> Result<Vec<u8>, String> {
     let Some(info) = header.info(name) else {
-        return Ok(None);
-    };
-    let dtype = match info.dtype {
-        Dtype::U8 => DType::U8,
-        Dtype::U16 => DType::U16,
-        Dtype::BF16 => DType::BF16,
-        _ => DType::F32,
+        return match n {
+            0 => Ok(Vec::new()),
+            _ => Err(format!("tensor {name} is missing")),
+        };
     };
     let (begin, end) = info.data_offsets;
-    let length = file.metadata().map_err(|error| error.to_string())?.len();
-    if start.saturating_add(end as u64) > length {
+    if stored(dtype) != info.dtype || end - begin != n * dtype.size() {
         return Err(format!(
-            "tensor {name} ends at byte {end} behind the header, the file has {length}"
+            "tensor {name} has {} bytes in {:?}, expected {n} elements in {dtype:?}",
+            end - begin,
+            info.dtype
         ));
     }
     let mut bytes = vec![0; end - begin];
     let place = SeekFrom::Start(start + begin as u64);
     let read = file.seek(place).and_then(|_| file.read_exact(&mut bytes));
     match read {
-        Ok(()) => Ok(Some((bytes, dtype))),
+        Ok(()) => Ok(bytes),
         Err(error) => Err(format!("tensor {name}: {error}")),
     }
 }
 
-fn int(part: Option<(Vec<u8>, DType)>, device: &Device) -> Tensor<1, Int> {
-    let (bytes, dtype) = part.unwrap_or((Vec::new(), DType::U8));
+/// The type of a tensor in the file.
+fn stored(dtype: DType) -> Dtype {
+    match dtype {
+        DType::U8 => Dtype::U8,
+        DType::U16 => Dtype::U16,
+        DType::BF16 => Dtype::BF16,
+        _ => Dtype::F32,
+    }
+}
+
+fn int(bytes: Vec<u8>, dtype: DType, device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(data(bytes, dtype), (device, dtype))
 }
 
-fn float(part: Option<(Vec<u8>, DType)>, device: &Device) -> Tensor<1> {
-    let (bytes, dtype) = part.unwrap_or((Vec::new(), DType::F32));
+fn float(bytes: Vec<u8>, dtype: DType, device: &Device) -> Tensor<1> {
     Tensor::from_data(data(bytes, dtype), (device, dtype))
 }
 
@@ -283,12 +326,7 @@ fn parts<'a>(
     let part = |((dtype, n), fetch): ((DType, usize), Fetch<'a>)| Part {
         fetch,
         failure,
-        dtype: match dtype {
-            DType::U8 => Dtype::U8,
-            DType::U16 => Dtype::U16,
-            DType::BF16 => Dtype::BF16,
-            _ => Dtype::F32,
-        },
+        dtype: stored(dtype),
         size: dtype.size(),
         n,
         shape: [n],

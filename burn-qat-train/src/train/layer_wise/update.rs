@@ -9,8 +9,7 @@ use burn::tensor::{DType, Tensor};
 use super::norm::{Squares, coefficient};
 use super::sink::{Change, EachParameter, GradientSink, ModulePath};
 use super::states::{Rules, States};
-use super::{Clipping, LayerWise, is_matrix};
-use crate::train::CompactFormat;
+use super::{Clipping, LayerWise};
 use crate::train::adamw::compact::{CompactState, CompactStep, step};
 
 /// Updates parameters as their gradients arrive, and drops these.
@@ -75,10 +74,7 @@ impl Change for Update<'_> {
         if self.failed.is_some() {
             return weight;
         }
-        let format = match is_matrix(path, D) {
-            true => self.settings.format(),
-            false => CompactFormat::F32,
-        };
+        let format = self.settings.format_of(path, D);
         let n_weights = weight.shape().num_elements();
         let device = weight.device();
         let state = match self.states.take(path, &device) {

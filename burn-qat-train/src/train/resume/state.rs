@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,9 +15,9 @@ use super::Fingerprint;
 use crate::adapt::has_factors;
 use crate::error::QatError;
 use crate::train::ending::recorded;
-use crate::train::layer_wise::{States, states};
+use crate::train::layer_wise::{Offload, States, parameters, states};
 use crate::train::record_file::write_record;
-use crate::train::{ExampleData, History, TrainConfig, Trainable};
+use crate::train::{ExampleData, History, LayerWise, TrainConfig, Trainable};
 
 /// What the names of states begin with; the optimizer steps follow.
 const PREFIX: &str = "checkpoint-";
@@ -91,11 +92,15 @@ impl State {
     /// written meanwhile.
     fn differences(&self, other: &Self) -> Vec<String> {
         let (saved, now) = (self.settings(), other.settings());
-        let differs = |(key, saved): (&String, &Value)| {
-            let now = now.get(key).unwrap_or(&Value::Null);
+        let keys: BTreeSet<&String> = saved.keys().chain(now.keys()).collect();
+        let differs = |key: &String| {
+            let of = |settings: &serde_json::Map<String, Value>| {
+                settings.get(key).cloned().unwrap_or(Value::Null)
+            };
+            let (saved, now) = (of(&saved), of(&now));
             (saved != now).then(|| format!("`{key}` was {saved} and is {now}"))
         };
-        saved.iter().filter_map(differs).collect()
+        keys.into_iter().filter_map(differs).collect()
     }
 
     fn settings(&self) -> serde_json::Map<String, Value> {
@@ -108,6 +113,9 @@ impl State {
         settings.insert("stage".into(), json!(self.stage));
         for of_no_effect in ["checkpoint_steps", "report_to"] {
             settings.remove(of_no_effect);
+        }
+        if let Some(Value::Object(layer_wise)) = settings.get_mut("layer_wise") {
+            layer_wise.remove("offload");
         }
         settings
     }
@@ -172,9 +180,16 @@ impl Restored {
         self.state.best_step.filter(|_| kept)
     }
 
-    /// What an optimizer kept that trains layer by layer.
-    pub fn states(&self, device: &Device) -> Result<States, QatError> {
-        States::load(&self.dir.join(states::FILE), device)
+    /// What an optimizer kept that trains a module layer by layer.
+    pub fn states<M: Module>(
+        &self,
+        module: &M,
+        settings: LayerWise,
+        offload: Option<Offload>,
+        device: &Device,
+    ) -> Result<States, QatError> {
+        let parameters = parameters(module, settings);
+        States::load(&self.dir.join(states::FILE), &parameters, offload, device)
     }
 
     /// The trained weights, in a model of the same kind.

@@ -126,27 +126,26 @@ pub(super) enum Moment<'a> {
     /// Codes and scales of a first moment.
     Companded(&'a mut [u8], &'a mut [bf16]),
     /// Codes and scales of the root of a second one.
-    Root(&'a mut [u8], &'a mut [bf16]),
+    Root(&'a mut [u8], &'a mut [f32]),
 }
 
 impl<'a> Moment<'a> {
     /// The first elements, whole groups of them, and the rest.
     pub fn split_at(self, n: usize) -> (Self, Self) {
-        let groups = |codes: &'a mut [u8], scales: &'a mut [bf16]| {
-            let n_scales = n.div_ceil(MOMENT_GROUP);
-            (codes.split_at_mut(n), scales.split_at_mut(n_scales))
-        };
+        let n_scales = n.div_ceil(MOMENT_GROUP);
         match self {
             Self::F32(values) => {
                 let (first, rest) = values.split_at_mut(n);
                 (Self::F32(first), Self::F32(rest))
             }
             Self::Companded(codes, scales) => {
-                let ((code, codes), (scale, scales)) = groups(codes, scales);
+                let ((code, codes), (scale, scales)) =
+                    (codes.split_at_mut(n), scales.split_at_mut(n_scales));
                 (Self::Companded(code, scale), Self::Companded(codes, scales))
             }
             Self::Root(codes, scales) => {
-                let ((code, codes), (scale, scales)) = groups(codes, scales);
+                let ((code, codes), (scale, scales)) =
+                    (codes.split_at_mut(n), scales.split_at_mut(n_scales));
                 (Self::Root(code, scale), Self::Root(codes, scales))
             }
         }
@@ -164,7 +163,7 @@ impl<'a> Moment<'a> {
                 }
             }
             Self::Root(codes, scales) => {
-                let scale = scales[start / MOMENT_GROUP].to_f32();
+                let scale = scales[start / MOMENT_GROUP];
                 for (value, code) in values.iter_mut().zip(&codes[start..]) {
                     let root = root(*code) * scale;
                     *value = root * root;
@@ -193,12 +192,11 @@ impl<'a> Moment<'a> {
                     .iter()
                     .fold(0f32, |max, value| max.max(*value))
                     .sqrt();
-                let bits = scale(largest);
-                let inverse = inverse(scale_value(bits));
+                let inverse = inverse(largest);
                 for (value, code) in values.iter().zip(&mut codes[start..]) {
                     *code = root_code(value.sqrt() * inverse);
                 }
-                scales[start / MOMENT_GROUP] = bf16::from_bits(bits);
+                scales[start / MOMENT_GROUP] = largest;
             }
         }
     }

@@ -5,20 +5,20 @@ use crate::train::adamw::compact::{MOMENT_GROUP, Masters, Moments};
 /// Elements of a word's worth of codes; float32 vectors have as many.
 const QUAD: usize = 4;
 const QUADS: usize = MOMENT_GROUP / QUAD;
-/// Groups of a unit, whose scales are one word.
+/// Groups of a unit, whose first scales are one word.
 pub(super) const GROUPS: usize = 2;
 
 /// What a step does to every element; `kept` is what is left of a weight.
 #[derive(CubeType, CubeLaunch, Clone, Copy)]
 pub(crate) struct Factors {
-    beta_1: f32,
-    beta_2: f32,
-    bias_1: f32,
-    bias_2: f32,
-    epsilon: f32,
-    learning_rate: f32,
-    kept: f32,
-    coefficient: f32,
+    pub beta_1: f32,
+    pub beta_2: f32,
+    pub bias_1: f32,
+    pub bias_2: f32,
+    pub epsilon: f32,
+    pub learning_rate: f32,
+    pub kept: f32,
+    pub coefficient: f32,
 }
 
 /// A unit has two groups. Its loads are 16 bytes wide, and neighbouring units read on where it ends.
@@ -42,19 +42,19 @@ pub(crate) fn compact_update<N: Size>(
         terminate!();
     }
     let mut scale_1 = 0u32;
-    let mut scale_2 = 0u32;
     let is_companded = comptime!(moments == Moments::Companded8);
     if comptime!(is_companded) {
         scale_1 = scales_1[ABSOLUTE_POS];
-        scale_2 = scales_2[ABSOLUTE_POS];
     }
     let mut new_scale_1 = 0u32;
-    let mut new_scale_2 = 0u32;
     for half in 0..GROUPS {
         let group = ABSOLUTE_POS * GROUPS + half;
         let shift = half as u32 * 16u32;
         let old_1 = f32::reinterpret((scale_1 >> shift) << 16u32);
-        let old_2 = f32::reinterpret((scale_2 >> shift) << 16u32);
+        let mut old_2 = 0f32;
+        if comptime!(is_companded) {
+            old_2 = f32::reinterpret(scales_2[group]);
+        }
         let weights = load_weights(weight, remainder, group, masters);
         let firsts = load_moments(moment_1, group, old_1, false, moments);
         let seconds = load_moments(moment_2, group, old_2, true, moments);
@@ -84,15 +84,17 @@ pub(crate) fn compact_update<N: Size>(
         }
         store_weights(weight, remainder, &new_weights, group, seed, masters);
         let bits_1 = scale_of(largest_1);
-        let bits_2 = scale_of(f32::sqrt(largest_2));
-        store_moments(moment_1, &new_firsts, group, bits_1, false, moments);
-        store_moments(moment_2, &new_seconds, group, bits_2, true, moments);
+        let root_2 = f32::sqrt(largest_2);
+        let rounded_1 = f32::reinterpret(bits_1 << 16u32);
+        store_moments(moment_1, &new_firsts, group, rounded_1, false, moments);
+        store_moments(moment_2, &new_seconds, group, root_2, true, moments);
         new_scale_1 |= bits_1 << shift;
-        new_scale_2 |= bits_2 << shift;
+        if comptime!(is_companded) {
+            scales_2[group] = u32::reinterpret(root_2);
+        }
     }
     if comptime!(is_companded) {
         scales_1[ABSOLUTE_POS] = new_scale_1;
-        scales_2[ABSOLUTE_POS] = new_scale_2;
     }
 }
 
@@ -308,7 +310,7 @@ fn store_moments<N: Size>(
     moment: &mut [Vector<u32, N>],
     values: &Sequence<f32>,
     group: usize,
-    scale_bits: u32,
+    scale: f32,
     #[comptime] is_second: bool,
     #[comptime] moments: Moments,
 ) {
@@ -323,7 +325,6 @@ fn store_moments<N: Size>(
             moment[group * QUADS + q] = vector;
         }
     } else {
-        let scale = f32::reinterpret(scale_bits << 16u32);
         let inverse = select(scale > 0.0f32, 1.0f32 / scale, 0.0f32);
         #[unroll]
         for half in 0..2usize {
