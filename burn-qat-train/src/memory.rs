@@ -187,7 +187,7 @@ impl MemoryEstimate {
             "this run needs about {} of memory, {} are available\n{self}\n\
              If activations dominate, reduce --max-length, --micro-batch-size or --parallel, or add \
              --recompute-layers. --layer-wise trains all parameters in 5 bytes each and the gradient of one matrix. \
-             All parameters of gpt-oss-20b need about 500 GB in float32, 115 GB with --layer-wise, adapters on its \
+             All parameters of gpt-oss-20b need about 500 GB in float32, 114 GB with --layer-wise, adapters on its \
              packed weights (--lora) about 4 GB beside the file. A smaller gpt-oss checkpoint, or the embedded one (leave out --model), runs here.",
             gigabytes(self.total()),
             gigabytes(available)

@@ -45,7 +45,7 @@ fn axes_do_not_matter() {
 #[test]
 fn squares_are_summed_as_if_they_were_there() {
     for len in [1, 1025, 64 * (1 << 18), 64 * (1 << 18) + 63 + 64 * 1000] {
-        let values_of = (0..len).map(|i| (i * 7919 % 10_007) as f32 / 3.0 - 1000.0);
+        let values_of = (0..len).map(|i: usize| (i * 7919 % 10_007) as f32 / 3.0 - 1000.0);
         let data = TensorData::new(values_of.collect::<Vec<f32>>(), [len]);
         let x = Tensor::<1>::from_data(data, &device().inner());
         let [whole, parts] = [ordered_sum(x.clone().square()), ordered_sum_of_squares(x)];

@@ -159,14 +159,14 @@ mod tests {
         assert!(plan.first_that_fits().is_none());
     }
 
-    /// 20.9 billion parameters: the state of FlashOptim's AdamW is 107 GB, the gradient of a matrix 2.3 GB.
+    /// 20.9 billion parameters of 5.19 bytes, and the gradient of a matrix, 2.3 GB.
     #[test]
     fn the_20b_trains_on_one_device_of_141_gb() {
         let plan = plan(141_000_000_000);
         let way = plan.first_that_fits().expect("it fits");
         assert_eq!(way.settings, "layer_wise: true");
         let state = way.estimate.weights + way.estimate.optimizer;
-        assert!((107.0..107.5).contains(&(state as f64 / 1e9)), "{state}");
+        assert!((108.4..108.8).contains(&(state as f64 / 1e9)), "{state}");
         assert!(way.estimate.total() < 115_000_000_000, "{}", way.estimate);
     }
 }

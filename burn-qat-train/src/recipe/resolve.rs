@@ -234,7 +234,7 @@ fn check_from((name, stage): (&str, &Stage), before: &[(String, Stage)]) -> Resu
             "`stages.{name}` trains the model as a whole, in float32, and goes on from `{from}`, whose matrices have 16 bits; \
              give it `layer_wise: true`, or `{from}` the masters `f32`"
         );
-        return Err(("layer_wise", message));
+        return Err(("from", message));
     }
     match (earlier.method.is_rounded(), stage.method.is_rounded()) {
         (true, false) => {

@@ -150,11 +150,16 @@ impl CheckpointingStrategy for SaveTheBest {
         interval: usize,
         store: &EventStoreClient,
     ) -> Vec<CheckpointingAction> {
-        // Metrics are logged on another thread: its answer comes after all that was sent before.
-        let _ = store.find_metric(LOSS, interval, Aggregate::Mean, &Split::Valid);
-        match self.0.last_is_best() {
+        match is_best(&self.0, interval, store) {
             true => vec![CheckpointingAction::Save],
             false => Vec::new(),
         }
     }
+}
+
+/// Whether the evaluation of an interval that just ended is the best one so far.
+pub(super) fn is_best(log: &RunLog, interval: usize, store: &EventStoreClient) -> bool {
+    // Metrics are logged on another thread: its answer comes after all that was sent before.
+    let _ = store.find_metric(LOSS, interval, Aggregate::Mean, &Split::Valid);
+    log.last_is_best()
 }

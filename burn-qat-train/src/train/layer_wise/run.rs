@@ -14,7 +14,7 @@ use burn::train::{
 };
 
 use super::step::LayerWiseOptimizer;
-use crate::train::best_model::BestModel;
+use crate::train::best_model::{BestModel, is_best};
 use crate::train::run_log::RunLog;
 use crate::train::{FineTune, Trainable, WarmupSchedule};
 
@@ -69,7 +69,7 @@ impl<M: Trainable> SupervisedLearningStrategy<FineTune<M>> for LayerWiseTraining
             if interrupter.should_stop() {
                 break;
             }
-            if self.log.last_is_best() {
+            if is_best(&self.log, epoch, &components.event_store) {
                 // Not on a thread of its own: the next step would find the weights shared, and copy them.
                 if let Err(error) = self.best.keep(epoch, &model) {
                     interrupter.fail(CheckpointerError::Unknown(error.to_string()));

@@ -9,9 +9,9 @@ use crate::train::adamw::compact::{Masters, Moments};
 
 #[rustfmt::skip] // A kernel, a line.
 const KERNELS: [Kernel; 3] = [
-    Kernel::new("compact_adamw-split24", split24, [0, 0, 0], [0, 0], 0),
-    Kernel::new("compact_adamw-f32", f32, [0, 0, 0], [0, 0], 0),
-    Kernel::new("compact_adamw-bf16", bf16, [0, 0, 0], [0, 0], 0),
+    Kernel::new("compact_adamw-split24", split24, [20, 18, 20], [12, 10], 226),
+    Kernel::new("compact_adamw-f32", f32, [22, 20, 22], [14, 12], 226),
+    Kernel::new("compact_adamw-bf16", bf16, [18, 16, 18], [10, 8], 226),
 ];
 
 #[test]
