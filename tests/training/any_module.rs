@@ -47,7 +47,6 @@ fn layer(n_in: usize, n_out: usize) -> Linear {
     Linear {
         weight: Param::from_tensor(Tensor::from_data(weight, &device)),
         bias: Some(Param::from_tensor(Tensor::from_data(bias, &device))),
-        ..LinearConfig::new(n_in, n_out).init(&device)
     }
 }
 

@@ -8,7 +8,7 @@ use burn::backend::fusion::custom::TensorSpec;
 
 use super::CompactStep;
 
-/// [`CompactState`](super::CompactState) of a backend, with the weight.
+/// What an optimizer keeps of a parameter on a backend, with the weight.
 #[derive(Clone, Debug, ExtensionType)]
 #[extension_type(fusion: cfg(all(feature = "_cube", feature = "fusion")))]
 pub struct CompactPrimitive<B: Backend> {
