@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 const DELAY: &str = "MIMALLOC_PURGE_DELAY";
 
 /// Gives freed memory back at once. `.cargo/config.toml` says that it is kept, which is faster where there is enough;
-/// matrices that come and go one by one would take half as much memory again. The process begins anew for it.
+/// matrices that come and go one by one would take a quarter more memory. The process begins anew for it.
 ///
 /// # Errors
 /// A program that cannot be started again.

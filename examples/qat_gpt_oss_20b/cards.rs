@@ -103,8 +103,8 @@ fn quantization(stage: &StagePlan) -> String {
     format!("{}: {}", stage.policy.name, schemes.join(", "))
 }
 
-/// Hash of what the files say of their tensors, names, types, shapes and places, and of their lengths: reading all weights again
-/// would take as long as writing them.
+/// Hash of the names, types and shapes of all tensors, and of the first and last byte of each: reading all weights again would take
+/// as long as writing them.
 fn headers(source: &CheckpointReader) -> String {
     let mut hash = Sha256::new();
     let mut names: Vec<&str> = source.tensor_names().collect();

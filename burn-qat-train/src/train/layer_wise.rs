@@ -108,7 +108,7 @@ impl ModuleMapper for Cast {
     }
 }
 
-/// The parameters of a module that train, by module path, with the format and the number of weights of each.
+/// The float parameters of a module, by module path, with the format and the number of weights of each.
 pub(super) fn parameters<M: Module>(
     module: &M,
     settings: LayerWise,
