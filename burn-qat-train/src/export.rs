@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Reparameterization};
+use burn::tensor::{DType, FloatDType};
+use burn_fp4::Operand;
 use burn_gpt_oss::{
     CheckpointForm, CheckpointProgress, CheckpointReader, CheckpointWriter, ExpertWeight, GptOss,
     GptOssError, SaveReport, TensorLayout, TensorSpec, tensor_specs,
@@ -184,9 +186,16 @@ fn has_codes_of(
     Ok(codes.has_bytes_of(&found))
 }
 
+/// The values that multiply. Those of a matrix in 16 bits are its codes', which 16 bits need not hold.
 fn effective(weight: &ExpertWeight, path: &str) -> Result<Vec<f32>, QatError> {
-    weight
-        .val()
+    let is_narrow = weight
+        .dense()
+        .is_some_and(|param| param.base().dtype() != DType::F32);
+    let values = match weight.rounded_matrices() {
+        Operand::Rounded(rounded) if is_narrow => rounded.codes().dequantize(1, FloatDType::F32),
+        _ => weight.val(),
+    };
+    values
         .try_into_vec_as::<f32>()
         .map_err(|error| QatError::Training {
             stage: "export".into(),

@@ -9,10 +9,10 @@ use burn::train::Interrupter;
 use burn_gpt_oss::GptOss;
 use burn_qat_train::{
     Clipping, LayerWise, Masters, Moments, ParameterGroup, QatError, QuantPolicy, StageOutcome,
-    StageRun, TrainConfig, insert_quantizers, saved_step,
+    StageRun, TrainConfig, export_fp4, insert_quantizers, saved_step,
 };
 
-use crate::run::{config, examples, run, run_in, start, values};
+use crate::run::{SOURCE, config, examples, run, run_in, start, values};
 
 const F32: LayerWise = LayerWise {
     clipping: Clipping::Exact,
@@ -83,7 +83,7 @@ fn with_float32_the_curve_and_the_weights_are_those_of_the_whole_bit_for_bit() {
 }
 
 #[test]
-fn quantized_experts_train_to_the_same_codes() {
+fn quantized_experts_train_as_in_the_whole() {
     for policy in [
         QuantPolicy::mxfp4_mlp_weight_only(),
         QuantPolicy::nvfp4_mlp_weight_only(),
@@ -186,6 +186,33 @@ fn an_interrupted_run_goes_on_bit_for_bit() {
             values(&outcome.model),
             "{masters:?} {moments:?}"
         );
+    }
+}
+
+/// What the model multiplies with in 16-bit masters is what is exported: the export compares it, bit for bit.
+#[test]
+fn codes_of_narrow_masters_are_exported_as_they_trained() {
+    let source = crate::model::open(SOURCE);
+    for policy in [
+        QuantPolicy::mxfp4_mlp_weight_only(),
+        QuantPolicy::nvfp4_mlp_weight_only(),
+    ] {
+        for masters in [Masters::Split24, Masters::Bf16] {
+            let settings = LayerWise {
+                masters,
+                ..LayerWise::default()
+            };
+            let dir = tempfile::tempdir().unwrap();
+            let outcome = run_in(dir.path(), quantized(&policy), &layer_wise(settings)).unwrap();
+            let target = dir.path().join("export");
+            let report = export_fp4(&outcome.model, &target, &source, false, |_| {}).unwrap();
+            let experts = outcome.model.config().num_expert_weights();
+            assert_eq!(
+                report.verified_weights, experts,
+                "{} {masters:?}",
+                policy.name
+            );
+        }
     }
 }
 
