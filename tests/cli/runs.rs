@@ -87,6 +87,15 @@ fn short_run_on_the_embedded_model() {
         "SFT longer (control)",
     ];
     mentions(&shown, &rows);
+    let card = std::fs::read_to_string(out.join("sft_qat/README.md")).expect("a model card");
+    let parts = [
+        "quantized by | mxfp4_mlp_weight_only: MXFP4",
+        "## Results",
+        "| SFT + QAT",
+        "--example qat_gpt_oss_20b -- --smoke",
+        "vllm serve",
+    ];
+    mentions(&card, &parts);
     mentions(
         &shown,
         &["layers.3.mlp.experts.down_proj", "all bits equal"],
