@@ -85,20 +85,39 @@ fn main() -> Result<()> {
     let start = Instant::now();
     let run = StageRun::new("QAT", out.path(), &train).with_console(console);
     let outcome = run.train(model, (data, valid))?;
-    let losses: Vec<f64> = outcome
-        .history
-        .train
-        .iter()
-        .map(|point| point.loss)
-        .collect();
+    let points = &outcome.history.train;
+    let losses: Vec<f64> = points.iter().map(|point| point.loss).collect();
     let seconds = start.elapsed().as_secs_f64();
     println!("losses {losses:.4?}, {seconds:.1} s; {}", memory.now());
     let (peak, planned) = (memory.peak() as f64, planned.total() as f64);
     println!(
-        "peak {:.2} GB, planned {:.2} GB: {:+.1} %",
+        "peak {:.2} GB, planned {:.2} GB: {:+.1} %\n",
         peak / 1e9,
         planned / 1e9,
         (planned / peak - 1.0) * 100.0
+    );
+    let ends: Vec<f64> = points.iter().map(|point| point.seconds).collect();
+    let mut times: Vec<f64> = ends.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    times.sort_by(f64::total_cmp);
+    // The first step is not among them: it is what the second one is measured from.
+    let (Some(median), Some(first), Some(last)) =
+        (times.get(times.len() / 2), times.first(), times.last())
+    else {
+        return Ok(());
+    };
+    println!(
+        "| layers | parameters | QAT | clipping | masters | moments | tokens/s | median step, s | range, s | planned, GB |"
+    );
+    println!("|--:|--:|---|---|---|---|--:|--:|--:|--:|");
+    println!(
+        "| {layers} | {:.2} billion | {} | {:?} | {:?} | {:?} | {:.0} | {median:.2} | {first:.2} to {last:.2} | {:.1} |",
+        n_weights as f64 / 1e9,
+        number("QAT", 1)? != 0,
+        settings.clipping,
+        settings.masters,
+        settings.moments,
+        (micro_batches * tokens) as f64 / median,
+        planned / 1e9
     );
     Ok(())
 }

@@ -36,7 +36,9 @@ pub use packed::cast::CastReport;
 pub use packed::fp4_tensor::Fp4Tensor;
 pub use packed::stats::{CodeChanges, QuantStats, codes_changed};
 pub use packed::{PackedFp4, PackedFp4Ref};
-pub use product::experts::{ExpertRouting, expert_combine, expert_linear, expert_routing};
+pub use product::experts::{
+    ExpertRouting, expert_combine, expert_combine_gradients, expert_linear, expert_routing,
+};
 pub use product::fp4_expert_linear::fp4_expert_linear;
 pub use product::fp4_linear::{Fp4Linear, fp4_linear};
 pub use product::linear::linear;

@@ -76,9 +76,10 @@ pub enum GptOssError {
         /// The file.
         path: PathBuf,
     },
-    /// A checkpoint was written to while it was in use.
+    /// A checkpoint was written to while it was in use, or a page of it could not be read.
     #[error(
-        "{}: was changed while it was in use; what was read from it may be mixed, start again",
+        "{}: was changed, or could not be read to its end, while it was in use; what was read from it may be mixed, \
+         start again",
         path.display()
     )]
     FileChanged {

@@ -4,7 +4,8 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use burn_fp4::{
-    ActivationQuantizer, ExpertRouting, Operand, expert_combine, expert_linear, expert_routing,
+    ActivationQuantizer, ExpertRouting, Operand, expert_combine, expert_combine_gradients,
+    expert_linear, expert_routing,
 };
 
 use crate::config::GptOssConfig;
@@ -89,6 +90,17 @@ impl Experts {
         // too much.
         let (weight, bias) = (self.operand(&self.down_proj), self.down_proj_bias.val());
         expert_combine(active, weight, bias, scores, routing)
+    }
+
+    /// Zeros that have the gradients of [`combined`](Self::combined), without its products.
+    pub fn combined_gradients(
+        &self,
+        active: Tensor<2>,
+        scores: Tensor<2>,
+        routing: &ExpertRouting,
+    ) -> Tensor<2> {
+        let (weight, bias) = (self.operand(&self.down_proj), self.down_proj_bias.val());
+        expert_combine_gradients(active, weight, bias, scores, routing)
     }
 
     fn operand(&self, weight: &ExpertWeight) -> Operand<3> {

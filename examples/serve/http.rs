@@ -13,6 +13,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 use crate::error::ApiError;
 use crate::state::State;
@@ -105,7 +106,7 @@ pub async fn guard(Shared(state): Shared<Arc<State>>, request: Request, next: Ne
     let checked = check_origin(&state, &request).and_then(|()| check_key(&state, &request));
     let response = match checked {
         Err(error) if !is_open => error.into_response(),
-        _ => next.run(request).await,
+        _ => answered(next.run(request)).await,
     };
     let route = route.as_ref().map(MatchedPath::as_str);
     state.metrics.request(route, response.status());
@@ -114,6 +115,16 @@ pub async fn guard(Shared(state): Shared<Arc<State>>, request: Request, next: Ne
         response.headers_mut().insert("x-request-id", id);
     }
     response
+}
+
+/// What a handler answers; an error where it panics. Dropped with the connection, as the handler is.
+async fn answered(handler: impl Future<Output = Response> + Send + 'static) -> Response {
+    let mut task = JoinSet::new();
+    task.spawn(handler);
+    match task.join_next().await {
+        Some(Ok(response)) => response,
+        _ => ApiError::internal("The server failed at this request.").into_response(),
+    }
 }
 
 /// Without a key, a page of another site must not use the model by way of this machine's browser.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use burn::tensor::{Device, FloatDType, Int, Tensor};
-use burn_gpt_oss::CheckpointReader;
+use burn_gpt_oss::{CheckpointReader, GptOssError};
 
 use crate::damage::{DENSE, SINGLE, refused};
 use crate::files::{INDEX, Raw, WEIGHTS, copy_of, edit_tensors, read_tensors};
@@ -180,6 +180,110 @@ fn files_that_change_while_they_are_read_are_noticed() {
     );
     let loaded = reader.load(&Device::flex(), FloatDType::F32, |_| {});
     assert!(loaded.is_err());
+}
+
+/// Leaves the first page: the header is there, and hardly any weight.
+fn shorten(path: &std::path::Path) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(4096).unwrap();
+}
+
+/// The system would end the process.
+#[test]
+#[cfg(unix)]
+fn files_that_are_shortened_while_they_are_read_are_an_error() {
+    for reads in [
+        (|reader| reader.check_weights()) as fn(&CheckpointReader) -> Result<(), _>,
+        |reader| {
+            reader
+                .load(&Device::flex(), FloatDType::F32, |_| {})
+                .map(drop)
+        },
+    ] {
+        let copy = copy_of(SINGLE);
+        let path = copy.path().join(WEIGHTS);
+        let reader = CheckpointReader::open(copy.path()).unwrap();
+        let whole = CheckpointReader::open(crate::golden::directory().join(SINGLE)).unwrap();
+        let (bytes, modified) = (std::fs::read(&path).unwrap(), modified(&path));
+        shorten(&path);
+        let error = reads(&reader).unwrap_err().to_string();
+        assert!(error.contains(WEIGHTS), "{error}");
+        // What was read is not what the file has again.
+        std::fs::write(&path, bytes).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(modified).unwrap();
+        let error = reader.check_unchanged().unwrap_err();
+        assert!(matches!(error, GptOssError::FileChanged { .. }), "{error}");
+        // Other maps are not touched, nor is another reader of the file.
+        whole.check_weights().unwrap();
+        CheckpointReader::open(copy.path())
+            .unwrap()
+            .check_weights()
+            .unwrap();
+    }
+}
+
+#[cfg(unix)]
+fn modified(path: &std::path::Path) -> std::time::SystemTime {
+    path.metadata().unwrap().modified().unwrap()
+}
+
+/// A signal that somebody sends is not a page that is gone, wherever it says that it came from.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_signal_that_is_sent_loses_nothing() {
+    const NAME: &str = "in_the_wild::a_signal_that_is_sent_loses_nothing";
+    const CHILD: &str = "SIGNALLED_CHECKPOINT";
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let reader = CheckpointReader::open(&dir).unwrap();
+        let kill = format!("kill -BUS {}", std::process::id());
+        std::process::Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .unwrap();
+        reader.check_weights().unwrap();
+        std::process::exit(0);
+    }
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(CHILD, crate::golden::directory().join(SINGLE))
+        .output()
+        .unwrap();
+    // The standard library's own handler lets one pass.
+    assert!(child.status.success(), "{child:?}");
+}
+
+/// Zeros must not stand for weights in use: the process ends, and says why.
+#[test]
+#[cfg(target_os = "linux")]
+fn weights_in_use_whose_file_is_shortened_end_the_process() {
+    use std::os::unix::process::ExitStatusExt;
+
+    const NAME: &str = "in_the_wild::weights_in_use_whose_file_is_shortened_end_the_process";
+    const CHILD: &str = "SHORTENED_CHECKPOINT";
+    if let Some(dir) = std::env::var_os(CHILD) {
+        let device = Device::flex();
+        let reader = CheckpointReader::open(&dir).unwrap();
+        let model = reader
+            .load_stored(&device, FloatDType::F32, |_| {})
+            .unwrap();
+        shorten(&std::path::Path::new(&dir).join(WEIGHTS));
+        let ids = Tensor::<2, Int>::from_data([[3, 17, 99, 4, 250]], &device);
+        let _ = model.forward(ids, None).try_into_vec_as::<f32>();
+        std::process::exit(0);
+    }
+    let copy = copy_of(SINGLE);
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(CHILD, copy.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert_eq!(child.status.signal(), Some(7), "{:?}: {said}", child.status);
+    assert!(
+        said.contains(WEIGHTS) && said.contains("shortened"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -96,6 +96,22 @@ fn unchanged_experts_are_copied_byte_for_byte() {
     }
 }
 
+/// A long run must not be lost, or spoiled, because somebody cleans up.
+#[test]
+#[cfg(unix)]
+fn a_source_that_is_shortened_does_not_spoil_what_is_saved() {
+    let dir = crate::files::copy_of(PACKED[0]);
+    let weights = dir.path().join("model.safetensors");
+    let reader = CheckpointReader::open(dir.path()).unwrap();
+    let model = reader.load(&Device::flex(), FloatDType::F32, |_| {});
+    let file = std::fs::File::options().write(true).open(weights).unwrap();
+    let out = dir.path().join("out");
+    let writer = CheckpointWriter::new(CheckpointForm::Mxfp4).with_source(&reader);
+    let report = writer.save(&model.unwrap(), &out, |_| file.set_len(4096).unwrap());
+    assert!(report.unwrap().copied.len() < 2 * reader.config().num_hidden_layers);
+    assert_reloads(&out, CheckpointForm::Mxfp4);
+}
+
 #[test]
 fn dense_output_equals_the_dense_golden_form() {
     let parent = TempDir::new().unwrap();

@@ -106,10 +106,12 @@ fn readers_that_are_gone_do_not_end_a_run() {
 #[test]
 fn runs_of_the_same_second_have_their_own_directories() {
     let dir = tempfile::tempdir().expect("temporary directory");
+    // Once: a run that has begun must not see its data written anew.
+    let inputs = inputs(dir.path());
     let start = |seed: &str| {
         Command::new(binary())
             .current_dir(dir.path())
-            .args(inputs(dir.path()))
+            .args(&inputs)
             .args([
                 "--smoke",
                 "--prompts",

@@ -33,7 +33,7 @@ fn every_recipe_runs_on_the_embedded_model() {
             "embedded" => 7,
             "embedded_lora" | "embedded_formats" | "qat_full" | "nvfp4_qat" => 6,
             "lora_qat" | "nvfp4_w4a4" | "qad" | "qat_one_device" => 4,
-            "sft_full" | "sft_lora" => 3,
+            "sft_full" | "sft_lora" | "embedded_states" => 3,
             "lora_qat_only" | "nvfp4_scales_qad" => 2,
             other => panic!("{other}: how many rows?"),
         };

@@ -122,6 +122,45 @@ fn two_at_a_time_are_refused() {
     assert!(second.contains("another one runs"), "{second}");
 }
 
+/// A file that was written with zeros for pages that were gone must not be found complete by the next run.
+#[test]
+#[cfg(unix)]
+fn a_source_that_was_shortened_for_a_while_leaves_nothing_wrong() {
+    let copy = copy_of("tiny-gpt-oss");
+    let weights = copy.path().join("model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    let modified = weights.metadata().unwrap().modified().unwrap();
+    let open = || std::fs::File::options().write(true).open(&weights).unwrap();
+    let restore = || {
+        std::fs::write(&weights, &bytes).unwrap();
+        open().set_modified(modified).unwrap();
+    };
+    let temp = TempDir::new().unwrap();
+    let [out, whole] = ["out", "whole"].map(|name| temp.path().join(name));
+    let source = CheckpointReader::open(copy.path()).unwrap();
+    let mut shortened = false;
+    let result = converter(&source).run(&out, |done| {
+        if done.bytes_done > 150_000 && !std::mem::replace(&mut shortened, true) {
+            open().set_len(4096).unwrap();
+        } else if shortened {
+            restore();
+        }
+        ControlFlow::Continue(())
+    });
+    let error = result.expect_err("noticed");
+    assert!(matches!(error, GptOssError::FileChanged { .. }), "{error}");
+    restore();
+    let go_on = |out: &Path| {
+        let source = CheckpointReader::open(copy.path()).unwrap();
+        converter(&source)
+            .run(out, |_| ControlFlow::Continue(()))
+            .unwrap()
+    };
+    assert!(go_on(&out).resumed > 0);
+    go_on(&whole);
+    assert!(all_tensors(&out) == all_tensors(&whole));
+}
+
 /// A source that is written to meanwhile makes no checkpoint.
 #[test]
 fn a_source_that_changes_is_noticed() {

@@ -11,6 +11,7 @@ mod fusion;
 mod routing;
 
 use burn::backend::Dispatch;
+use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Tensor};
 
 pub use extension::{CombineGradients, ExpertBackend, ExpertRoutes};
@@ -113,7 +114,56 @@ pub fn expert_combine(
     scores: Tensor<2>,
     routing: &ExpertRouting,
 ) -> Tensor<2> {
-    let weight = weight.into();
+    combined(
+        rows,
+        weight.into(),
+        bias,
+        scores,
+        routing,
+        Dispatch::expert_combine,
+    )
+}
+
+/// Zeros that have the gradients of [`expert_combine`]: for a second pass whose values nobody needs. The products of
+/// rows with the weight are left out; no gradient depends on them.
+///
+/// Shapes are those of [`expert_combine`].
+///
+/// # Panics
+/// If the shapes do not fit together; in the backward pass as [`expert_combine`].
+pub fn expert_combine_gradients(
+    rows: Tensor<2>,
+    weight: impl Into<Operand<3>>,
+    bias: Tensor<2>,
+    scores: Tensor<2>,
+    routing: &ExpertRouting,
+) -> Tensor<2> {
+    combined(
+        rows,
+        weight.into(),
+        bias,
+        scores,
+        routing,
+        Dispatch::expert_combine_gradients,
+    )
+}
+
+type Combine = fn(
+    FloatTensor<Dispatch>,
+    OperandPrimitive<Dispatch>,
+    FloatTensor<Dispatch>,
+    FloatTensor<Dispatch>,
+    ExpertRoutes<Dispatch>,
+) -> FloatTensor<Dispatch>;
+
+fn combined(
+    rows: Tensor<2>,
+    weight: Operand<3>,
+    bias: Tensor<2>,
+    scores: Tensor<2>,
+    routing: &ExpertRouting,
+    combine: Combine,
+) -> Tensor<2> {
     check(&weight, &rows, &bias, routing);
     let [n_rows, _] = rows.dims();
     assert_eq!(n_rows, routing.n_rows(), "a routing of other rows");
@@ -123,11 +173,11 @@ pub fn expert_combine(
     let weight = match weight {
         Operand::Adapted(weight) => match weight.merged_for(routing) {
             Some(merged) => merged,
-            None => return adapted_combine(rows, *weight, bias, scores, routing),
+            None => return adapted_combine(rows, *weight, bias, scores, routing, combine),
         },
         weight => weight.primitive(),
     };
-    Tensor::from_dispatch(Dispatch::expert_combine(
+    Tensor::from_dispatch(combine(
         rows.into_dispatch(),
         weight,
         bias.into_dispatch(),
@@ -143,12 +193,13 @@ fn adapted_combine(
     bias: Tensor<2>,
     scores: Tensor<2>,
     routing: &ExpertRouting,
+    combine: Combine,
 ) -> Tensor<2> {
     let no_bias = bias.zeros_like();
     let inner = inner_rows(&rows, &weight, &routing.in_order());
     let [_, b] = weight.factors(rows.dtype());
-    let delta = expert_combine(inner, b, no_bias, scores.clone(), routing);
-    expert_combine(rows, weight.into_base(), bias, scores, routing) + delta
+    let delta = combined(inner, b.into(), no_bias, scores.clone(), routing, combine);
+    combined(rows, weight.into_base(), bias, scores, routing, combine) + delta
 }
 
 fn check(weight: &Operand<3>, rows: &Tensor<2>, bias: &Tensor<2>, routing: &ExpertRouting) {

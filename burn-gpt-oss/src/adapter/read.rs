@@ -53,6 +53,7 @@ impl AdapterCheckpoint {
             }
         }
         files.check_unused(factors.is_empty())?;
+        files.file.check_unchanged()?;
         Ok(Self {
             settings: file_config.settings,
             factors,

@@ -190,8 +190,10 @@ impl<'a> Encoder<'a> {
             let packed = quantizer.pack(&values, &spec.shape);
             packed.map_err(GptOssError::fp4(&spec.name))
         };
-        if let Some(source) = source
-            && same_bits(&source.values(spec)?, &values)
+        // The copy itself is compared: the file may change, or be gone, without harm to the model.
+        let copy = source.and_then(|source| copy_of(source, spec).ok());
+        if let Some(copy) = copy
+            && same_bits(&decoded(&copy, spec)?, &values)
         {
             // In NVFP4 a quantizer may round what is rounded already to other values: these were trained with.
             let packed = quantizer.map(pack).transpose()?;
@@ -203,7 +205,7 @@ impl<'a> Encoder<'a> {
                 Some(packed) => return Ok(packed),
                 None => {
                     self.copied.push(spec.name.clone());
-                    return Ok(source.packed(spec)?.map(Cow::into_owned));
+                    return Ok(copy);
                 }
             }
         }
@@ -216,6 +218,12 @@ impl<'a> Encoder<'a> {
             }),
         }
     }
+}
+
+fn copy_of(source: &CheckpointReader, spec: &TensorSpec) -> Result<PackedFp4, GptOssError> {
+    let copy = source.packed(spec)?.map(Cow::into_owned);
+    source.release_parameter(spec)?;
+    Ok(copy)
 }
 
 fn same_bits(a: &[f32], b: &[f32]) -> bool {

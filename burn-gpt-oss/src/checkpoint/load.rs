@@ -129,8 +129,9 @@ impl CheckpointReader {
                 hint: "load as F32 or BF16".into(),
             }),
         }?;
+        let model = self.with_inputs(model)?;
         self.check_unchanged()?;
-        self.with_inputs(model)
+        Ok(model)
     }
 
     /// The model with quantizers on its inputs, where the checkpoint has scales of them.
@@ -173,7 +174,8 @@ impl CheckpointReader {
         }
     }
 
-    /// The values of one parameter in the module's layout, as float32.
+    /// The values of one parameter in the module's layout, as float32. Of a file that cannot be read to its end they may be
+    /// zeros: [`check_unchanged`](Self::check_unchanged) tells afterwards.
     ///
     /// # Errors
     /// Mismatching tensors.
@@ -216,10 +218,11 @@ impl CheckpointReader {
     /// [as it lies in the file](Self::load_stored) was not searched.
     ///
     /// # Errors
-    /// [`GptOssError::NonFiniteWeight`] for the first one.
+    /// [`GptOssError::NonFiniteWeight`] for the first one, [`GptOssError::FileChanged`].
     pub fn check_weights(&self) -> Result<(), GptOssError> {
         let check = |spec| self.weights::<f32>(spec).map(drop);
-        self.specs().iter().try_for_each(check)
+        self.specs().iter().try_for_each(check)?;
+        self.check_unchanged()
     }
 
     /// Fails at the first NaN or infinite value, before anything is computed with it.

@@ -1,5 +1,11 @@
 #![allow(unsafe_code)]
 
+#[cfg(unix)]
+mod lost_pages;
+#[cfg(not(unix))]
+#[path = "mapped/unwatched.rs"]
+mod lost_pages;
+
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,6 +18,7 @@ use memmap2::Mmap;
 use memmap2::UncheckedAdvice;
 use safetensors::tensor::{Metadata, SafeTensors};
 
+use self::lost_pages::Watch;
 use crate::error::GptOssError;
 use crate::json_file::LFS_POINTER;
 
@@ -20,45 +27,70 @@ pub(crate) struct MappedFile {
     pub path: PathBuf,
     pub metadata: Metadata,
     data_start: usize,
-    map: Arc<Mmap>,
-    /// The same memory, for tensors that outlive the reader.
+    /// What is read from.
+    map: Watched,
+    /// Another map of the file, for tensors that outlive the reader.
+    in_use: Arc<Watched>,
     shared: bytes::Bytes,
     file: File,
     /// Length and time of the last change when the file was opened.
     opened: (u64, Option<SystemTime>),
 }
 
-/// An owner of mapped memory among others.
-struct Share(Arc<Mmap>);
+/// A map of a file; the watch ends before it.
+struct Watched {
+    watch: Watch,
+    map: Mmap,
+}
+
+/// An owner of a map among others.
+struct Share(Arc<Watched>);
 
 impl AsRef<[u8]> for Share {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.0.map
     }
 }
 
 impl MappedFile {
     pub fn open(path: &Path) -> Result<Self, GptOssError> {
         let file = File::open(path).map_err(GptOssError::io(path, "open"))?;
-        // SAFETY: the map is private to this reader and the tensors on it, and only read. A file that another process
-        // shortens meanwhile ends this process with SIGBUS, as with every memory-mapped reader.
-        let map = unsafe { Mmap::map(&file) }.map_err(GptOssError::io(path, "memory map"))?;
+        let opened = version(&file).map_err(GptOssError::io(path, "stat"))?;
+        // SAFETY: the maps are private to this reader and the tensors on it, and only read. Of a file that another process
+        // writes to, `check_unchanged` tells; `lost_pages` has what happens where it is shortened.
+        let map = || unsafe { Mmap::map(&file) }.map_err(GptOssError::io(path, "memory map"));
+        let (map, shared) = (map()?, map()?);
+        if [map.len(), shared.len()]
+            .iter()
+            .any(|len| *len as u64 != opened.0)
+        {
+            return Err(GptOssError::FileChanged { path: path.into() });
+        }
+        let in_use = Arc::new(Watched {
+            watch: Watch::in_use(&shared, path),
+            map: shared,
+        });
+        let reading = Watched {
+            watch: Watch::reading(&map),
+            map,
+        };
+        let map = &reading.map;
         if map.starts_with(LFS_POINTER.as_bytes()) {
             return Err(GptOssError::LfsPointer { path: path.into() });
         }
         let (header, metadata) =
-            SafeTensors::read_metadata(&map).map_err(|error| GptOssError::Safetensors {
+            SafeTensors::read_metadata(map).map_err(|error| GptOssError::Safetensors {
                 path: path.to_path_buf(),
-                message: describe(&map, &error),
+                message: describe(map, &error),
             })?;
-        let map = Arc::new(map);
         Ok(Self {
             path: path.to_path_buf(),
             metadata,
             data_start: 8 + header,
-            shared: bytes::Bytes::from_owner(Share(map.clone())),
-            map,
-            opened: version(&file).map_err(GptOssError::io(path, "stat"))?,
+            shared: bytes::Bytes::from_owner(Share(in_use.clone())),
+            in_use,
+            map: reading,
+            opened,
             file,
         })
     }
@@ -68,11 +100,11 @@ impl MappedFile {
         self.opened
     }
 
-    /// Fails if the file was written to since it was opened. One that was replaced by another file is
-    /// not: the map keeps the old one.
+    /// Fails if the file was written to since it was opened, or could not be read. One that was replaced by another file
+    /// is not: the map keeps the old one.
     pub fn check_unchanged(&self) -> Result<(), GptOssError> {
         let now = version(&self.file).map_err(GptOssError::io(&self.path, "stat"))?;
-        match now == self.opened {
+        match now == self.opened && !self.map.watch.has_lost() {
             true => Ok(()),
             false => Err(GptOssError::FileChanged {
                 path: self.path.clone(),
@@ -82,7 +114,7 @@ impl MappedFile {
 
     /// Bytes at offsets relative to the data section.
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.map[self.data_start + range.start..self.data_start + range.end]
+        &self.map.map[self.data_start + range.start..self.data_start + range.end]
     }
 
     /// The same bytes without a copy, valid for as long as somebody holds them.
@@ -96,12 +128,11 @@ impl MappedFile {
     #[cfg(unix)]
     pub fn release(&self, range: Range<usize>) {
         let (start, len) = (self.data_start + range.start, range.len());
-        // SAFETY: the map is read-only and backed by the file, so dropped pages are read again from
-        // it when touched; no content can be lost.
-        let _ = unsafe {
-            self.map
-                .unchecked_advise_range(UncheckedAdvice::DontNeed, start, len)
-        };
+        for map in [&self.map.map, &self.in_use.map] {
+            // SAFETY: the map is read-only and backed by the file, so dropped pages are read again from
+            // it when touched; no content can be lost.
+            let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) };
+        }
     }
 
     /// There is no such hint.

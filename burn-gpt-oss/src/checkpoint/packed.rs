@@ -14,7 +14,8 @@ use crate::error::GptOssError;
 
 impl CheckpointReader {
     /// The packed form of an expert matrix, `[experts, out, in]`. In MXFP4 it borrows from the file; the codes of
-    /// NVFP4 lie the other way around there and are copied.
+    /// NVFP4 lie the other way around there and are copied. Of a file that cannot be read to its end they may be zeros:
+    /// [`check_unchanged`](Self::check_unchanged) tells afterwards.
     ///
     /// # Errors
     /// [`GptOssError::Unsupported`] if it is stored dense, [`GptOssError::NonFiniteWeight`] for a global scale that is

@@ -22,6 +22,9 @@ use crate::error::GptOssError;
 /// Tensors are known by the names of the published checkpoints, whatever the files call them; [`Dialect`] tells
 /// what they do. The set of tensors is checked against the configuration when the directory is opened: names,
 /// shapes and element types, none missing and none unknown.
+///
+/// On Unix the first one sets up a handler of SIGBUS, which the system sends for a page of a mapped file that is gone. Signals
+/// that are about other memory go to the handler that was there.
 pub struct CheckpointReader {
     dir: PathBuf,
     config: GptOssConfig,
@@ -143,7 +146,7 @@ impl CheckpointReader {
         self.companions.copy_to(to)
     }
 
-    /// Fails if one of the files was written to since they were opened.
+    /// Fails if one of the files was written to since they were opened, or a page of it could not be read.
     ///
     /// # Errors
     /// [`GptOssError::FileChanged`].
@@ -199,7 +202,8 @@ impl CheckpointReader {
             .ok_or_else(|| self.missing(&spec.name))
     }
 
-    /// A tensor as it lies in the file.
+    /// A tensor as it lies in the file. Of one that cannot be read to its end bytes may be zeros:
+    /// [`check_unchanged`](Self::check_unchanged) tells afterwards.
     ///
     /// # Errors
     /// [`GptOssError::MissingTensor`].

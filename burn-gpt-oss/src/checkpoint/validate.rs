@@ -93,7 +93,7 @@ impl Finding {
 /// Everything that is wrong with the checkpoint is a [`Finding`], not an error.
 ///
 /// # Errors
-/// A path that does not exist, and a checkpoint to compare with that cannot be read.
+/// A path that does not exist, a checkpoint to compare with that cannot be read, and [`GptOssError::FileChanged`].
 pub fn validate_checkpoint(
     path: impl AsRef<Path>,
     against: Option<&Path>,
@@ -106,6 +106,9 @@ pub fn validate_checkpoint(
         true => gguf::validate(path, against.as_ref())?,
         false => directory::validate(path, against.as_ref(), progress)?,
     };
+    if let Some(against) = &against {
+        against.check_unchanged()?;
+    }
     report.findings.sort_by_key(|finding| finding.severity);
     Ok(report)
 }

@@ -89,7 +89,26 @@ impl<B: ExpertBackend, C: CheckpointStrategy> ExpertBackend for Autodiff<B, C> {
         scores: FloatTensor<Self>,
         routes: ExpertRoutes<Self>,
     ) -> FloatTensor<Self> {
-        combine::combine::<B, C>(rows, weight, bias, scores, inner_routes::<B, C>(routes))
+        let routes = inner_routes::<B, C>(routes);
+        combine::combine::<B, C>(rows, weight, bias, scores, routes, B::expert_combine)
+    }
+
+    fn expert_combine_gradients(
+        rows: FloatTensor<Self>,
+        weight: OperandPrimitive<Self>,
+        bias: FloatTensor<Self>,
+        scores: FloatTensor<Self>,
+        routes: ExpertRoutes<Self>,
+    ) -> FloatTensor<Self> {
+        let routes = inner_routes::<B, C>(routes);
+        combine::combine::<B, C>(
+            rows,
+            weight,
+            bias,
+            scores,
+            routes,
+            B::expert_combine_gradients,
+        )
     }
 
     fn expert_combine_backward(

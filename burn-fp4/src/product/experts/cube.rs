@@ -13,7 +13,9 @@ mod scores;
 mod token_sum;
 
 use burn::backend::TensorMetadata;
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
@@ -99,6 +101,17 @@ impl ExpertBackend for CubeBackend {
         let routes = tensors(routes);
         let products = forward(of_choices(rows, &routes), weight, Some(bias));
         token_sum(products, Some(scores), &routes)
+    }
+
+    fn expert_combine_gradients(
+        rows: FloatTensor<Self>,
+        _weight: OperandPrimitive<Self>,
+        bias: FloatTensor<Self>,
+        scores: FloatTensor<Self>,
+        _routes: ExpertRoutes<Self>,
+    ) -> FloatTensor<Self> {
+        let shape = Shape::new([scores.shape()[0], bias.shape()[1]]);
+        Self::float_zeros(shape, &rows.device(), rows.dtype().into())
     }
 
     fn expert_combine_backward(

@@ -107,6 +107,16 @@ pub trait ExpertBackend: Fp4Backend {
         #[extension_type] routes: ExpertRoutes<Self>,
     ) -> FloatTensor<Self>;
 
+    /// See [`expert_combine_gradients`](crate::expert_combine_gradients).
+    #[fusion(meta = fusion::combine)]
+    fn expert_combine_gradients(
+        rows: FloatTensor<Self>,
+        #[extension_type] weight: OperandPrimitive<Self>,
+        bias: FloatTensor<Self>,
+        scores: FloatTensor<Self>,
+        #[extension_type] routes: ExpertRoutes<Self>,
+    ) -> FloatTensor<Self>;
+
     /// Gradients of the rows and the scores of [`expert_combine`](Self::expert_combine), with
     /// `grad: [tokens, out]`.
     ///

@@ -11,8 +11,9 @@ mod written;
 
 use burn::backend::Flex;
 use burn::backend::TensorMetadata;
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::tensor::DType;
+use burn::tensor::{DType, Shape};
 
 use super::{CombineGradients, ExpertBackend, ExpertRoutes};
 use crate::ops::Fp4Primitive;
@@ -96,6 +97,17 @@ impl ExpertBackend for Flex {
         let weight = Matrices::new(&weight);
         let out = products::combine(&values, &weight, Some(&bias), Some(&scores), &routes);
         narrowed(out, [routes.n_tokens(), weight.width()], rows.dtype())
+    }
+
+    fn expert_combine_gradients(
+        rows: FloatTensor<Self>,
+        _weight: OperandPrimitive<Self>,
+        bias: FloatTensor<Self>,
+        scores: FloatTensor<Self>,
+        _routes: ExpertRoutes<Self>,
+    ) -> FloatTensor<Self> {
+        let shape = Shape::new([scores.shape()[0], bias.shape()[1]]);
+        Self::float_zeros(shape, &rows.device(), rows.dtype().into())
     }
 
     fn expert_combine_backward(

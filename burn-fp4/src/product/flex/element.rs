@@ -37,12 +37,23 @@ impl FloatElement for f32 {
     }
 }
 
+/// A bfloat16 number has the first bits of the float32 one; the library looks for NaN, one number at a time.
+fn widen_bf16(values: &[bf16], out: &mut [f32]) {
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = f32::from_bits(u32::from(value.to_bits()) << 16);
+    }
+}
+
+fn widen_f16(values: &[f16], out: &mut [f32]) {
+    values.convert_to_f32_slice(out);
+}
+
 macro_rules! half {
-    ($T:ident) => {
+    ($T:ident, $widen:ident) => {
         impl FloatElement for $T {
             fn widen<'a>(values: &'a [$T], space: &'a mut Vec<f32>) -> &'a [f32] {
                 space.resize(values.len(), 0.0);
-                values.convert_to_f32_slice(space);
+                $widen(values, space);
                 space
             }
 
@@ -63,5 +74,5 @@ macro_rules! half {
     };
 }
 
-half!(bf16);
-half!(f16);
+half!(bf16, widen_bf16);
+half!(f16, widen_f16);

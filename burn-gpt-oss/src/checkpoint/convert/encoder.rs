@@ -2,6 +2,7 @@
 
 mod dense;
 mod experts;
+mod round_again;
 mod rows;
 
 use std::borrow::Cow;
@@ -78,6 +79,11 @@ impl<'a> Encoder<'a> {
                 .map(|cast| [cast.n_blocks, cast.n_exact, cast.n_changed]),
             rounded: self.rounded.clone(),
         }
+    }
+
+    /// Fails if what was read may not be what the source has.
+    pub fn check_source(&self) -> Result<(), GptOssError> {
+        self.source.check_unchanged()
     }
 
     /// The bytes of a tensor.

@@ -60,6 +60,8 @@ impl<'a, P: FnMut(CheckpointProgress<'_>) -> ControlFlow<()>> Run<'a, P> {
                 file.write(bytes)?;
                 progress.add(&tensor.name, bytes.len() as u64)
             })?;
+            // A file that is complete is never looked at again.
+            self.encoder.check_source()?;
             let written = file.len() - start;
             if written != tensor.n_bytes() {
                 return Err(GptOssError::Safetensors {

@@ -36,7 +36,12 @@ pub(super) fn validate(
     }
     let readable = reader.as_ref().filter(|_| findings.is_empty());
     let (content, comparison) = match readable {
-        Some(reader) => weights(reader, against, &mut findings, progress)?,
+        Some(reader) => {
+            let found = weights(reader, against, &mut findings, progress);
+            // What is wrong with zeros for pages that are gone is no finding.
+            reader.check_unchanged()?;
+            found?
+        }
         None => (None, None),
     };
     beside(dir, &mut findings);

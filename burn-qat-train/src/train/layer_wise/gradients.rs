@@ -140,7 +140,7 @@ struct Parts {
     routed: Option<[Tensor<2>; 3]>,
     /// The first two as the beginning of the last graph.
     ends: [Tensor<2>; 2],
-    /// What the experts give, of `ends`.
+    /// Zeros that have the gradients of what the experts give, of `ends`.
     combined: Option<Tensor<2>>,
     router_pull: Option<Tensor<2>>,
     /// The gradient of what comes next.
@@ -162,7 +162,7 @@ impl Parts {
             input,
             attended: Some(attended),
             middle,
-            combined: Some(experts.combined(rows, scores, &routing)),
+            combined: Some(experts.combined_gradients(rows, scores, &routing)),
             routed: Some([active, router.scores, router.logits]),
             ends,
             router_pull: passing.router_pulls.pop(),

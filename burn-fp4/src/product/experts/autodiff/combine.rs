@@ -79,12 +79,22 @@ impl<B: ExpertBackend> Backward<B, 5> for Combine {
     }
 }
 
+/// What the node has for a value.
+type Forward<B> = fn(
+    FloatTensor<B>,
+    OperandPrimitive<B>,
+    FloatTensor<B>,
+    FloatTensor<B>,
+    ExpertRoutes<B>,
+) -> FloatTensor<B>;
+
 pub(super) fn combine<B: ExpertBackend, C: CheckpointStrategy>(
     rows: FloatTensor<Autodiff<B, C>>,
     weight: OperandPrimitive<Autodiff<B, C>>,
     bias: FloatTensor<Autodiff<B, C>>,
     scores: FloatTensor<Autodiff<B, C>>,
     routes: ExpertRoutes<B>,
+    forward: Forward<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
     let [first, second] = weight.floats().map(<FloatTensor<Autodiff<B, C>>>::node);
     let nodes = [rows.node(), first, second, bias.node(), scores.node()];
@@ -105,22 +115,25 @@ pub(super) fn combine<B: ExpertBackend, C: CheckpointStrategy>(
                 scores: prepared.checkpoint(&scores),
                 routes: routes.clone(),
             };
-            prepared.finish(state, forward::<B, C>(rows, weight, bias, scores, routes))
+            let value = inner_forward::<B, C>(rows, weight, bias, scores, routes, forward);
+            prepared.finish(state, value)
         }
         OpsKind::UnTracked(prepared) => {
-            prepared.finish(forward::<B, C>(rows, weight, bias, scores, routes))
+            let value = inner_forward::<B, C>(rows, weight, bias, scores, routes, forward);
+            prepared.finish(value)
         }
     }
 }
 
-fn forward<B: ExpertBackend, C: CheckpointStrategy>(
+fn inner_forward<B: ExpertBackend, C: CheckpointStrategy>(
     rows: FloatTensor<Autodiff<B, C>>,
     weight: OperandPrimitive<Autodiff<B, C>>,
     bias: FloatTensor<Autodiff<B, C>>,
     scores: FloatTensor<Autodiff<B, C>>,
     routes: ExpertRoutes<B>,
+    forward: Forward<B>,
 ) -> FloatTensor<B> {
     let (rows, weight) = (rows.into_primitive(), weight.into_inner());
     let (bias, scores) = (bias.into_primitive(), scores.into_primitive());
-    B::expert_combine(rows, weight, bias, scores, routes)
+    forward(rows, weight, bias, scores, routes)
 }

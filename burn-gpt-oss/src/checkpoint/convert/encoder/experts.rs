@@ -7,6 +7,7 @@ use burn_fp4::{Fp4Scheme, GlobalAmax, PackedFp4, SliceQuantizer};
 use half::bf16;
 use safetensors::Dtype;
 
+use super::round_again::to_mxfp4;
 use super::rows::chunks;
 use super::{Encoder, Packed};
 use crate::checkpoint::TensorSpec;
@@ -136,9 +137,7 @@ impl<'a> Encoder<'a> {
     ) -> Result<PackedFp4, GptOssError> {
         let spec = self.spec(index);
         let packed = self.source.packed_of(spec, experts)?;
-        let (values, shape) = (packed.dequantize(), packed.shape().to_vec());
-        let packed = SliceQuantizer::new(scheme).quantize(&values, &shape, 2);
-        packed.map_err(GptOssError::fp4(&spec.name))
+        to_mxfp4(&packed, scheme).map_err(GptOssError::fp4(&spec.name))
     }
 
     /// The largest magnitude of a matrix, where the format has a global scale.

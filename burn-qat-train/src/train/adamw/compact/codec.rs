@@ -71,7 +71,7 @@ pub fn inverse(scale: f32) -> f32 {
 #[inline(always)]
 pub fn compand(y: f32) -> u8 {
     let z = 2.0 * y / (1.0 + y.abs());
-    ((z * 127.0 + 127.5) as i32 - 127) as i8 as u8
+    floor(z * 127.0 + 127.5).wrapping_sub(127)
 }
 
 #[inline(always)]
@@ -83,7 +83,22 @@ pub fn expand(code: u8) -> f32 {
 /// The code of the root of a second moment over its scale, from 0 to 1, in 255 steps.
 #[inline(always)]
 pub fn root_code(y: f32) -> u8 {
-    (y * 255.0 + 0.5) as i32 as u8
+    floor(y * 255.0 + 0.5)
+}
+
+/// The integer below a number from 0 to 255: the last bits of a sum whose unit is 1. A cast would look for numbers that are
+/// out of range, one at a time.
+#[inline(always)]
+fn floor(x: f32) -> u8 {
+    const UNIT_IS_ONE: f32 = 8_388_608.0;
+    (x.floor() + UNIT_IS_ONE).to_bits() as u8
+}
+
+/// The largest magnitude. Magnitudes of floats are ordered as their bits, which are compared side by side.
+#[inline(always)]
+pub fn largest(values: &[f32]) -> f32 {
+    let magnitudes = values.iter().map(|value| value.to_bits() & 0x7fff_ffff);
+    f32::from_bits(magnitudes.fold(0, u32::max))
 }
 
 #[inline(always)]
@@ -152,6 +167,21 @@ mod tests {
             "{ups} of 100000 where a quarter is expected"
         );
         assert_eq!(stochastic(1.0, 0xffff), 0x3f80, "a bfloat16 number stays");
+    }
+
+    #[test]
+    fn codes_are_the_integers_below() {
+        for i in 0..1_000_000u32 {
+            let y = random(5, i) as f32 / u32::MAX as f32 * 1.000_000_1;
+            let expected = (y * 255.0 + 0.5).floor() as i32;
+            assert_eq!(i32::from(root_code(y)), expected, "{y}");
+            for y in [y, -y] {
+                let z = 2.0 * y / (1.0 + y.abs());
+                let expected = (z * 127.0 + 127.5).floor() as i32 - 127;
+                assert_eq!(i32::from(compand(y) as i8), expected, "{y}");
+            }
+        }
+        assert_eq!(largest(&[0.5, -2.0, 1.0, -0.0]), 2.0);
     }
 
     #[test]

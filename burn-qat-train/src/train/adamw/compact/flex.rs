@@ -120,6 +120,21 @@ impl Kernel for Update<'_> {
     /// The order of operations is that of [`AdamW`](burn::optim::AdamW), each rounded by itself.
     #[inline(always)]
     fn run(mut self) {
+        let n = self.task.grads.len();
+        let n_whole = n - n % MOMENT_GROUP;
+        for start in (0..n_whole).step_by(MOMENT_GROUP) {
+            // The same with a length that the compiler knows.
+            self.group(start, MOMENT_GROUP);
+        }
+        if n_whole < n {
+            self.group(n_whole, n - n_whole);
+        }
+    }
+}
+
+impl Update<'_> {
+    #[inline(always)]
+    fn group(&mut self, start: usize, n: usize) {
         let CompactStep {
             factors,
             coefficient,
@@ -133,23 +148,21 @@ impl Kernel for Update<'_> {
             [0.0; MOMENT_GROUP],
         );
         let task = &mut self.task;
-        for (i, grads) in task.grads.chunks(MOMENT_GROUP).enumerate() {
-            let (start, n) = (i * MOMENT_GROUP, grads.len());
-            task.weights.load(start, n, &mut w);
-            task.first.load(start, n, &mut m);
-            task.second.load(start, n, &mut v);
-            let moments = m.iter_mut().zip(&mut v);
-            for ((w, (m, v)), grad) in w.iter_mut().zip(moments).zip(grads) {
-                let g = grad * coefficient;
-                *m = *m * factors.beta_1 + g * rest_1;
-                *v = *v * factors.beta_2 + g * g * rest_2;
-                let root = (*v / factors.bias_2).sqrt() + factors.epsilon;
-                let delta = *m / factors.bias_1 / root;
-                *w = *w * kept - delta * factors.learning_rate;
-            }
-            task.weights.store(start, n, &w);
-            task.first.store(start, n, &m);
-            task.second.store(start, n, &v);
+        task.weights.load(start, n, &mut w);
+        task.first.load(start, n, &mut m);
+        task.second.load(start, n, &mut v);
+        let grads = &task.grads[start..][..n];
+        let moments = m.iter_mut().zip(&mut v);
+        for ((w, (m, v)), grad) in w.iter_mut().zip(moments).zip(grads) {
+            let g = grad * coefficient;
+            *m = *m * factors.beta_1 + g * rest_1;
+            *v = *v * factors.beta_2 + g * g * rest_2;
+            let root = (*v / factors.bias_2).sqrt() + factors.epsilon;
+            let delta = *m / factors.bias_1 / root;
+            *w = *w * kept - delta * factors.learning_rate;
         }
+        task.weights.store(start, n, &w);
+        task.first.store(start, n, &m);
+        task.second.store(start, n, &v);
     }
 }

@@ -3,8 +3,8 @@
 use half::bf16;
 
 use super::codec::{
-    compand, expand, inverse, join24, join32, random, root, root_code, scale, scale_value, split24,
-    split32, stochastic,
+    compand, expand, inverse, join24, join32, largest, random, root, root_code, scale, scale_value,
+    split24, split32, stochastic,
 };
 use super::{MOMENT_GROUP, Masters};
 
@@ -63,19 +63,19 @@ impl<'a> Weights<'a> {
         match self {
             Self::F32(weight) => values.copy_from_slice(&weight[start..start + n]),
             Self::Split32(weight, low) => {
-                let parts = weight[start..].iter().zip(&low[start..]);
+                let parts = weight[start..][..n].iter().zip(&low[start..][..n]);
                 for (value, (high, low)) in values.iter_mut().zip(parts) {
                     *value = join32(high.to_bits(), *low as i16);
                 }
             }
             Self::Split24(weight, low) => {
-                let parts = weight[start..].iter().zip(&low[start..]);
+                let parts = weight[start..][..n].iter().zip(&low[start..][..n]);
                 for (value, (high, low)) in values.iter_mut().zip(parts) {
                     *value = join24(high.to_bits(), *low as i8);
                 }
             }
             Self::Bf16(weight, ..) => {
-                for (value, high) in values.iter_mut().zip(&weight[start..]) {
+                for (value, high) in values.iter_mut().zip(&weight[start..][..n]) {
                     *value = scale_value(high.to_bits());
                 }
             }
@@ -88,14 +88,16 @@ impl<'a> Weights<'a> {
         match self {
             Self::F32(weight) => weight[start..start + n].copy_from_slice(values),
             Self::Split32(weight, low) => {
-                let parts = weight[start..].iter_mut().zip(&mut low[start..]);
+                let parts = weight[start..][..n].iter_mut();
+                let parts = parts.zip(&mut low[start..][..n]);
                 for (value, (high, low)) in values.iter().zip(parts) {
                     let (bits, rest) = split32(*value);
                     (*high, *low) = (bf16::from_bits(bits), rest as u16);
                 }
             }
             Self::Split24(weight, low) => {
-                let parts = weight[start..].iter_mut().zip(&mut low[start..]);
+                let parts = weight[start..][..n].iter_mut();
+                let parts = parts.zip(&mut low[start..][..n]);
                 for (value, (high, low)) in values.iter().zip(parts) {
                     let (bits, rest) = split24(*value);
                     (*high, *low) = (bf16::from_bits(bits), rest as u8);
@@ -103,7 +105,7 @@ impl<'a> Weights<'a> {
             }
             Self::Bf16(weight, seed, first) => {
                 let first = first.wrapping_add(start as u32);
-                let places = weight[start..].iter_mut().enumerate();
+                let places = weight[start..][..n].iter_mut().enumerate();
                 for (value, (i, high)) in values.iter().zip(places) {
                     let random = random(*seed, first.wrapping_add(i as u32));
                     *high = bf16::from_bits(stochastic(*value, random));
@@ -158,13 +160,13 @@ impl<'a> Moment<'a> {
             Self::F32(moment) => values.copy_from_slice(&moment[start..start + n]),
             Self::Companded(codes, scales) => {
                 let scale = scales[start / MOMENT_GROUP].to_f32();
-                for (value, code) in values.iter_mut().zip(&codes[start..]) {
+                for (value, code) in values.iter_mut().zip(&codes[start..][..n]) {
                     *value = expand(*code) * scale;
                 }
             }
             Self::Root(codes, scales) => {
                 let scale = scales[start / MOMENT_GROUP];
-                for (value, code) in values.iter_mut().zip(&codes[start..]) {
+                for (value, code) in values.iter_mut().zip(&codes[start..][..n]) {
                     let root = root(*code) * scale;
                     *value = root * root;
                 }
@@ -179,24 +181,20 @@ impl<'a> Moment<'a> {
         match self {
             Self::F32(moment) => moment[start..start + n].copy_from_slice(values),
             Self::Companded(codes, scales) => {
-                let largest = values.iter().fold(0f32, |max, value| max.max(value.abs()));
-                let bits = scale(largest);
+                let bits = scale(largest(values));
                 let inverse = inverse(scale_value(bits));
-                for (value, code) in values.iter().zip(&mut codes[start..]) {
+                for (value, code) in values.iter().zip(&mut codes[start..][..n]) {
                     *code = compand(value * inverse);
                 }
                 scales[start / MOMENT_GROUP] = bf16::from_bits(bits);
             }
             Self::Root(codes, scales) => {
-                let largest = values
-                    .iter()
-                    .fold(0f32, |max, value| max.max(*value))
-                    .sqrt();
-                let inverse = inverse(largest);
-                for (value, code) in values.iter().zip(&mut codes[start..]) {
+                let root = largest(values).sqrt();
+                let inverse = inverse(root);
+                for (value, code) in values.iter().zip(&mut codes[start..][..n]) {
                     *code = root_code(value.sqrt() * inverse);
                 }
-                scales[start / MOMENT_GROUP] = largest;
+                scales[start / MOMENT_GROUP] = root;
             }
         }
     }
