@@ -9,6 +9,7 @@ mod code_tile;
 mod dequantize;
 mod quantize;
 mod quantize_learned;
+mod requantize;
 
 use rayon::prelude::*;
 

@@ -2,7 +2,6 @@
 
 mod dense;
 mod experts;
-mod round_again;
 mod rows;
 
 use std::borrow::Cow;

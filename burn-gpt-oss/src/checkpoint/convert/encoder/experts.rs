@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use burn_fp4::{Fp4Scheme, GlobalAmax, PackedFp4, SliceQuantizer};
+use burn_fp4::{Fp4Scheme, GlobalAmax, PackedFp4, ScaleRule, SliceQuantizer};
 use half::bf16;
 use safetensors::Dtype;
 
-use super::round_again::to_mxfp4;
 use super::rows::chunks;
 use super::{Encoder, Packed};
 use crate::checkpoint::TensorSpec;
@@ -21,7 +20,9 @@ enum Rule {
     Same,
     /// The cast from MXFP4, with a global scale for all experts.
     Cast,
-    /// Rounding.
+    /// Rounding of NVFP4 to MXFP4.
+    Requantize(ScaleRule),
+    /// Rounding of dense matrices.
     Round(Fp4Scheme),
 }
 
@@ -41,10 +42,13 @@ impl<'a> Encoder<'a> {
             }
             Rule::Cast => self.cast(index, experts),
             Rule::Round(scheme) => {
-                let packed = match self.source.is_packed(spec) {
-                    true => self.rounded_again(index, experts, scheme)?,
-                    false => self.rounded(index, experts, scheme)?,
-                };
+                let packed = self.rounded(index, experts, scheme)?;
+                Ok(packed.map(Cow::Owned))
+            }
+            Rule::Requantize(scale_rule) => {
+                let packed = self.source.packed_of(spec, experts)?;
+                let packed = packed.requantize_to_mxfp4(scale_rule);
+                let packed = packed.map_err(GptOssError::fp4(&spec.name))?;
                 Ok(packed.map(Cow::Owned))
             }
         }
@@ -60,6 +64,9 @@ impl<'a> Encoder<'a> {
             (Some(Fp4Scheme::Mxfp4 { .. }), Fp4Scheme::Mxfp4 { .. }) => Rule::Same,
             (Some(Fp4Scheme::Nvfp4 { .. }), Fp4Scheme::Nvfp4 { .. }) => Rule::Same,
             (Some(Fp4Scheme::Mxfp4 { .. }), Fp4Scheme::Nvfp4 { .. }) => Rule::Cast,
+            (Some(Fp4Scheme::Nvfp4 { .. }), Fp4Scheme::Mxfp4 { scale_rule }) => {
+                Rule::Requantize(scale_rule)
+            }
             (_, scheme) => Rule::Round(scheme),
         })
     }
@@ -126,18 +133,6 @@ impl<'a> Encoder<'a> {
         let shape = [experts.len(), spec.shape[1], spec.shape[2]];
         let packed = quantizer.quantize(&values, &shape, 1);
         packed.map_err(GptOssError::fp4(&spec.name))
-    }
-
-    /// Matrices in NVFP4, rounded to MXFP4.
-    fn rounded_again(
-        &mut self,
-        index: usize,
-        experts: Range<usize>,
-        scheme: Fp4Scheme,
-    ) -> Result<PackedFp4, GptOssError> {
-        let spec = self.spec(index);
-        let packed = self.source.packed_of(spec, experts)?;
-        to_mxfp4(&packed, scheme).map_err(GptOssError::fp4(&spec.name))
     }
 
     /// The largest magnitude of a matrix, where the format has a global scale.
