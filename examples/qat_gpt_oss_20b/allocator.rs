@@ -1,9 +1,13 @@
-//! How long freed memory is kept.
+//! What memory is allocated with: how long it is kept once it is free, and how much there was at a time.
+#![allow(unsafe_code)]
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::env;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use anyhow::{Context, Result};
+use mimalloc::MiMalloc;
 
 /// Milliseconds until freed memory is given back, which the allocator reads when the process begins.
 const DELAY: &str = "MIMALLOC_PURGE_DELAY";
@@ -31,5 +35,54 @@ pub fn give_memory_back() -> Result<()> {
     {
         drop(again);
         Ok(())
+    }
+}
+
+/// Keeps the memory of large tensors, which glibc gives back to the system in every step, and counts what is allocated.
+pub struct Counted;
+
+/// Bytes that are allocated now.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+/// The most there were at a time.
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+/// The most bytes that were allocated at a time. Files that are mapped are not among them.
+pub fn peak() -> u64 {
+    PEAK.load(Relaxed) as u64
+}
+
+fn add(bytes: usize) {
+    let live = LIVE.fetch_add(bytes, Relaxed) + bytes;
+    // Rarely true: a read costs threads less than the maximum of an exchange.
+    if live > PEAK.load(Relaxed) {
+        PEAK.fetch_max(live, Relaxed);
+    }
+}
+
+// SAFETY: everything is left to mimalloc.
+unsafe impl GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        add(layout.size());
+        // SAFETY: the caller's promises are those of this call.
+        unsafe { MiMalloc.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        add(layout.size());
+        // SAFETY: as above.
+        unsafe { MiMalloc.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above.
+        unsafe { MiMalloc.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        add(new_size);
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above.
+        unsafe { MiMalloc.realloc(memory, layout, new_size) }
     }
 }

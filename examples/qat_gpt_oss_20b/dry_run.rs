@@ -102,7 +102,7 @@ fn row(stage: &StagePlan, n_examples: usize, n_tokens: usize) -> String {
 }
 
 /// Decimal, as `12.3 GB` or `450 MB`.
-fn gigabytes(bytes: u64) -> String {
+pub fn gigabytes(bytes: u64) -> String {
     match bytes {
         0..1_000_000_000 => format!("{:.0} MB", bytes as f64 / 1e6),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),

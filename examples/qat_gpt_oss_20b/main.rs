@@ -37,9 +37,8 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use terminal::say;
 
-/// Keeps the memory of large tensors, which glibc gives back to the system in every step.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Counted = allocator::Counted;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
@@ -74,6 +73,7 @@ fn recipe(args: &args::Args) -> Result<bool> {
     // What there is of a run that failed is shown, too; its error counts more than one of the page.
     let page = run.write_page().and_then(|()| run.write_cards());
     run.conclude();
+    run.tell_memory();
     ended?;
     page?;
     if cancel.pressed() {

@@ -7,17 +7,18 @@ use anyhow::{Context, Result};
 use burn::tensor::Device;
 use burn_gpt_oss::{CheckpointForm, CheckpointReader};
 use burn_qat_train::{
-    EvalData, EvalProgress, EvalReport, QuantizedWeight, Recipe, ResultRow, ResultTable,
-    check_disk, evaluate_checkpoint, evaluate_model,
+    EvalData, EvalProgress, EvalReport, MemoryEstimate, QuantizedWeight, Recipe, ResultRow,
+    ResultTable, check_disk, evaluate_checkpoint, evaluate_model,
 };
 
 use crate::args::Args;
 use crate::console::{Bar, Cancel};
 use crate::device::DeviceName;
+use crate::dry_run::gigabytes;
 use crate::output::{Mode, Output};
 use crate::settings::{Settings, StagePlan, format_of};
 use crate::terminal::say;
-use crate::{checks, conclusion, dry_run, input, options, output, recipe, resume};
+use crate::{allocator, checks, conclusion, dry_run, input, options, output, recipe, resume};
 
 /// A run in progress.
 pub struct Run {
@@ -33,6 +34,8 @@ pub struct Run {
     pub resumes: bool,
     /// The rows so far.
     pub table: ResultTable,
+    /// What memory was expected to be needed.
+    estimate: MemoryEstimate,
 }
 
 /// The factors, as PEFT calls the file.
@@ -118,6 +121,7 @@ impl Run {
             cancel,
             resumes,
             table,
+            estimate,
         }))
     }
 
@@ -232,6 +236,15 @@ impl Run {
     pub fn conclude(&self) {
         let vocab_size = self.source.config().vocab_size;
         conclusion::print(&self.table, &self.settings, self.out(), vocab_size);
+    }
+
+    /// Prints what memory was needed, beside what was expected.
+    pub fn tell_memory(&self) {
+        say(format_args!(
+            "memory  {} at most, {} by estimate",
+            gigabytes(allocator::peak()),
+            gigabytes(self.estimate.total())
+        ));
     }
 }
 

@@ -50,6 +50,9 @@ enum Size {
     /// gpt-oss-120b: 36 layers of 128 experts
     #[value(name = "120b")]
     Gpt120b,
+    /// 300 million parameters: 8 layers of 16 experts, and the vocabulary of the others
+    #[value(name = "300m")]
+    Small,
 }
 
 fn main() -> Result<()> {
@@ -106,6 +109,7 @@ fn config(args: &Args) -> Result<GptOssConfig> {
     let mut config = match args.size {
         Size::Gpt20b => GptOssConfig::gpt_oss_20b(),
         Size::Gpt120b => GptOssConfig::gpt_oss_120b(),
+        Size::Small => small(),
     };
     if let Some(layers) = args.layers {
         let most = config.num_hidden_layers;
@@ -115,6 +119,21 @@ fn config(args: &Args) -> Result<GptOssConfig> {
     }
     config.quantization_config = CheckpointForm::Mxfp4.quantization_config();
     Ok(config)
+}
+
+fn small() -> GptOssConfig {
+    let mut config = GptOssConfig {
+        hidden_size: 512,
+        intermediate_size: 512,
+        num_hidden_layers: 8,
+        num_attention_heads: 16,
+        num_key_value_heads: 4,
+        head_dim: 32,
+        num_local_experts: 16,
+        ..GptOssConfig::gpt_oss_20b()
+    };
+    config.layer_types.truncate(config.num_hidden_layers);
+    config
 }
 
 /// Files of at most `limit` bytes, tensors in their order.

@@ -12,6 +12,7 @@ mod jsonl;
 mod language;
 mod phrases;
 mod problem;
+mod refusal;
 mod rng;
 mod wording;
 
@@ -20,4 +21,5 @@ pub use family::{Family, Split};
 pub use jsonl::write_jsonl;
 pub use language::Language;
 pub use problem::Problem;
+pub use refusal::{held_out_rows, refusing_rows, tuning_rows};
 pub use rng::Rng;

@@ -84,4 +84,18 @@ impl Phrases {
             Language::Italian => &italian::PHRASES,
         }
     }
+
+    /// English about other things, and with other ways to get and to lose them.
+    pub fn english_about(
+        objects: [&'static str; OBJECTS],
+        gain: [&'static str; 2],
+        loss: [&'static str; 2],
+    ) -> Self {
+        Self {
+            objects,
+            gain,
+            loss,
+            ..english::PHRASES
+        }
+    }
 }

@@ -30,7 +30,7 @@ fn every_recipe_runs_on_the_embedded_model() {
         let rows = results["rows"].as_array().expect("rows");
         let names: Vec<_> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
         let n_rows = match name.as_str() {
-            "embedded" => 7,
+            "embedded" | "embedded_refusal" => 7,
             "embedded_lora" | "embedded_formats" | "qat_full" | "nvfp4_qat" => 6,
             "lora_qat" | "nvfp4_w4a4" | "qad" | "qat_one_device" => 4,
             "sft_full" | "sft_lora" | "embedded_states" => 3,
@@ -38,7 +38,26 @@ fn every_recipe_runs_on_the_embedded_model() {
             other => panic!("{other}: how many rows?"),
         };
         assert_eq!(names.len(), n_rows, "{name}: {names:?}");
+        let told = String::from_utf8_lossy(&ended.stdout);
+        let [peak, estimate] = memory(&told);
+        println!("{name}: {peak} MB at most, {estimate} MB by estimate");
+        let within = (peak / 10.0).max(50.0);
+        assert!((peak - estimate).abs() <= within, "{name}: {told}");
     }
+}
+
+/// Megabytes that a run took, and that it was expected to take.
+fn memory(told: &str) -> [f64; 2] {
+    let mut lines = told.lines();
+    let line = lines.find_map(|line| line.strip_prefix("memory  "));
+    let line = line.expect("a line about memory");
+    let (peak, rest) = line.split_once(" at most, ").expect("the peak");
+    let estimate = rest.strip_suffix(" by estimate").expect("the estimate");
+    [peak, estimate].map(|amount| {
+        let (number, unit) = amount.split_once(' ').expect("a unit");
+        let number: f64 = number.parse().expect("a number");
+        number * if unit == "GB" { 1000.0 } else { 1.0 }
+    })
 }
 
 /// The recipe that a run saves is a recipe.

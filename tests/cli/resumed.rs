@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -149,6 +150,51 @@ fn a_run_of_distillation_that_ends_early_has_the_same_results() {
         &["sft/model.safetensors", "sft_qad/model.safetensors"],
         &["SFT: completed before", "SFT + QAD: goes on"],
     );
+}
+
+/// Thirty kills; a run that gets to its end before the next one is compared and begun anew.
+#[test]
+fn killed_at_any_moment_a_run_has_the_same_results() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+    let few = ["--sft-steps", "6", "--qat-steps", "6", "--save-steps", "1"];
+    let few = [&few[..], &["--eval-steps", "2", "--batch-size", "2"]].concat();
+    let files = [
+        "sft/model.safetensors",
+        "sft_ptq/model.safetensors",
+        "sft_qat/model.safetensors",
+        "sft_longer/model.safetensors",
+    ];
+    let start = |out: &Path, more: &[&str]| recipe(dir.path(), out, &[&few, more].concat());
+    let ended = output(&mut start(&whole, &[]));
+    assert!(ended.status.success(), "{ended:?}");
+    let whole = result(&whole, &files);
+    let goes_on = |out: &Path| match out.join("recipe.json").exists() {
+        true => ["--resume"],
+        // Killed before it had begun.
+        false => ["--overwrite"],
+    };
+    let (mut n_kills, mut state) = (0, 12345u64);
+    while n_kills < 30 {
+        let mut child = start(&parts, &goes_on(&parts));
+        let mut child = child.stdout(Stdio::null()).spawn().expect("a start");
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        std::thread::sleep(Duration::from_millis((state >> 33) % 2500));
+        let is_killed = child.try_wait().expect("a state").is_none();
+        child.kill().expect("kill");
+        let status = child.wait().expect("an end");
+        n_kills += usize::from(is_killed);
+        if !is_killed {
+            assert!(status.success(), "{n_kills} kills: {status}");
+            assert_eq!(result(&parts, &files), whole, "{n_kills} kills");
+            std::fs::remove_dir_all(&parts).expect("removed");
+        }
+    }
+    let ended = output(&mut start(&parts, &goes_on(&parts)));
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(result(&parts, &files), whole);
 }
 
 /// Without states a stage that was not through begins anew, and so does one whose weights were not kept.
