@@ -122,7 +122,17 @@ pub fn bytes_on_disk(config: &GptOssConfig, settings: &Settings) -> u64 {
             (false, false) => CheckpointForm::Bf16.bytes(config),
             (false, true) => 0,
         };
-        product + stage.ptq.iter().count() as u64 * stage.packed_form().bytes(config)
+        let packed = stage.packed_form().bytes(config);
+        let forms = settings
+            .recipe
+            .export
+            .iter()
+            .map(|form| match form.scheme() {
+                Some(_) => packed,
+                None => CheckpointForm::Bf16.bytes(config),
+            });
+        let forms: u64 = forms.filter(|_| stage.is_qat()).sum();
+        product + forms + stage.ptq.iter().count() as u64 * packed
     };
     let checkpoints: u64 = settings.stages.iter().map(of_stage).sum();
     if lora {

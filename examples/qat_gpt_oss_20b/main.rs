@@ -17,6 +17,7 @@ mod dry_run;
 #[path = "../tiny/embedded.rs"]
 mod embedded;
 mod files;
+mod forms;
 mod input;
 mod options;
 mod output;

@@ -39,7 +39,7 @@ fn is_of_files(key: &str) -> bool {
     let mut of_stage = key.strip_prefix("stages.").unwrap_or(key).split('.');
     let name = of_stage.next_back();
     let depth = of_stage.count();
-    ["output", "dataset.cache"].contains(&key)
+    ["output", "export", "dataset.cache"].contains(&key)
         || depth == 1 && matches!(name, Some("save_steps" | "report_to"))
 }
 

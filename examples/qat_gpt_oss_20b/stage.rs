@@ -38,7 +38,8 @@ impl Run {
             return Ok(Some(trained));
         }
         if self.resumes {
-            let dirs = [self.out().join(&plan.name), self.adapter_dir(plan)];
+            let mut dirs = vec![self.out().join(&plan.name), self.adapter_dir(plan)];
+            dirs.extend(self.form_dirs(plan));
             self.forget(&plan.title, &dirs)?;
         }
         let ended = self.train(plan, model)?;

@@ -29,6 +29,11 @@ impl Run {
     /// saved before an error of it is returned.
     pub fn stages(&mut self) -> Result<()> {
         if self.is_complete()? {
+            for plan in &self.settings.stages {
+                if self.write_forms(plan)?.is_break() {
+                    return Ok(());
+                }
+            }
             say("nothing is left to do: all stages are complete");
             return self.discard_kept();
         }
@@ -52,7 +57,7 @@ impl Run {
                 history: trained.history.clone(),
             });
             self.plot(&curves)?;
-            if self.cancel.pressed() {
+            if self.cancel.pressed() || self.write_forms(plan)?.is_break() {
                 return Ok(());
             }
             let steps = start + trained.best_step;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use burn_gpt_oss::{CheckpointReader, TensorLayout};
 use serde_json::{Value, json};
 
 use crate::example::{entries, error_of, mentions, text};
@@ -195,6 +196,50 @@ fn killed_at_any_moment_a_run_has_the_same_results() {
     let ended = output(&mut start(&parts, &goes_on(&parts)));
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(result(&parts, &files), whole);
+}
+
+/// Forms of other programs may be asked for later, and hold what was trained.
+#[test]
+fn other_forms_are_written_beside_a_checkpoint() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let out = dir.path().join("out");
+    let ended = output(&mut recipe(dir.path(), &out, &["--smoke", "export=[bf16]"]));
+    assert!(ended.status.success(), "{ended:?}");
+    let forms = |out: &Path| {
+        let mut names = entries(out);
+        names.retain(|name| name.contains('-'));
+        names
+    };
+    assert_eq!(forms(&out), ["sft_qat-bf16"]);
+    let more = "export=[bf16, gguf, compressed-mxfp4]";
+    let ended = output(&mut recipe(
+        dir.path(),
+        &out,
+        &["--smoke", "--resume", more],
+    ));
+    assert!(ended.status.success(), "{ended:?}");
+    mentions(
+        &String::from_utf8_lossy(&ended.stdout),
+        &["written as gguf", "nothing is left to do"],
+    );
+    assert_eq!(
+        forms(&out),
+        ["sft_qat-bf16", "sft_qat-compressed-mxfp4", "sft_qat-gguf"]
+    );
+    let trained = CheckpointReader::open(out.join("sft_qat")).expect("a checkpoint");
+    let other = CheckpointReader::open(out.join("sft_qat-compressed-mxfp4")).expect("a checkpoint");
+    let specs = trained.specs().iter();
+    for spec in specs.filter(|spec| spec.layout == TensorLayout::Experts) {
+        let [trained, other] = [&trained, &other].map(|reader| reader.packed(spec).expect("codes"));
+        assert!(trained.has_bytes_of(&other), "{}", spec.name);
+    }
+    let rounds = ["--smoke", "export=[gguf]", "quantize=nvfp4_mlp_weight_only"];
+    let message = error_of(&output(&mut recipe(
+        dir.path(),
+        &dir.path().join("other"),
+        &rounds,
+    )));
+    mentions(&message, &["`export` is gguf", "without rounding it again"]);
 }
 
 /// Without states a stage that was not through begins anew, and so does one whose weights were not kept.

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use burn_gpt_oss::{AnalysisPolicy, HarmonyVariant, LossMask, RenderOptions};
+use burn_fp4::Fp4Scheme;
+use burn_gpt_oss::{AnalysisPolicy, ConvertTarget, HarmonyVariant, LossMask, RenderOptions};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::stage::{self, StageMap};
@@ -36,6 +37,8 @@ pub struct Recipe {
     pub lora: Option<LoraConfig>,
     /// What the models of all stages are measured with.
     pub evaluation: EvaluationSettings,
+    /// Forms that the checkpoints of QAT and QAD are written in beside their own.
+    pub export: Vec<ConvertTarget>,
     /// The stages by name, in order.
     #[serde(with = "stage::map")]
     pub stages: StageMap,
@@ -53,6 +56,7 @@ impl Default for Recipe {
             dataset: DatasetSettings::default(),
             lora: None,
             evaluation: EvaluationSettings::default(),
+            export: Vec::new(),
             stages: StageMap::new(),
         }
     }
@@ -87,6 +91,19 @@ impl Recipe {
         })
     }
 
+    /// Whether a form has other codes than a stage trains. From MXFP4 to NVFP4 they are cast.
+    fn would_round(&self, form: ConvertTarget) -> bool {
+        let is_mxfp4 = |scheme| matches!(scheme, Some(Fp4Scheme::Mxfp4 { .. }));
+        let trains_nvfp4 = |stage: &Stage| {
+            let policy = stage.quantize.policy();
+            let mut rules = policy.into_iter().flat_map(|policy| policy.rules);
+            stage.method != Method::Sft
+                && rules.any(|rule| rule.scheme.is_some() && !is_mxfp4(rule.scheme))
+        };
+        let mut stages = self.stages.iter();
+        is_mxfp4(form.scheme()) && stages.any(|(_, stage)| trains_nvfp4(stage))
+    }
+
     /// Checks the ranges that belong to no stage.
     pub(super) fn check(&self) -> Result<(), QatError> {
         let DatasetSettings {
@@ -116,6 +133,10 @@ impl Recipe {
         if self.dataset.calibration_rows == 0 && self.calibrates() {
             let expected = "1 or more, since a stage has `gptq` in `ptq`";
             return refuse("dataset.calibration_rows", expected, "0".into());
+        }
+        if let Some(form) = self.export.iter().find(|form| self.would_round(**form)) {
+            let expected = "forms that hold what a stage trains in NVFP4 without rounding it again, as compressed-nvfp4";
+            return refuse("export", expected, form.to_string());
         }
         if self.evaluation.batch_size == Some(0) {
             return refuse("evaluation.batch_size", "1 or more", "0".into());

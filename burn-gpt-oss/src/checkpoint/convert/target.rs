@@ -1,11 +1,13 @@
 //! What a checkpoint can become.
 
 use burn_fp4::Fp4Scheme;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::CheckpointForm;
 
-/// A form that [`Converter`](super::Converter) writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A form that [`Converter`](super::Converter) writes. Serde reads and writes the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ConvertTarget {
     /// The published form: MXFP4 in `_blocks` and `_scales`.
     Mxfp4,
