@@ -158,6 +158,43 @@ fn a_run_that_is_stopped_again_and_again_has_the_same_curve() {
     assert_eq!(n_steps(dir.path()), config().steps);
 }
 
+/// Random numbers of dropout are one sequence for a whole process, so this has one of its own.
+#[test]
+fn dropout_goes_on_with_the_same_numbers() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["resume::dropout_alone", "--exact", "--ignored"]);
+    let ended = child.output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "is started by another test"]
+fn dropout_alone() {
+    let with = |dropout: f64, dir: &Path, stops: bool| {
+        let lora = LoraConfig { dropout, ..lora() };
+        let stop = Interrupter::new();
+        if stops {
+            stop.stop(None);
+        }
+        let config = config();
+        let run = StageRun::new("LoRA", dir, &config).with_interrupter(stop);
+        let model = adapted(&lora, &Device::flex());
+        let outcome = match states(dir).is_empty() {
+            true => run.train(model, data()),
+            false => run.resume(model, data()),
+        };
+        outcome.unwrap()
+    };
+    let [whole, parts, without] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let expected = result(&with(0.3, whole.path(), false));
+    assert!(with(0.3, parts.path(), true).interrupted);
+    assert_eq!(result(&with(0.3, parts.path(), false)), expected);
+    let losses = result(&with(0.0, without.path(), false)).losses;
+    assert_ne!(losses, expected.losses, "nothing was dropped");
+}
+
 /// Not a test of its own: the process that `killed_at_any_moment` kills.
 #[test]
 #[ignore = "is started by another test"]

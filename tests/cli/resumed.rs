@@ -198,6 +198,43 @@ fn killed_at_any_moment_a_run_has_the_same_results() {
     assert_eq!(result(&parts, &files), whole);
 }
 
+/// A limit on the size of a file stands for a full disk: moments do not fit below it, and all else does.
+#[test]
+fn a_disk_that_is_full_loses_no_state() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+    let ended = output(&mut command(dir.path(), &whole, LORA));
+    assert!(ended.status.success(), "{ended:?}");
+    end_early(dir.path(), &parts, LORA, ("TERM", "lora_sft", 2));
+    let logs = parts.join("logs/lora_sft");
+    let states = || {
+        let mut names = entries(&logs);
+        names.retain(|name| name.starts_with("checkpoint"));
+        names
+    };
+    let before = states();
+    assert_eq!(before.len(), 1, "{before:?}");
+
+    let resumed = [LORA, &["--resume"]].concat();
+    let limited = command(dir.path(), &parts, &resumed);
+    let mut bash = Command::new("bash");
+    bash.current_dir(dir.path())
+        .args(["-c", "trap '' XFSZ; ulimit -f 500; exec \"$0\" \"$@\""])
+        .arg(limited.get_program())
+        .args(limited.get_args());
+    let message = error_of(&output(&mut bash));
+    mentions(&message, &["logs/lora_sft", "File too large"]);
+    assert_eq!(states(), before);
+
+    let ended = output(&mut command(dir.path(), &parts, &resumed));
+    assert!(ended.status.success(), "{ended:?}");
+    let files = [
+        "lora_sft_adapter/adapter_model.safetensors",
+        "lora_qat/model.safetensors",
+    ];
+    assert_eq!(result(&parts, &files), result(&whole, &files));
+}
+
 /// Forms of other programs may be asked for later, and hold what was trained.
 #[test]
 fn other_forms_are_written_beside_a_checkpoint() {

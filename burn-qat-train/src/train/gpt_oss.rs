@@ -38,6 +38,10 @@ impl Trainable for GptOss {
         example.tokens.len() - 1
     }
 
+    fn is_random(&self) -> bool {
+        has_dropout(self)
+    }
+
     /// Master weights have the type that the settings name. With adapters the factors are what trains, and they are
     /// float32; the base is as it was loaded.
     fn check(&self, config: &TrainConfig) -> Result<(), QatError> {
@@ -183,14 +187,17 @@ fn has_other_quantizers(model: &GptOss) -> bool {
     of_matrices.any(other) || { of_experts }.any(other)
 }
 
-/// A layer that runs again must see what it saw before.
-fn check_dropout(model: &GptOss, config: &TrainConfig) -> Result<(), QatError> {
+fn has_dropout(model: &GptOss) -> bool {
     let mut matrices = model.matrices().into_iter();
-    let drops = |(_, weight): (String, &Param<Tensor<2>>)| {
+    matrices.any(|(_, weight)| {
         let adapter = weight.reparameterization::<LowRankAdapter<2>>();
         adapter.is_some_and(|adapter| adapter.dropout() > 0.0)
-    };
-    match config.recompute_layers && matrices.any(drops) {
+    })
+}
+
+/// A layer that runs again must see what it saw before.
+fn check_dropout(model: &GptOss, config: &TrainConfig) -> Result<(), QatError> {
+    match config.recompute_layers && has_dropout(model) {
         true => Err(QatError::Setting {
             key: "dropout",
             expected: "0 where layers are recomputed".into(),

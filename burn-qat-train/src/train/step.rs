@@ -160,6 +160,7 @@ impl<M: Trainable> TrainStep for FineTune<M> {
     /// the whole batch, so the result is the mean over all of them, however they are split.
     fn step(&self, batch: StepBatch<M::Batch>) -> TrainOutput<StepOutput> {
         let n_micro_batches = batch.micro_batches.len();
+        self.setup.seed_step(&self.model, &self.devices()[0]);
         let model = self.for_micro_batches(n_micro_batches);
         let pass = self.setup.pass(&batch);
         let mut accumulator = GradientsAccumulator::new();

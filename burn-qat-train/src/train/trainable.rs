@@ -65,6 +65,13 @@ pub trait Trainable: Module + Sync + 'static {
         })
     }
 
+    /// Whether the loss depends on random numbers, as with dropout. The device's begin anew in every step then, from
+    /// [`TrainConfig::seed`] and the number of the step, so that a run that ended early goes on with the same ones.
+    /// Micro-batches that are computed side by side draw them in any order.
+    fn is_random(&self) -> bool {
+        false
+    }
+
     /// Whether the module can learn from a teacher.
     ///
     /// # Errors

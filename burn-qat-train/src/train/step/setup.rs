@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use burn_fp4::GlobalRefresh;
 use burn_gpt_oss::ops::ordered_sum;
 
@@ -18,6 +18,8 @@ pub(in crate::train) struct Setup<M: Trainable> {
     pub parallel_micro_batches: usize,
     pub recompute_layers: bool,
     pub global_refresh: GlobalRefresh,
+    /// What the random numbers of each step begin with.
+    pub seed: u64,
     /// Optimizer steps since the stage began.
     pub steps: usize,
     /// Hears of every step, and saves the state of the run.
@@ -39,6 +41,7 @@ impl<M: Trainable> Setup<M> {
                 Some(steps) => GlobalRefresh::Every(steps),
                 None => GlobalRefresh::Frozen,
             },
+            seed: config.seed,
             steps: 0,
             saver: None,
             teacher: None,
@@ -49,6 +52,15 @@ impl<M: Trainable> Setup<M> {
 
     pub fn with(self, model: M) -> FineTune<M> {
         FineTune { model, setup: self }
+    }
+
+    /// Begins the random numbers of a step, those of dropout, with what no earlier step has to do with: a run that goes
+    /// on has the same ones.
+    pub fn seed_step(&self, model: &M, device: &Device) {
+        if model.is_random() {
+            let step = (self.steps as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            device.seed(self.seed ^ step);
+        }
     }
 
     /// What the micro-batches of a step have to know of it.
