@@ -1,7 +1,8 @@
 //! Two codes in a byte, the first in the low nibble; and bytes turned from rows to columns.
 //!
 //! Written on integers of a fixed width, because the compiler turns these into vector instructions
-//! and byte-wise loops into bytes.
+//! and byte-wise loops into bytes. By index, since adaptors of iterators are not always inlined.
+#![allow(clippy::needless_range_loop)]
 
 /// Packs codes, one per byte, two into a byte. Expects twice as many codes as bytes.
 #[inline(always)]
@@ -43,15 +44,13 @@ pub(crate) fn transpose(rows: &mut Rows) {
 #[inline(always)]
 fn swap<const PAIRS: usize, const BITS: u32>(rows: &mut Rows, mask: u64) {
     for rows in rows.as_chunks_mut::<PAIRS>().0 {
-        let (upper, lower) = rows.split_at_mut(PAIRS / 2);
-        for (a, b) in upper
-            .as_flattened_mut()
-            .iter_mut()
-            .zip(lower.as_flattened_mut())
-        {
-            let moved = ((*a >> BITS) ^ *b) & mask;
-            *a ^= moved << BITS;
-            *b ^= moved;
+        for row in 0..PAIRS / 2 {
+            for square in 0..SQUARES {
+                let (a, b) = (rows[row][square], rows[row + PAIRS / 2][square]);
+                let moved = ((a >> BITS) ^ b) & mask;
+                rows[row][square] = a ^ (moved << BITS);
+                rows[row + PAIRS / 2][square] = b ^ moved;
+            }
         }
     }
 }

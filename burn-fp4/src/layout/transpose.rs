@@ -1,4 +1,6 @@
 //! Transposition of byte matrices.
+// Adaptors of iterators are not always inlined, and these loops are short.
+#![allow(clippy::needless_range_loop)]
 
 use crate::codec::nibbles::{self, SQUARES};
 use crate::parallel::for_each;
@@ -61,17 +63,22 @@ impl Kernel for Turn<'_> {
         for first in (0..rows).step_by(TILE) {
             let last = rows.min(first + TILE);
             for column in (0..columns).step_by(WIDTH) {
-                let columns = column..columns.min(column + WIDTH);
+                let width = WIDTH.min(columns - column);
                 for row in (first..last).step_by(8) {
-                    let lines = self.matrix[row * self.columns..].chunks(self.columns);
-                    let lines = lines.map(|line| &line[self.start..][columns.clone()]);
-                    let squares = squares(lines.take(last - row));
-                    let out = self.out[column * rows..].chunks_mut(rows);
-                    let out = out.take(columns.len());
-                    for (turned, out) in turned_rows(&squares).zip(out) {
-                        match out[row..last].first_chunk_mut() {
+                    let height = 8.min(last - row);
+                    let mut squares = [[0; SQUARES]; 8];
+                    for i in 0..height {
+                        let start = (row + i) * self.columns + self.start + column;
+                        read(&self.matrix[start..start + width], &mut squares[i]);
+                    }
+                    nibbles::transpose(&mut squares);
+                    for i in 0..width {
+                        let turned = squares[i % 8][i / 8].to_le_bytes();
+                        let start = (column + i) * rows + row;
+                        let out = &mut self.out[start..start + height];
+                        match out.first_chunk_mut() {
                             Some(out) => *out = turned,
-                            None => out[row..last].copy_from_slice(&turned[..last - row]),
+                            None => out.copy_from_slice(&turned[..height]),
                         }
                     }
                 }
@@ -80,29 +87,17 @@ impl Kernel for Turn<'_> {
     }
 }
 
-/// At most eight lines of at most [`WIDTH`] bytes, turned; zeros where there are none.
+/// Up to [`WIDTH`] bytes of a row of the matrix.
 #[inline(always)]
-fn squares<'a>(lines: impl Iterator<Item = &'a [u8]>) -> nibbles::Rows {
-    let mut rows = [[0; SQUARES]; 8];
-    for (row, line) in rows.iter_mut().zip(lines) {
-        let mut bytes = [0; WIDTH];
-        match line.first_chunk() {
-            Some(whole) => bytes = *whole,
-            None => bytes[..line.len()].copy_from_slice(line),
-        }
-        for (word, bytes) in row.iter_mut().zip(bytes.as_chunks().0) {
-            *word = u64::from_le_bytes(*bytes);
-        }
+fn read(bytes: &[u8], row: &mut [u64; SQUARES]) {
+    let mut all = [0; WIDTH];
+    match bytes.first_chunk() {
+        Some(whole) => all = *whole,
+        None => all[..bytes.len()].copy_from_slice(bytes),
     }
-    nibbles::transpose(&mut rows);
-    rows
-}
-
-/// The rows of all squares, one square after the other.
-#[inline(always)]
-fn turned_rows(squares: &nibbles::Rows) -> impl Iterator<Item = [u8; 8]> {
-    let square = |square: usize| squares.iter().map(move |row| row[square].to_le_bytes());
-    (0..SQUARES).flat_map(square)
+    for square in 0..SQUARES {
+        row[square] = u64::from_le_bytes(all.as_chunks().0[square]);
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! gpt-oss under training.
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 use burn_fp4::{GradientRule, LowRankAdapter, PackedFp4, QuantStats};

@@ -76,20 +76,23 @@ impl<'a> Tables<'a> {
         out: &mut [u8; BLOCK_BYTES],
     ) -> Option<u8> {
         let (halves, _) = codes.as_chunks::<8>();
-        let amax = [0, 1].map(|i| self.amax(&halves[i], scales[i]));
-        if !(amax[0].is_finite() && amax[1].is_finite()) {
+        let first = self.amax(&halves[0], scales[0]);
+        let second = self.amax(&halves[1], scales[1]);
+        if !(first.is_finite() && second.is_finite()) {
             return None;
         }
-        let amax = amax[0].max(amax[1]);
+        let amax = first.max(second);
         let scale = match self.format.searches() {
             true => self.format.search(&self.decode(codes, scales), amax),
             false => self.format.scale(amax),
         };
         let byte = self.format.byte(scale);
-        let halves = halves.iter().zip(out.as_chunks_mut::<8>().0);
-        for ((codes, out), nvfp4) in halves.zip(scales) {
-            let table = self.table(nvfp4, byte);
-            *out = codes.map(|code| table[usize::from(code)]);
+        let out = out.as_chunks_mut::<8>().0;
+        for half in [0, 1] {
+            let table = self.table(scales[half], byte);
+            for i in 0..8 {
+                out[half][i] = table[usize::from(halves[half][i])];
+            }
         }
         Some(byte)
     }
@@ -97,9 +100,7 @@ impl<'a> Tables<'a> {
     /// The largest magnitude of half a block: the one of its largest code.
     #[inline(always)]
     fn amax(&self, codes: &[u8; 8], scale: u8) -> f32 {
-        let largest = codes.map(|byte| (byte & 7).max((byte >> 4) & 7));
-        let largest = largest.into_iter().fold(0, u8::max);
-        self.values[usize::from(scale)][usize::from(largest)].abs()
+        self.values[usize::from(scale)][largest_code(codes)].abs()
     }
 
     #[inline(always)]
@@ -129,10 +130,49 @@ impl<'a> Tables<'a> {
         core::array::from_fn(|i| self.values[usize::from(scales[i / half])][usize::from(codes[i])])
     }
 
+    #[cold]
     fn non_finite(&self, codes: &[u8; BLOCK_BYTES], scales: [u8; 2]) -> (usize, f32) {
         let values = self.decode(codes, scales);
         let index = values.iter().position(|value| !value.is_finite());
         let index = index.unwrap_or_default();
         (index, values[index])
+    }
+}
+
+/// The largest of 16 codes without their signs: the highest bit that any has, then the next one among those that have it.
+#[inline(always)]
+fn largest_code(codes: &[u8; 8]) -> usize {
+    let mut nibbles = u64::from_le_bytes(*codes);
+    let mut largest = 0;
+    for bit in [2, 1, 0] {
+        let has_bit = (nibbles >> bit) & 0x1111_1111_1111_1111;
+        if has_bit != 0 {
+            largest |= 1 << bit;
+            nibbles &= has_bit * 7;
+        }
+    }
+    largest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_code_of_all_is_found() {
+        let mut state = 1u64;
+        for shift in 0..3000u32 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            // Also few codes among zeros, and zeros with signs.
+            let mask = [u64::MAX, 0x8888_1888_8888_2888, 0x0000_7000_0000_0300][shift as usize % 3];
+            let codes = (state & mask.rotate_left(4 * (shift / 3))).to_le_bytes();
+            let expected = codes
+                .iter()
+                .map(|byte| (byte & 7).max((byte >> 4) & 7))
+                .max();
+            assert_eq!(Some(largest_code(&codes)), expected.map(usize::from));
+        }
     }
 }
