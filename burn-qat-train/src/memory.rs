@@ -30,6 +30,9 @@ pub struct MemoryEstimate {
     pub fake_quantized: u64,
     /// Activations of the micro-batches computed side by side, and a chunk of logits for each.
     pub activations: u64,
+    /// What a state takes while it is written: the moments once more, since Burn's record of an optimizer is whole before it is
+    /// written. Another moment than that of gradients and activations.
+    pub saving: u64,
     /// What loading takes in float32, where matrices are cast after it: another moment than that of the rest.
     pub load: u64,
 }
@@ -69,6 +72,10 @@ impl MemoryEstimate {
             teacher: 0,
             fake_quantized: types.compute_bytes() * experts_of_a_layer * layers_at_a_time,
             activations: train.parallel_micro_batches as u64 * micro_batch,
+            saving: match train.checkpoint_steps {
+                Some(_) => 2 * trained,
+                None => 0,
+            },
             load: 0,
         }
     }
@@ -121,6 +128,7 @@ impl MemoryEstimate {
             teacher: 0,
             fake_quantized: experts_of_a_layer * 9 / 16,
             activations: n_micro_batches * values(kept) + logits.max(values(working)),
+            saving: 0,
             load: 4 * (config.num_expert_weights() + config.num_dense_weights()),
         }
     }
@@ -158,21 +166,24 @@ impl MemoryEstimate {
             // Codes with their scales: 4.25 bits.
             fake_quantized: experts / config.num_hidden_layers as u64 * layers_at_a_time * 17 / 32,
             activations: full.activations + 3 * table * lora.whole_tables(config)?,
+            saving: match train.checkpoint_steps {
+                Some(_) => 2 * factors,
+                None => 0,
+            },
             load: 0,
         })
     }
 
     /// The most that exists at a time.
     pub fn total(&self) -> u64 {
-        let of_a_step = self.weights
-            + self.gradients
-            + self.optimizer
-            + self.fake_quantized.max(self.update)
-            + self.control
-            + self.first_codes
-            + self.teacher
-            + self.activations;
-        of_a_step.max(self.load)
+        let kept = self.weights + self.optimizer + self.control + self.first_codes + self.teacher;
+        let of_a_step = self.gradients + self.fake_quantized.max(self.update) + self.activations;
+        // The weights of before the update are there while a state is written.
+        let of_a_state = match self.saving {
+            0 => 0,
+            saving => self.update + saving,
+        };
+        (kept + of_a_step.max(of_a_state)).max(self.load)
     }
 
     /// Compares with the memory that is free now.
@@ -187,7 +198,7 @@ impl MemoryEstimate {
             "this run needs about {} of memory, {} are available\n{self}\n\
              If activations dominate, reduce --max-length, --micro-batch-size or --parallel, or add \
              --recompute-layers. --layer-wise trains all parameters in 5 bytes each and the gradient of one matrix. \
-             All parameters of gpt-oss-20b need about 500 GB in float32, 114 GB with --layer-wise, adapters on its \
+             All parameters of gpt-oss-20b need about 590 GB in float32, 114 GB with --layer-wise, adapters on its \
              packed weights (--lora) about 4 GB beside the file. A smaller gpt-oss checkpoint, or the embedded one (leave out --model), runs here.",
             gigabytes(self.total()),
             gigabytes(available)
@@ -213,6 +224,9 @@ impl std::fmt::Display for MemoryEstimate {
         }
         if self.teacher > 0 {
             f.write_str(&line("the teacher's experts", self.teacher))?;
+        }
+        if self.saving > 0 {
+            f.write_str(&line("or writing a state", self.update + self.saving))?;
         }
         if self.load > 0 {
             f.write_str(&line("or loading, in float32", self.load))?;

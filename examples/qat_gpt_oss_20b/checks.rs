@@ -93,6 +93,9 @@ fn stage_estimate(
     estimate.gradients += scales;
     estimate.optimizer += 2 * scales;
     estimate.update += scales;
+    if estimate.saving > 0 {
+        estimate.saving += 2 * scales;
+    }
     // A checkpoint in BF16, whose experts are decoded; packed ones stay in the file.
     if stage.method == Method::Qad && (stage.teacher.is_some() || !packed) {
         estimate.teacher = 4 * config.num_expert_weights();
