@@ -6,6 +6,7 @@ mod language;
 mod loss;
 mod task;
 
+pub(crate) use checkpoint::decoded_bytes;
 pub use checkpoint::{
     EvalData, EvalOptions, EvalProgress, EvalReport, Sample, evaluate_checkpoint, evaluate_model,
 };

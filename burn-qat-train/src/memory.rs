@@ -6,6 +6,7 @@ use burn_gpt_oss::{GptOssConfig, tensor_specs};
 
 use crate::adapt::LoraConfig;
 use crate::error::QatError;
+use crate::evaluate::decoded_bytes;
 use crate::train::{CompactFormat, LayerWise, TrainConfig, is_matrix};
 
 /// Bytes a full-parameter training run needs at its peak, by purpose.
@@ -33,6 +34,8 @@ pub struct MemoryEstimate {
     /// What a state takes while it is written: the moments once more, since Burn's record of an optimizer is whole before it is
     /// written. Another moment than that of gradients and activations.
     pub saving: u64,
+    /// The weights of a checkpoint of the run while it is evaluated, beside those in training.
+    pub evaluation: u64,
     /// What loading takes in float32, where matrices are cast after it: another moment than that of the rest.
     pub load: u64,
 }
@@ -76,6 +79,7 @@ impl MemoryEstimate {
                 Some(_) => 2 * trained,
                 None => 0,
             },
+            evaluation: decoded_bytes(config),
             load: 0,
         }
     }
@@ -129,6 +133,7 @@ impl MemoryEstimate {
             fake_quantized: experts_of_a_layer * 9 / 16,
             activations: n_micro_batches * values(kept) + logits.max(values(working)),
             saving: 0,
+            evaluation: decoded_bytes(config),
             load: 4 * (config.num_expert_weights() + config.num_dense_weights()),
         }
     }
@@ -170,6 +175,7 @@ impl MemoryEstimate {
                 Some(_) => 2 * factors,
                 None => 0,
             },
+            evaluation: decoded_bytes(config),
             load: 0,
         })
     }
@@ -183,7 +189,10 @@ impl MemoryEstimate {
             0 => 0,
             saving => self.update + saving,
         };
-        (kept + of_a_step.max(of_a_state)).max(self.load)
+        let of_evaluation = self.weights + self.control + self.evaluation;
+        (kept + of_a_step.max(of_a_state))
+            .max(of_evaluation)
+            .max(self.load)
     }
 
     /// Compares with the memory that is free now.
@@ -227,6 +236,9 @@ impl std::fmt::Display for MemoryEstimate {
         }
         if self.saving > 0 {
             f.write_str(&line("or writing a state", self.update + self.saving))?;
+        }
+        if self.evaluation > 0 {
+            f.write_str(&line("or evaluating, in float32", self.evaluation))?;
         }
         if self.load > 0 {
             f.write_str(&line("or loading, in float32", self.load))?;

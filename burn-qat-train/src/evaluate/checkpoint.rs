@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::tensor::Device;
 use burn_gpt_oss::{
     CheckpointForm, CheckpointReader, Completion, ElementTypes, GenerateOptions, Generated, GptOss,
-    Role, Step, Tokenizer, generate, parse_completion_until, stop_tokens,
+    GptOssConfig, Role, Step, Tokenizer, generate, parse_completion_until, stop_tokens,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,14 @@ pub enum EvalProgress {
 /// Weights that take more than this in float32 are not decoded.
 const LARGE: u64 = 4_000_000_000;
 
+/// What the weights of a model take while its checkpoint is evaluated: nothing where they stay in the file.
+pub(crate) fn decoded_bytes(config: &GptOssConfig) -> u64 {
+    match 4 * (config.num_expert_weights() + config.num_dense_weights()) {
+        large if large > LARGE => 0,
+        small => small,
+    }
+}
+
 /// Loads a checkpoint directory and evaluates it: what is measured is what lies on disk. Of a model that would
 /// take more than 4 GB in float32, packed experts and 16-bit matrices stay in the file and are multiplied as they are
 /// stored.
@@ -107,10 +115,10 @@ pub fn evaluate_checkpoint(
     mut observe: impl FnMut(EvalProgress) -> ControlFlow<()> + Send,
 ) -> Result<Option<EvalReport>, QatError> {
     let reader = CheckpointReader::open(dir)?;
-    let (config, compute) = (reader.config(), options.element_types.compute);
-    let model = match 4 * (config.num_expert_weights() + config.num_dense_weights()) > LARGE {
-        true => reader.load_stored(device, compute, |_| {})?,
-        false => reader.load(device, compute, |_| {})?,
+    let compute = options.element_types.compute;
+    let model = match decoded_bytes(reader.config()) {
+        0 => reader.load_stored(device, compute, |_| {})?,
+        _ => reader.load(device, compute, |_| {})?,
     };
     evaluate_model(&model, &reader, data, options, device, &mut observe)
 }
