@@ -16,6 +16,7 @@ use super::loss::{auxiliary_loss, head_loss};
 use crate::data::MicroBatch;
 
 /// What the forward pass keeps.
+#[derive(Clone)]
 pub(super) struct Kept {
     /// The input of each layer, and the output of the last.
     pub hidden: Vec<Tensor<3>>,

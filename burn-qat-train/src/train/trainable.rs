@@ -100,8 +100,8 @@ pub trait Trainable: Module + Sync + 'static {
     }
 
     /// Hands the gradients of a step to a sink, part by part, and returns the module as the sink gave it back, with the
-    /// losses of the micro-batches: for [`TrainConfig::layer_wise`]. Unless a module says otherwise, all gradients are one
-    /// part.
+    /// losses of the micro-batches: for [`TrainConfig::layer_wise`]. A sink that [measures](GradientSink::is_measuring)
+    /// sees them all before. Unless a module says otherwise, all gradients are one part.
     fn layer_wise<S: GradientSink<Self>>(
         self,
         batches: &[Self::Batch],
@@ -115,7 +115,14 @@ pub trait Trainable: Module + Sync + 'static {
             losses.push(loss);
             total.accumulate(&self, grads);
         }
-        (sink.take(self, total.grads()), losses)
+        let grads = total.grads();
+        if sink.is_measuring() {
+            sink.measure(&self, &grads);
+            if !sink.measured(&self) {
+                return (self, losses);
+            }
+        }
+        (sink.take(self, grads), losses)
     }
 
     /// The module as it is trained layer by layer. One that computes with matrices of 16 bits beside inputs of 32 casts them

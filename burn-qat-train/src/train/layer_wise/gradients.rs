@@ -26,16 +26,34 @@ struct Passing {
 
 /// Hands all gradients to a sink, from the last layer to the first, and returns the losses of the micro-batches as
 /// [`Trainable::gradients`](crate::train::Trainable::gradients) does. The gradients are those of layers that are recomputed.
+/// For a sink that measures there is a backward pass of its own, from the same forward pass.
 pub(in crate::train) fn walk<S: GradientSink<GptOss>>(
     mut model: GptOss,
     batches: &[MicroBatch],
     pass: GradientPass<'_>,
     sink: &mut S,
 ) -> (GptOss, Vec<Tensor<1>>) {
+    let kept: Vec<Kept> = batches.iter().map(|batch| forward(&model, batch)).collect();
+    if sink.is_measuring() {
+        let losses;
+        (model, losses) = backward(model, batches, kept.clone(), pass, sink);
+        if !sink.measured(&model) {
+            return (model, losses);
+        }
+    }
+    backward(model, batches, kept, pass, sink)
+}
+
+fn backward<S: GradientSink<GptOss>>(
+    mut model: GptOss,
+    batches: &[MicroBatch],
+    kept: Vec<Kept>,
+    pass: GradientPass<'_>,
+    sink: &mut S,
+) -> (GptOss, Vec<Tensor<1>>) {
     let mut losses = Vec::with_capacity(batches.len());
     let mut passing = Vec::with_capacity(batches.len());
     let mut total = Total::default();
-    let kept: Vec<Kept> = batches.iter().map(|batch| forward(&model, batch)).collect();
     for (mut kept, batch) in kept.into_iter().zip(batches) {
         let last = tracked(kept.hidden.pop().expect("the embedding at least"));
         let context = documents::context(&model, batch, &last);
@@ -49,12 +67,12 @@ pub(in crate::train) fn walk<S: GradientSink<GptOss>>(
             router_pulls: router_gradients(&model, logits, pass.n_micro_batches),
         });
     }
-    model = sink.take(model, total.take());
+    model = sink.hand(model, total.take());
     for layer in (0..model.layers.len()).rev() {
         model = through_layer(model, layer, &mut passing, sink);
     }
     let table = of_embedding(&model, batches, passing);
-    (sink.take(model, table), losses)
+    (sink.hand(model, table), losses)
 }
 
 /// The loss of a micro-batch over all targets, and the gradient of what the last layer gave; adds those of norm and head.
@@ -121,7 +139,7 @@ fn through_layer<S: GradientSink<GptOss>>(
         for part in &mut parts {
             step(part, &model, &mut total);
         }
-        model = sink.take(model, total.take());
+        model = sink.hand(model, total.take());
     }
     for (passing, part) in passing.iter_mut().zip(parts) {
         passing.pull = part.pull;

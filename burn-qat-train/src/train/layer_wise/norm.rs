@@ -7,7 +7,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
 use burn_gpt_oss::ops::ordered_sum_of_squares;
 
-use super::sink::{EachGradient, GradientSink, ModulePath};
+use super::sink::{EachGradient, ModulePath};
 
 /// Squares of gradients, summed per parameter.
 #[derive(Default)]
@@ -19,6 +19,15 @@ impl Squares {
         // A device that cannot be read is reported where the loss is.
         let square = square.try_into_scalar::<f32>().unwrap_or(f32::NAN);
         self.0.insert(path, square);
+    }
+
+    /// Adds those of all gradients.
+    pub fn add_all<M: Module>(&mut self, module: &M, grads: &GradientsParams) {
+        module.visit(&mut EachGradient {
+            grads,
+            path: ModulePath::default(),
+            call: |path, grad| self.add(path, grad),
+        });
     }
 
     pub fn of(&self, path: &str) -> Option<f32> {
@@ -63,18 +72,6 @@ impl ModuleVisitor for Sum<'_> {
         if let Some(square) = self.squares.of(&self.path.text()) {
             self.sum = Some(self.sum.map_or(square, |sum| sum + square));
         }
-    }
-}
-
-/// Measures gradients and drops them.
-impl<M: Module> GradientSink<M> for Squares {
-    fn take(&mut self, module: M, grads: GradientsParams) -> M {
-        module.visit(&mut EachGradient {
-            grads: &grads,
-            path: ModulePath::default(),
-            call: |path, grad| self.add(path, grad),
-        });
-        module
     }
 }
 

@@ -3,9 +3,33 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
 /// Takes gradients part by part, and gives the module back, with other values of the parameters that they are of.
+///
+/// One that [measures](Self::is_measuring) sees all gradients before it takes the first.
 pub trait GradientSink<M> {
     /// Takes the gradients of some parameters, all of each.
     fn take(&mut self, module: M, grads: GradientsParams) -> M;
+
+    /// Whether gradients are looked at now, and taken later.
+    fn is_measuring(&self) -> bool {
+        false
+    }
+
+    /// Looks at the gradients of some parameters, all of each.
+    fn measure(&mut self, _module: &M, _grads: &GradientsParams) {}
+
+    /// Ends measuring, when all gradients were seen; says whether they are to be taken.
+    fn measured(&mut self, _module: &M) -> bool {
+        true
+    }
+
+    /// Measures or takes.
+    fn hand(&mut self, module: M, grads: GradientsParams) -> M {
+        if self.is_measuring() {
+            self.measure(&module, &grads);
+            return module;
+        }
+        self.take(module, grads)
+    }
 }
 
 /// The path of what a visitor or mapper is in.

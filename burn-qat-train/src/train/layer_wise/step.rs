@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::norm::{Squares, coefficient};
+use super::norm::Squares;
 use super::states::{Rules, States};
-use super::update::Update;
+use super::update::{Limit, Update};
 use super::{Clipping, LayerWise};
 use crate::train::guard::Refusal;
 use crate::train::step::{FineTune, StepOutput};
@@ -39,61 +39,48 @@ impl LayerWiseOptimizer {
         batch: StepBatch<M::Batch>,
         learning_rate: f64,
     ) -> (FineTune<M>, io::Result<StepOutput>) {
-        let (mut model, setup) = module.into_parts();
-        let mut norm = match self.settings.clipping {
-            Clipping::Previous => self.states.previous_norm,
-            Clipping::Exact | Clipping::Parameter => None,
+        let (model, setup) = module.into_parts();
+        let limit = match (self.settings.clipping, self.states.previous_norm) {
+            (Clipping::Exact, _) | (Clipping::Previous, None) => Limit::Measuring,
+            (Clipping::Previous, Some(norm)) => Limit::Previous(norm),
+            (Clipping::Parameter, _) => Limit::Parameter,
         };
-        let measures_before = match self.settings.clipping {
-            Clipping::Exact => true,
-            Clipping::Previous => norm.is_none(),
-            Clipping::Parameter => false,
-        };
-        if measures_before {
-            let mut squares = Squares::default();
-            let (measured, losses) =
-                model.layer_wise(&batch.micro_batches, setup.pass(&batch), &mut squares);
-            model = measured;
-            let of_all = squares.norm(&model);
-            norm = Some(of_all);
-            if !of_all.is_finite() {
-                let output = setup.output(&batch, &losses);
-                let refusal = refusal(&output, of_all, &squares);
-                setup.refuse(&model, batch, &losses, refusal);
-                return (setup.with(model), Ok(output));
-            }
-        }
         let mut update = Update {
             states: &mut self.states,
             rules: &self.rules,
             settings: self.settings,
             learning_rate,
-            coefficient: norm.map_or(1.0, |norm| coefficient(norm, self.max_grad_norm)),
+            limit,
+            squares: Squares::default(),
             max_grad_norm: self.max_grad_norm,
-            squares: (!measures_before).then(Squares::default),
             seed: (self.seed as u32).wrapping_mul(0x85eb_ca6b) ^ (setup.steps + 1) as u32,
             stopped: false,
             failed: None,
         };
         let (model, losses) =
             model.layer_wise(&batch.micro_batches, setup.pass(&batch), &mut update);
-        let (squares, stopped, failed) = (update.squares, update.stopped, update.failed);
+        let Update {
+            limit,
+            squares,
+            stopped,
+            failed,
+            ..
+        } = update;
         if let Some(error) = failed {
             return (setup.with(model), Err(error));
         }
         let output = setup.output(&batch, &losses);
-        let of_all = match (&squares, norm) {
-            (Some(squares), _) => squares.norm(&model),
-            (None, norm) => norm.unwrap_or(f32::NAN),
+        let norm = match limit {
+            Limit::Exact(norm) => norm,
+            Limit::Measuring | Limit::Previous(_) | Limit::Parameter => squares.norm(&model),
         };
         if stopped {
-            let squares = squares.unwrap_or_default();
-            let refusal = refusal(&output, of_all, &squares);
+            let refusal = refusal(&output, norm, &squares);
             setup.refuse(&model, batch, &losses, refusal);
             return (setup.with(model), Ok(output));
         }
-        self.states.previous_norm = Some(of_all);
-        output.grad_norm.set(f64::from(of_all)).unwrap_or_default();
+        self.states.previous_norm = Some(norm);
+        output.grad_norm.set(f64::from(norm)).unwrap_or_default();
         let stepped = setup.with(model).updated(&self.states);
         (stepped, Ok(output))
     }

@@ -6,10 +6,10 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor};
 
+use super::LayerWise;
 use super::norm::{Squares, coefficient};
 use super::sink::{Change, EachParameter, GradientSink, ModulePath};
 use super::states::{Rules, States};
-use super::{Clipping, LayerWise};
 use crate::train::adamw::compact::{CompactState, CompactStep, step};
 
 /// Updates parameters as their gradients arrive, and drops these.
@@ -18,17 +18,28 @@ pub(super) struct Update<'a> {
     pub rules: &'a Rules,
     pub settings: LayerWise,
     pub learning_rate: f64,
-    /// Of all gradients; each parameter has its own with [`Clipping::Parameter`].
-    pub coefficient: f32,
     pub max_grad_norm: Option<f64>,
-    /// Those of the gradients that arrived; whether they are wanted.
-    pub squares: Option<Squares>,
+    pub limit: Limit,
+    /// Those of the gradients that were measured.
+    pub squares: Squares,
     /// Chooses random bits.
     pub seed: u32,
     /// Set where a gradient is not finite: nothing is updated from there on.
     pub stopped: bool,
     /// Set where moments cannot be read or written; nothing is updated from there on, either.
     pub failed: Option<io::Error>,
+}
+
+/// The norm that limits gradients.
+pub(super) enum Limit {
+    /// None yet: all gradients are measured before the first is taken.
+    Measuring,
+    /// That of all gradients.
+    Exact(f32),
+    /// That of the step before. Gradients are measured as they are taken.
+    Previous(f32),
+    /// That of each parameter, measured as it is taken.
+    Parameter,
 }
 
 impl<M: Module> GradientSink<M> for Update<'_> {
@@ -39,25 +50,42 @@ impl<M: Module> GradientSink<M> for Update<'_> {
             change: self,
         })
     }
+
+    fn is_measuring(&self) -> bool {
+        matches!(self.limit, Limit::Measuring)
+    }
+
+    fn measure(&mut self, module: &M, grads: &GradientsParams) {
+        self.squares.add_all(module, grads);
+    }
+
+    fn measured(&mut self, module: &M) -> bool {
+        let norm = self.squares.norm(module);
+        self.limit = Limit::Exact(norm);
+        self.stopped = !norm.is_finite();
+        !self.stopped
+    }
 }
 
 impl Update<'_> {
     /// The coefficient of a gradient; none if it must not be used.
-    fn measured<const D: usize>(&mut self, path: &str, grad: &Tensor<D>) -> Option<f32> {
-        let Some(squares) = &mut self.squares else {
-            return Some(self.coefficient);
+    fn coefficient<const D: usize>(&mut self, path: &str, grad: &Tensor<D>) -> Option<f32> {
+        let norm = match self.limit {
+            Limit::Exact(norm) => norm,
+            Limit::Previous(norm) => self.norm_of(path, grad).map(|_| norm)?,
+            Limit::Parameter => self.norm_of(path, grad)?,
+            Limit::Measuring => return None,
         };
+        Some(coefficient(norm, self.max_grad_norm))
+    }
+
+    /// The norm of a gradient; none from the first one that is not finite on.
+    fn norm_of<const D: usize>(&mut self, path: &str, grad: &Tensor<D>) -> Option<f32> {
         let n = grad.shape().num_elements();
-        squares.add(path.into(), grad.clone().reshape([n]));
-        let norm = squares.of(path).unwrap_or_default().sqrt();
-        if !norm.is_finite() {
-            self.stopped = true;
-        }
-        let coefficient = match self.settings.clipping {
-            Clipping::Parameter => coefficient(norm, self.max_grad_norm),
-            Clipping::Exact | Clipping::Previous => self.coefficient,
-        };
-        (!self.stopped).then_some(coefficient)
+        self.squares.add(path.into(), grad.clone().reshape([n]));
+        let norm = self.squares.of(path).unwrap_or_default().sqrt();
+        self.stopped |= !norm.is_finite();
+        (!self.stopped).then_some(norm)
     }
 }
 
@@ -68,7 +96,7 @@ impl Change for Update<'_> {
         weight: Tensor<D>,
         grad: Tensor<D>,
     ) -> Tensor<D> {
-        let Some(coefficient) = self.measured(path, &grad) else {
+        let Some(coefficient) = self.coefficient(path, &grad) else {
             return weight;
         };
         if self.failed.is_some() {
