@@ -16,6 +16,7 @@ pub mod flex {
         FloatElement, elements, floats, indices, narrowed, tensor, with_float,
     };
     pub use crate::simd::{Kernel, dispatch, dot};
+    pub use crate::written::written;
 }
 
 /// Tensors and launches of CubeCL, Burn's backend for GPUs, and products of matrices.

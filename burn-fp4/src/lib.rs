@@ -15,6 +15,7 @@ mod parallel;
 mod product;
 mod scheme;
 mod simd;
+mod written;
 
 pub use codec::element::Fp4Element;
 pub use codec::fake_quantize::{fake_quantize_into, fake_quantize_slice};

@@ -15,7 +15,7 @@ impl Fp4Element for f16 {}
 
 pub(crate) mod private {
     /// What the vector loops need to know about a float type.
-    pub trait Lane: Copy + Default + Send + Sync + 'static {
+    pub trait Lane: bytemuck::Pod + Default + Send + Sync {
         /// The bits without the sign: an integer that orders as `|x|` does, with infinity above
         /// every number and NaN above infinity. Integer maxima vectorize, float maxima do not.
         type Magnitude: Copy + Default + Ord + Send + Sync;

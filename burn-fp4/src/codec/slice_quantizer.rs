@@ -13,6 +13,7 @@ use crate::packed::PackedFp4;
 use crate::packed::{Pack, check_packed_len};
 use crate::scheme::Fp4Scheme;
 use crate::scheme::global_scale::GlobalAmax;
+use crate::written::try_written;
 
 /// Quantizes slices: the reference of the crate, and what runs on a CPU.
 ///
@@ -93,6 +94,7 @@ impl SliceQuantizer {
     /// If `axis` does not exist, its length is not a multiple of the block size, `values` does not
     /// have as many elements as `shape`, frozen magnitudes are unusable, or a value is not finite and
     /// that is an error.
+    #[allow(unsafe_code)]
     pub fn fake_quantize<T: Fp4Element>(
         &self,
         values: &[T],
@@ -100,9 +102,12 @@ impl SliceQuantizer {
         axis: usize,
     ) -> Result<Vec<T>, Fp4Error> {
         let geometry = self.geometry(values, shape, axis)?;
-        let mut out = T::zeros(values.len());
-        self.fake_quantize_geometry(values, shape, geometry, &mut out)?;
-        Ok(out)
+        // SAFETY: every element of every block is set, or that is an error.
+        unsafe {
+            try_written(values.len(), |out| {
+                self.fake_quantize_geometry(values, shape, geometry, out)
+            })
+        }
     }
 
     /// [`fake_quantize`](Self::fake_quantize) into memory that the caller has.

@@ -9,6 +9,9 @@ pub trait FloatElement: Element + bytemuck::Pod + Send + Sync {
     /// The values themselves if they are float32, else converted into `space`.
     fn widen<'a>(values: &'a [Self], space: &'a mut Vec<f32>) -> &'a [f32];
 
+    /// Appends the values as float32.
+    fn append(values: &[Self], out: &mut Vec<f32>);
+
     /// Rounds to nearest, ties to even.
     fn narrow(values: &[f32], out: &mut [Self]);
 
@@ -22,6 +25,10 @@ pub trait FloatElement: Element + bytemuck::Pod + Send + Sync {
 impl FloatElement for f32 {
     fn widen<'a>(values: &'a [f32], _: &'a mut Vec<f32>) -> &'a [f32] {
         values
+    }
+
+    fn append(values: &[f32], out: &mut Vec<f32>) {
+        out.extend_from_slice(values);
     }
 
     fn narrow(values: &[f32], out: &mut [f32]) {
@@ -38,23 +45,28 @@ impl FloatElement for f32 {
 }
 
 /// A bfloat16 number has the first bits of the float32 one; the library looks for NaN, one number at a time.
-fn widen_bf16(values: &[bf16], out: &mut [f32]) {
-    for (out, value) in out.iter_mut().zip(values) {
-        *out = f32::from_bits(u32::from(value.to_bits()) << 16);
-    }
+fn append_bf16(values: &[bf16], out: &mut Vec<f32>) {
+    let widened = |value: &bf16| f32::from_bits(u32::from(value.to_bits()) << 16);
+    out.extend(values.iter().map(widened));
 }
 
-fn widen_f16(values: &[f16], out: &mut [f32]) {
-    values.convert_to_f32_slice(out);
+fn append_f16(values: &[f16], out: &mut Vec<f32>) {
+    let start = out.len();
+    out.resize(start + values.len(), 0.0);
+    values.convert_to_f32_slice(&mut out[start..]);
 }
 
 macro_rules! half {
-    ($T:ident, $widen:ident) => {
+    ($T:ident, $append:ident) => {
         impl FloatElement for $T {
             fn widen<'a>(values: &'a [$T], space: &'a mut Vec<f32>) -> &'a [f32] {
-                space.resize(values.len(), 0.0);
-                $widen(values, space);
+                space.clear();
+                $append(values, space);
                 space
+            }
+
+            fn append(values: &[$T], out: &mut Vec<f32>) {
+                $append(values, out);
             }
 
             fn narrow(values: &[f32], out: &mut [$T]) {
@@ -74,5 +86,5 @@ macro_rules! half {
     };
 }
 
-half!(bf16, widen_bf16);
-half!(f16, widen_f16);
+half!(bf16, append_bf16);
+half!(f16, append_f16);

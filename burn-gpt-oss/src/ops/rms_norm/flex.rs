@@ -1,10 +1,14 @@
 //! For Flex: blocks of rows side by side, whose size does not depend on the number of threads.
 
+#![allow(unsafe_code)]
+
 use burn::backend::TensorMetadata;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use burn_fp4::backend::flex::{FloatElement, Kernel, dispatch, dot, elements, tensor, with_float};
+use burn_fp4::backend::flex::{
+    FloatElement, Kernel, dispatch, dot, elements, tensor, with_float, written,
+};
 
 /// Rows per block: enough work for a thread, few enough partial sums of the weight's gradient.
 const ROWS: usize = 64;
@@ -38,13 +42,13 @@ pub(super) fn gradients(
 
 fn normalized<T: FloatElement>(input: &[T], weight: &[f32], epsilon: f32) -> (Vec<T>, Vec<f32>) {
     let size = weight.len();
-    let mut output = vec![T::zeroed(); input.len()];
     let mut reciprocals = vec![0.0; input.len().checked_div(size).unwrap_or(0)];
-    let lines = output.par_chunks_mut((ROWS * size).max(1));
-    let lines = lines.zip(input.par_chunks((ROWS * size).max(1)));
-    lines
-        .zip(reciprocals.par_chunks_mut(ROWS))
-        .for_each(|((output, input), reciprocals)| {
+    assert_eq!(input.len(), reciprocals.len() * size, "whole rows");
+    let write = |output: &mut [T]| {
+        let lines = output.par_chunks_mut((ROWS * size).max(1));
+        let lines = lines.zip(input.par_chunks((ROWS * size).max(1)));
+        let lines = lines.zip(reciprocals.par_chunks_mut(ROWS));
+        lines.for_each(|((output, input), reciprocals)| {
             let (mut space, mut line) = (Vec::new(), vec![0.0; size]);
             let rows = output.chunks_mut(size).zip(input.chunks(size));
             for ((output, input), reciprocal) in rows.zip(reciprocals) {
@@ -57,6 +61,9 @@ fn normalized<T: FloatElement>(input: &[T], weight: &[f32], epsilon: f32) -> (Ve
                 T::narrow(&line, output);
             }
         });
+    };
+    // SAFETY: every row is set.
+    let output = unsafe { written(input.len(), write) };
     (output, reciprocals)
 }
 
@@ -112,6 +119,7 @@ struct Forward<'a> {
 
 impl Kernel for Forward<'_> {
     type Output = f32;
+    const WIDE: bool = true;
 
     #[inline(always)]
     fn run(self) -> f32 {
@@ -136,6 +144,7 @@ struct Gradient<'a> {
 
 impl Kernel for Gradient<'_> {
     type Output = ();
+    const WIDE: bool = true;
 
     /// With `n = input * reciprocal` and `g = grad * weight`, the gradients are
     /// `(g - n * mean(g * n)) * reciprocal` and `grad * n`.

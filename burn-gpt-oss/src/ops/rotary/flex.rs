@@ -53,6 +53,7 @@ struct Rotation<'a> {
 
 impl Kernel for Rotation<'_> {
     type Output = ();
+    const WIDE: bool = true;
 
     #[inline(always)]
     fn run(self) {

@@ -1,10 +1,12 @@
+#![allow(unsafe_code)]
+
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use rayon::prelude::*;
 
 use super::SwigluBackend;
 use crate::ops::exponential::flex::exp;
-use burn_fp4::backend::flex::{Kernel, dispatch, floats, narrowed};
+use burn_fp4::backend::flex::{Kernel, dispatch, floats, narrowed, written};
 
 /// Pairs per task.
 const CHUNK: usize = 1 << 12;
@@ -13,16 +15,19 @@ impl SwigluBackend for Flex {
     fn clamped_swiglu(x: FloatTensor<Self>, limit: f32, alpha: f32) -> FloatTensor<Self> {
         let [n_rows, columns] = x.shape().dims();
         let values = floats(&x);
-        let mut out = vec![0.0; values.len() / 2];
-        let chunks = out.par_chunks_mut(CHUNK).zip(values.par_chunks(2 * CHUNK));
-        chunks.for_each(|(out, x)| {
-            dispatch(Forward {
-                x,
-                limit,
-                alpha,
-                out,
+        let write = |out: &mut [f32]| {
+            let chunks = out.par_chunks_mut(CHUNK).zip(values.par_chunks(2 * CHUNK));
+            chunks.for_each(|(out, x)| {
+                dispatch(Forward {
+                    x,
+                    limit,
+                    alpha,
+                    out,
+                });
             });
-        });
+        };
+        // SAFETY: every pair has a value.
+        let out = unsafe { written(values.len() / 2, write) };
         narrowed(out, [n_rows, columns / 2], x.dtype())
     }
 
@@ -33,18 +38,22 @@ impl SwigluBackend for Flex {
         alpha: f32,
     ) -> FloatTensor<Self> {
         let (grads, values) = (floats(&grad), floats(&x));
-        let mut out = vec![0.0; values.len()];
-        let inputs = values.par_chunks(2 * CHUNK).zip(grads.par_chunks(CHUNK));
-        let chunks = out.par_chunks_mut(2 * CHUNK).zip(inputs);
-        chunks.for_each(|(out, (x, grad))| {
-            dispatch(Backward {
-                grad,
-                x,
-                limit,
-                alpha,
-                out,
+        assert_eq!(values.len(), 2 * grads.len(), "a gradient per pair");
+        let write = |out: &mut [f32]| {
+            let inputs = values.par_chunks(2 * CHUNK).zip(grads.par_chunks(CHUNK));
+            let chunks = out.par_chunks_mut(2 * CHUNK).zip(inputs);
+            chunks.for_each(|(out, (x, grad))| {
+                dispatch(Backward {
+                    grad,
+                    x,
+                    limit,
+                    alpha,
+                    out,
+                });
             });
-        });
+        };
+        // SAFETY: every pair has a gradient.
+        let out = unsafe { written(values.len(), write) };
         narrowed(out, x.shape(), x.dtype())
     }
 }
@@ -58,6 +67,7 @@ struct Forward<'a> {
 
 impl Kernel for Forward<'_> {
     type Output = ();
+    const WIDE: bool = true;
 
     #[inline(always)]
     fn run(self) {
@@ -80,6 +90,7 @@ struct Backward<'a> {
 
 impl Kernel for Backward<'_> {
     type Output = ();
+    const WIDE: bool = true;
 
     #[inline(always)]
     fn run(self) {

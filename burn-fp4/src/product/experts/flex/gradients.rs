@@ -10,21 +10,33 @@ use crate::product::flex::matrix::{Matrix, MatrixMut};
 use crate::product::flex::product::multiply;
 use crate::product::flex::tensor;
 use crate::simd::dot;
+use crate::written::written;
 
 /// `input^T x grad` per expert, written to its place in `[experts, in, out]`.
+#[allow(unsafe_code)]
 pub(super) fn weight<T: Written>(
     input: Rows<'_>,
     grad: Rows<'_>,
     routes: &Routes<'_>,
 ) -> FlexTensor {
     let shape = [routes.n_experts(), input.width, grad.width];
-    let mut out = vec![T::zeroed(); shape.iter().product()];
+    // SAFETY: every expert has its part, which is zero or a product.
+    let out = unsafe {
+        written(shape.iter().product(), |out: &mut [T]| {
+            weight_into(out, input, grad, routes);
+        })
+    };
+    tensor(out, shape)
+}
+
+fn weight_into<T: Written>(out: &mut [T], input: Rows<'_>, grad: Rows<'_>, routes: &Routes<'_>) {
     let experts = out
         .par_chunks_mut((input.width * grad.width).max(1))
         .enumerate();
     experts.for_each(|(expert, out)| {
         let group = routes.group(expert);
         if group.range.is_empty() {
+            out.fill(T::zeroed());
             return;
         }
         let (left, right) = (input.of(&group), grad.of(&group));
@@ -39,7 +51,6 @@ pub(super) fn weight<T: Written>(
             });
         });
     });
-    tensor(out, shape)
 }
 
 /// The sum of the rows of every expert.

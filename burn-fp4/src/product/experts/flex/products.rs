@@ -5,11 +5,13 @@ use rayon::prelude::*;
 use super::routes::{Routes, Rows};
 use crate::product::flex::matrices::{Matrices, PreparedRows};
 use crate::product::flex::matrix::MatrixMut;
+use crate::written::written;
 
 /// Columns of a product that are computed together: a multiple of all block sizes.
 pub(super) const TILE: usize = 256;
 
 /// `rows x matrices (+ bias)`, a row per choice.
+#[allow(unsafe_code)]
 pub(super) fn linear(
     rows: Rows<'_>,
     matrices: &Matrices<'_>,
@@ -17,8 +19,20 @@ pub(super) fn linear(
     routes: &Routes<'_>,
 ) -> Vec<f32> {
     let width = matrices.width();
-    let mut out = vec![0.0; routes.n_rows() * width];
-    let groups = routes.split(&mut out, width).into_par_iter();
+    let write = |out: &mut [f32]| linear_into(out, rows, matrices, bias, routes);
+    // SAFETY: every row belongs to an expert, and all tiles of its columns are products.
+    unsafe { written(routes.n_rows() * width, write) }
+}
+
+fn linear_into(
+    out: &mut [f32],
+    rows: Rows<'_>,
+    matrices: &Matrices<'_>,
+    bias: Option<&[f32]>,
+    routes: &Routes<'_>,
+) {
+    let width = matrices.width();
+    let groups = routes.split(out, width).into_par_iter();
     groups.for_each(|(group, out)| {
         let values = rows.of(&group);
         let left = PreparedRows::new(&values, rows.width, matrices);
@@ -30,7 +44,6 @@ pub(super) fn linear(
             matrices.multiply(group.expert, &left, columns, bias, &mut tile, scratch);
         });
     });
-    out
 }
 
 /// The sum over the rows of every token of `score * (rows x matrices + bias)`.

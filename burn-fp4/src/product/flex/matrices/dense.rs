@@ -80,16 +80,16 @@ pub(super) fn widen<'s, T: FloatElement>(
         return widen(matrix.transposed(), scratch).transposed();
     }
     let [height, width] = matrix.shape();
-    let mut space = Vec::new();
     scratch.clear();
+    scratch.reserve(height * width);
     for row in 0..height {
         let values = matrix.row(row);
         if matrix.strides()[1] == 1 {
-            scratch.extend_from_slice(T::widen(&values[..width], &mut space));
+            T::append(&values[..width], scratch);
         } else {
             let values = values.iter().step_by(matrix.strides()[1]).take(width);
             let values: Vec<T> = values.copied().collect();
-            scratch.extend_from_slice(T::widen(&values, &mut space));
+            T::append(&values, scratch);
         }
     }
     Matrix::row_major(scratch, width)

@@ -41,6 +41,7 @@ struct Row<'a> {
 
 impl Kernel for Row<'_> {
     type Output = f64;
+    const WIDE: bool = true;
 
     /// The loss of the row, without its weight.
     #[inline(always)]

@@ -22,6 +22,7 @@ pub(super) struct Absorb<'a> {
 
 impl Kernel for Absorb<'_> {
     type Output = ();
+    const WIDE: bool = true;
 
     #[inline(always)]
     fn run(self) {
@@ -55,6 +56,7 @@ pub(super) struct Gradients<'a> {
 
 impl Kernel for Gradients<'_> {
     type Output = ();
+    const WIDE: bool = true;
 
     #[inline(always)]
     fn run(self) {
@@ -82,6 +84,7 @@ pub(super) struct Hide<'a> {
 
 impl Kernel for Hide<'_> {
     type Output = ();
+    const WIDE: bool = true;
 
     #[inline(always)]
     fn run(self) {
@@ -106,6 +109,7 @@ pub(super) struct RowProducts<'a> {
 
 impl Kernel for RowProducts<'_> {
     type Output = ();
+    const WIDE: bool = true;
 
     #[inline(always)]
     fn run(self) {

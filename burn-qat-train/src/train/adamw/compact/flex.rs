@@ -116,6 +116,7 @@ struct Update<'a> {
 
 impl Kernel for Update<'_> {
     type Output = ();
+    const WIDE: bool = true;
 
     /// The order of operations is that of [`AdamW`](burn::optim::AdamW), each rounded by itself.
     #[inline(always)]
