@@ -89,11 +89,12 @@ pub enum EvalProgress {
 /// Weights that take more than this in float32 are not decoded.
 const LARGE: u64 = 4_000_000_000;
 
-/// What the weights of a model take while its checkpoint is evaluated: nothing where they stay in the file.
+/// What the weights of a model take while its checkpoint is loaded and evaluated: nothing where they stay in the file. The
+/// head is turned last, and there twice meanwhile.
 pub(crate) fn decoded_bytes(config: &GptOssConfig) -> u64 {
     match 4 * (config.num_expert_weights() + config.num_dense_weights()) {
         large if large > LARGE => 0,
-        small => small,
+        small => small + 4 * (config.vocab_size * config.hidden_size) as u64,
     }
 }
 
