@@ -27,7 +27,7 @@ pub fn give_memory_back() -> Result<()> {
     {
         use std::os::unix::process::CommandExt;
         Err(again.exec()).context(
-            "the program cannot begin anew with MIMALLOC_PURGE_DELAY=0, which layer_wise needs; set it in the environment",
+            "the program cannot begin anew with MIMALLOC_PURGE_DELAY=0, which this recipe needs; set it in the environment",
         )
     }
     // Elsewhere a parent would stay, which signals end first.

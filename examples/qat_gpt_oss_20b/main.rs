@@ -56,7 +56,8 @@ fn main() -> ExitCode {
 /// Runs the recipe; true if Ctrl-C or another signal ended it early.
 fn recipe(args: &args::Args) -> Result<bool> {
     let recipe = options::recipe(args)?;
-    if recipe.stages.iter().any(|(_, stage)| stage.layer_wise) {
+    let is_large = recipe.lora.is_some() && recipe.model.is_some();
+    if is_large || recipe.stages.iter().any(|(_, stage)| stage.layer_wise) {
         allocator::give_memory_back()?;
     }
     if recipe.model.is_none() {

@@ -208,7 +208,7 @@ impl Restored {
     pub fn optimizer(&self, optimizer: ModuleOptimizer) -> Result<ModuleOptimizer, QatError> {
         let path = self.dir.join(OPTIMIZER);
         let bytes = fs::read(&path).map_err(QatError::io(&path, "read"))?;
-        let bytes = Bytes::from_bytes_vec(bytes);
+        let bytes = Bytes::from_bytes_vec(bytes).shared();
         let expected = contents(bytes.clone()).map_err(|error| damaged(&path, &error))?;
         let record = OptimizerRecord::from_bytes(bytes).map_err(|error| damaged(&path, &error))?;
         let optimizer = optimizer.load_record(record);
