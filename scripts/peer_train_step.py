@@ -2,10 +2,11 @@
 """Training step of gpt-oss in transformers on a CPU, to read beside `cargo bench --bench train_step`.
 
     pip install torch==2.12.1 transformers==5.23.0
-    scripts/peer_train_step.py [THREADS [STEPS]]
+    scripts/peer_train_step.py [THREADS [STEPS]] [--checkpointing]
 
 The model, batch and optimizer of that bench, float32: tokens per second of the fastest of STEPS
-steps (5), after one to warm up, for every expert implementation transformers has.
+steps (5), after one to warm up, for every expert implementation transformers has. With --checkpointing
+layers are computed again in the backward pass, to read beside `cargo bench --bench layer_wise_step`.
 """
 
 import os
@@ -19,6 +20,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 SEQUENCES, LEN, VOCABULARY = 4, 256, 8192
 LAYERS, WIDTH, TOP_K = 4, 512, 4
+CHECKPOINTING = "--checkpointing" in sys.argv
 
 # `batched_mm` copies both expert matrices for every token and choice, and keeps them for backward.
 BYTES_NEEDED = {"batched_mm": 4 * LAYERS * SEQUENCES * LEN * TOP_K * 3 * WIDTH * WIDTH}
@@ -43,6 +45,8 @@ def model(experts):
     config._attn_implementation = "eager"
     model = GptOssForCausalLM(config).float().train()
     model.set_experts_implementation(experts)
+    if CHECKPOINTING:
+        model.gradient_checkpointing_enable()
     return model
 
 
@@ -73,8 +77,8 @@ def check_memory(experts):
 
 
 def main():
-    arguments = [int(argument) for argument in sys.argv[1:]] + [2, 5][len(sys.argv) - 1 :]
-    n_threads, n_steps = arguments
+    numbers = [int(argument) for argument in sys.argv[1:] if not argument.startswith("--")]
+    n_threads, n_steps = numbers + [2, 5][len(numbers) :]
     torch.set_num_threads(n_threads)
     for experts in ["eager", *sorted(ALL_EXPERTS_FUNCTIONS.valid_keys())]:
         try:
