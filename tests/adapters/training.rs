@@ -139,39 +139,40 @@ fn the_best_model_is_kept_as_factors_alone() {
 
 #[test]
 fn a_best_step_that_is_not_the_last_comes_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = TrainConfig {
-        warmup_ratio: 0.0,
-        min_lr_ratio: 1.0,
-        ..config()
-    };
-    // What is trained makes this less and less probable.
-    let other = TokenizedExample {
-        tokens: vec![60; 20],
-        loss_mask: vec![true; 20],
-        starts: Vec::new(),
-    };
-    let data = (examples(6), vec![other]);
-    let run = StageRun::new("LoRA", dir.path(), &config);
-    let outcome = run.train(model(), data.clone()).unwrap();
+    // Too large all of them; where the best step is depends on the digits of the processor.
+    let rates = [0.3, 1.0, 3.0, 0.1];
+    let runs = rates.map(|learning_rate| {
+        let config = TrainConfig {
+            learning_rate,
+            eval_steps: 1,
+            warmup_ratio: 0.0,
+            min_lr_ratio: 1.0,
+            ..config()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        (run(dir.path(), &config), config)
+    });
+    let mut runs = runs.into_iter();
+    let (outcome, config) = runs
+        .find(|(outcome, config)| outcome.best_step < config.steps)
+        .expect("a run that was better before its end");
     let valid = &outcome.history.valid;
     let best = valid
         .iter()
         .min_by(|a, b| a.loss.total_cmp(&b.loss))
         .unwrap();
     assert_eq!(outcome.best_step, best.step);
-    assert_ne!(outcome.best_step, config.steps, "{valid:?}");
     let once_more = TrainConfig {
         steps: best.step,
         eval_steps: best.step,
-        ..config.clone()
+        ..config
     };
     let again = tempfile::tempdir().unwrap();
-    let expected = StageRun::new("LoRA", again.path(), &once_more).train(model(), data);
+    let expected = run(again.path(), &once_more);
     let factors = |outcome: &StageOutcome| {
         AdapterCheckpoint::of(&outcome.model, lora().settings("")).unwrap()
     };
-    assert_eq!(factors(&outcome), factors(&expected.unwrap()));
+    assert_eq!(factors(&outcome), factors(&expected));
 }
 
 /// Layers that run again must see the same codes.
