@@ -1,8 +1,6 @@
 //! Memory that is written once.
 #![allow(unsafe_code)]
 
-use core::convert::Infallible;
-
 use bytemuck::Pod;
 
 /// As many elements, as `write` sets them. They are not set to zero before, which takes as long for a large tensor as
@@ -12,10 +10,11 @@ use bytemuck::Pod;
 ///
 /// # Safety
 /// `write` must set every element, and must not read one that it has not set.
+#[cfg(feature = "flex")]
 pub unsafe fn written<T: Pod>(len: usize, write: impl FnOnce(&mut [T])) -> Vec<T> {
     let write = |out: &mut [T]| {
         write(out);
-        Ok::<(), Infallible>(())
+        Ok::<(), core::convert::Infallible>(())
     };
     // SAFETY: the caller promises the same.
     match unsafe { try_written(len, write) } {
@@ -49,7 +48,7 @@ pub(crate) unsafe fn try_written<T: Pod, E>(
     Ok(values)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
 
