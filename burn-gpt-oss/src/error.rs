@@ -1,9 +1,12 @@
 mod context;
+mod listed;
 
 use std::path::PathBuf;
 
 use burn_fp4::Fp4Error;
 use thiserror::Error;
+
+use listed::listed;
 
 /// Everything that can go wrong with gpt-oss configurations, checkpoints, tokenizers and chats.
 ///
@@ -389,18 +392,4 @@ pub enum GptOssError {
         /// What to do instead.
         hint: String,
     },
-}
-
-/// The first names of a list that may be long.
-fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 24;
-    let quoted: Vec<String> = names
-        .iter()
-        .take(SHOWN)
-        .map(|name| format!("`{name}`"))
-        .collect();
-    match names.len().checked_sub(SHOWN) {
-        Some(more @ 1..) => format!("{} and {more} more", quoted.join(", ")),
-        _ => quoted.join(", "),
-    }
 }
