@@ -107,3 +107,42 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let rest = a.remainder().iter().zip(b.remainder());
     sum(lanes) + rest.map(|(a, b)| a * b).sum::<f32>()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What float loops are made of, for any width.
+    struct Arithmetic<'a, const WIDE: bool> {
+        x: &'a [f32],
+        out: &'a mut [f32],
+    }
+
+    impl<const WIDE: bool> Kernel for Arithmetic<'_, WIDE> {
+        type Output = f32;
+        const WIDE: bool = WIDE;
+
+        #[inline(always)]
+        fn run(self) -> f32 {
+            for (out, x) in self.out.iter_mut().zip(self.x) {
+                *out = (x * 1.7 + 0.3) / (x.abs() + 1.1).sqrt() - x * x;
+            }
+            dot(self.x, self.out)
+        }
+    }
+
+    #[test]
+    fn all_instruction_sets_give_equal_bits() {
+        let x: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
+        let run = |kernel: &dyn Fn(&mut [f32]) -> f32| {
+            let mut out = vec![0.0; x.len()];
+            let sum = kernel(&mut out);
+            let bits = out.iter().map(|value| value.to_bits());
+            (sum.to_bits(), bits.collect::<Vec<_>>())
+        };
+        let baseline = run(&|out| Arithmetic::<false> { x: &x, out }.run());
+        let narrow = run(&|out| dispatch(Arithmetic::<false> { x: &x, out }));
+        let wide = run(&|out| dispatch(Arithmetic::<true> { x: &x, out }));
+        assert!(narrow == baseline && wide == baseline);
+    }
+}
