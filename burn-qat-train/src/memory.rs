@@ -34,7 +34,8 @@ pub struct MemoryEstimate {
     /// What a state takes while it is written: the moments once more, since Burn's record of an optimizer is whole before it is
     /// written. Another moment than that of gradients and activations.
     pub saving: u64,
-    /// The weights of a checkpoint of the run while it is evaluated, beside those in training.
+    /// The weights of a checkpoint of the run while it is loaded and evaluated, beside those in training; the head is there
+    /// twice meanwhile.
     pub evaluation: u64,
     /// What loading takes in float32, where matrices are cast after it: another moment than that of the rest.
     pub load: u64,
